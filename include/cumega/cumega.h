@@ -1,0 +1,13 @@
+/* cumega: the sequence modules of ESPnet's MEGA and S4 models for batch inference servers.
+ * Includes every public header. */
+#ifndef CUMEGA_CUMEGA_H
+#define CUMEGA_CUMEGA_H
+
+#include <cumega/version.h>
+#include <cumega/status.h>
+#include <cumega/tensor.h>
+#include <cumega/context.h>
+#include <cumega/weights.h>
+#include <cumega/ema.h>
+
+#endif

@@ -1,0 +1,64 @@
+/* Tensors are DLPack's DLTensor: data, device, dtype, shape, strides in elements, byte offset. It
+ * is the exchange format of PyTorch, CuPy, JAX and TVM (https://dmlc.github.io/dlpack), so a tensor
+ * of theirs is passed as it is. This header lets a C program make one in a line.
+ *
+ * Every call takes `const DLTensor *`; it reads the struct during the call only, and keeps no
+ * pointer to it. NULL strides mean compact (row-major); lanes must be 1; at most CUMEGA_MAX_DIMS
+ * dimensions. */
+#ifndef CUMEGA_TENSOR_H
+#define CUMEGA_TENSOR_H
+
+#include <cumega/version.h>
+#include <dlpack/dlpack.h>
+
+#define CUMEGA_MAX_DIMS 8
+
+/* DLPack's code of bool, which its older headers do not name yet. */
+#define CUMEGA_DTYPE_CODE_BOOL 6
+
+static const DLDataType cumega_float32 = {kDLFloat, 32, 1};
+static const DLDataType cumega_float64 = {kDLFloat, 64, 1};
+static const DLDataType cumega_float16 = {kDLFloat, 16, 1};
+static const DLDataType cumega_bfloat16 = {kDLBfloat, 16, 1};
+static const DLDataType cumega_bool = {CUMEGA_DTYPE_CODE_BOOL, 8, 1};
+static const DLDataType cumega_uint8 = {kDLUInt, 8, 1};
+static const DLDataType cumega_int32 = {kDLInt, 32, 1};
+static const DLDataType cumega_int64 = {kDLInt, 64, 1};
+
+static const DLDevice cumega_cpu = {kDLCPU, 0};
+
+/* A DLTensor together with the arrays that it points to. Do not copy it: dl.shape and dl.strides
+ * point into the struct itself. */
+typedef struct cumega_tensor {
+  DLTensor dl;
+  int64_t shape[CUMEGA_MAX_DIMS];
+  int64_t strides[CUMEGA_MAX_DIMS];
+} cumega_tensor;
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Describes compact memory of the caller's:
+ *
+ *   cumega_tensor x;
+ *   int64_t shape[] = {length, batch, channels};
+ *   io.x = cumega_tensor_init(&x, memory, cumega_cpu, cumega_float32, 3, shape);
+ *
+ * Returns &tensor->dl, or NULL where tensor or shape is NULL, ndim is not in 0 .. CUMEGA_MAX_DIMS,
+ * a dimension is negative or the strides would overflow; a call given that NULL then says which
+ * argument it was. The shape is copied. */
+CUMEGA_API DLTensor *cumega_tensor_init(cumega_tensor *tensor, void *data, DLDevice device,
+                                        DLDataType dtype, int ndim, const int64_t *shape);
+
+/* A view of the same memory with the dimensions in another order: dimension i of the view is
+ * dimension order[i] of source. So a tensor in memory order (B, L, D) becomes the logical (L, B, D)
+ * with {1, 0, 2}. Returns &view->dl, or NULL where an argument is NULL or order is not a
+ * permutation of 0 .. ndim-1. view may not be the struct that holds source. */
+CUMEGA_API DLTensor *cumega_tensor_permute(cumega_tensor *view, const DLTensor *source,
+                                           const int *order);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,90 @@
+/* Weight files: safetensors (https://huggingface.co/docs/safetensors), read and written.
+ *
+ * The reader accepts only what the format allows: a header of at most CUMEGA_WEIGHTS_HEADER_LIMIT
+ * bytes of UTF-8 JSON without duplicate keys; tensors that are in range, contiguous, without holes
+ * or overlaps, that fill the file to its end, and whose sizes (checked in 64 bits) equal their
+ * shape times their type. All of it is checked when the file is opened; nothing is allocated for a
+ * tensor before that. Data is read by pread when asked for, so a file may be larger than memory.
+ * Types that cumega has no name for are listed and otherwise left alone. */
+#ifndef CUMEGA_WEIGHTS_H
+#define CUMEGA_WEIGHTS_H
+
+#include <cumega/context.h>
+
+#define CUMEGA_WEIGHTS_HEADER_LIMIT (100 * 1000 * 1000)
+
+typedef struct cumega_weights cumega_weights;
+
+/* One tensor of a file. name and dtype_name live as long as the cumega_weights. */
+typedef struct cumega_weights_entry {
+  const char *name;
+  const char *dtype_name; /* as in the file: "F32", "BF16", "F8_E4M3", ... */
+  DLDataType dtype;       /* bits = 0 where DLPack or cumega has no such type */
+  int32_t ndim;
+  int64_t shape[CUMEGA_MAX_DIMS];
+  int64_t bytes;
+} cumega_weights_entry;
+
+/* A tensor to write: compact or strided CPU memory. */
+typedef struct cumega_named_tensor {
+  const char *name;
+  const DLTensor *tensor;
+} cumega_named_tensor;
+
+typedef struct cumega_metadata {
+  const char *key;
+  const char *value;
+} cumega_metadata;
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Opens a file and checks its header. ctx lends its allocator and takes the message; it need not
+ * outlive *weights. *weights is NULL on failure. A cumega_weights is never changed after this:
+ * threads may share it. Returns CUMEGA_OK, _ARGUMENT (NULL), _FILE (not a regular file,
+ * unreadable), _FORMAT (the sentence says which tensor, and what is wrong), _RESOURCE. */
+CUMEGA_API CUMEGA_CHECK_RESULT cumega_status cumega_weights_open(cumega_context *ctx,
+                                                                 const char *path,
+                                                                 cumega_weights **weights);
+
+/* NULL is allowed. */
+CUMEGA_API void cumega_weights_close(cumega_weights *weights);
+
+/* The number of tensors; 0 for NULL. */
+CUMEGA_API int64_t cumega_weights_count(const cumega_weights *weights);
+
+/* The i-th tensor, in the order of the file's data; NULL where i is out of range. */
+CUMEGA_API const cumega_weights_entry *cumega_weights_at(const cumega_weights *weights, int64_t i);
+
+/* The tensor of that name, or NULL. */
+CUMEGA_API const cumega_weights_entry *cumega_weights_find(const cumega_weights *weights,
+                                                           const char *name);
+
+/* The file's metadata: the value of a key, or NULL. */
+CUMEGA_API const char *cumega_weights_metadata(const cumega_weights *weights, const char *key);
+
+/* The i-th metadata pair in the file's order; {NULL, NULL} where i is out of range. */
+CUMEGA_API cumega_metadata cumega_weights_metadata_at(const cumega_weights *weights, int64_t i);
+
+/* Reads one tensor's data into memory (CPU, entry->bytes bytes), row-major, little-endian as in the
+ * file. Returns CUMEGA_OK, _ARGUMENT (NULL, an entry of another file, too few bytes), _FILE
+ * (unreadable, or the file has shrunk since it was opened; memory may then be partly written). */
+CUMEGA_API CUMEGA_CHECK_RESULT cumega_status cumega_weights_read(cumega_context *ctx,
+                                                                 const cumega_weights *weights,
+                                                                 const cumega_weights_entry *entry,
+                                                                 void *memory, int64_t bytes);
+
+/* Writes a file: beside its final place first, then renamed, so that path either keeps what it had
+ * or holds the whole new file. Tensors are laid out by falling alignment, then in the given order,
+ * as the safetensors library does it; metadata may be NULL where metadata_count is 0. Returns
+ * CUMEGA_OK, _ARGUMENT (NULL, a duplicate or invalid UTF-8 name, a device or type that the format
+ * has not), _FILE (cannot be written: the sentence has the system's reason), _RESOURCE. */
+CUMEGA_API CUMEGA_CHECK_RESULT cumega_status
+cumega_weights_save(cumega_context *ctx, const char *path, const cumega_named_tensor *tensors,
+                    int64_t tensor_count, const cumega_metadata *metadata, int64_t metadata_count);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,74 @@
+/* The context from inside, and how calls begin, fail and find memory. */
+#ifndef CUMEGA_SRC_CONTEXT_H
+#define CUMEGA_SRC_CONTEXT_H
+
+#include <fenv.h>
+#include <sys/types.h>
+#include <cumega/context.h>
+#include "memory.h"
+#include "pool.h"
+
+struct backend;
+
+struct cumega_context {
+  const struct backend *backend;
+  DLDevice device;
+  memory *memory;
+  pool *pool; /* NULL for one thread */
+  int threads;
+  void *scratch;
+  int64_t scratch_bytes;
+  int64_t runs;
+  cumega_log_callback log_callback;
+  void *log_user;
+  pid_t owner;            /* the process that made it */
+  cumega_status poisoned; /* CUMEGA_OK, or CUMEGA_ERROR_FATAL for ever */
+  char message[768];
+};
+
+#define TRY(call)                                                                                  \
+  do {                                                                                             \
+    cumega_status try_status = (call);                                                             \
+    if (try_status != CUMEGA_OK) return try_status;                                                \
+  } while (0)
+
+/* Every public call begins with it: ctx is not NULL, made in this process and not poisoned; clears
+ * the message. */
+cumega_status context_enter(cumega_context *ctx);
+
+/* Writes the sentence and returns status. ctx NULL: the thread's own sentence
+ * (cumega_context_message(NULL)). */
+cumega_status context_fail(cumega_context *ctx, cumega_status status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Logs a sentence where the caller asked for it. */
+void context_log(cumega_context *ctx, cumega_log_level level, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* memory_allocate with a sentence: RESOURCE, "cannot allocate N bytes for <what>: ...". */
+cumega_status context_allocate(cumega_context *ctx, int64_t bytes, const char *what,
+                               void **pointer);
+
+/* The context's scratch, at least bytes large; grown where it is not. Contents are undefined. */
+cumega_status context_scratch(cumega_context *ctx, int64_t bytes, void **pointer);
+
+/* The caller's floating-point environment is put aside while we compute, and put back as it was. */
+static inline void fp_begin(fenv_t *saved) {
+  fegetenv(saved);
+  fesetenv(FE_DFL_ENV);
+}
+static inline void fp_end(const fenv_t *saved) {
+  fesetenv(saved);
+}
+
+/* Copies a public struct that begins with its size into `known` (known_size bytes, already holding
+ * defaults). smallest is the size of its first published form. A struct from a newer header is
+ * accepted while what this version does not know is zero. */
+cumega_status context_read_struct(cumega_context *ctx, const char *name, const void *given,
+                                  size_t smallest, void *known, size_t known_size);
+
+/* The other way: fills the caller's struct as far as it reaches, keeping its struct_size. */
+cumega_status context_write_struct(cumega_context *ctx, const char *name, void *given,
+                                   size_t smallest, const void *known, size_t known_size);
+
+#endif

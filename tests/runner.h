@@ -1,0 +1,26 @@
+/* How every check_*.c ends: runs its suite without fork (CUDA does not survive it, and sanitizers
+ * see more). */
+#ifndef CUMEGA_TESTS_RUNNER_H
+#define CUMEGA_TESTS_RUNNER_H
+
+#include <check.h>
+#include <stdlib.h>
+
+static inline int run_suite(Suite *suite) {
+  SRunner *runner = srunner_create(suite);
+  srunner_set_fork_status(runner, CK_NOFORK);
+  srunner_run_all(runner, CK_ENV);
+  int failed = srunner_ntests_failed(runner);
+  srunner_free(runner);
+  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+/* A suite of one case whose tests may take `seconds` each. */
+static inline TCase *add_case(Suite *suite, const char *name, double seconds) {
+  TCase *tests = tcase_create(name);
+  tcase_set_timeout(tests, seconds);
+  suite_add_tcase(suite, tests);
+  return tests;
+}
+
+#endif
