@@ -170,24 +170,22 @@ static void put_header(weights_text *text, const save *s) {
   while (text->length % 8 != 0) weights_put(text, " ");
 }
 
-static cumega_status write_header(const save *s, weights_output *output) {
+/* The file's first bytes: the header's length, then the header. */
+static cumega_status make_header(const save *s, void **header, int64_t *bytes) {
   weights_text text = {NULL, 0};
   put_header(&text, s);
-  int64_t bytes = text.length;
-  if (bytes > CUMEGA_WEIGHTS_HEADER_LIMIT)
+  int64_t length = text.length;
+  if (length > CUMEGA_WEIGHTS_HEADER_LIMIT)
     return weights_fail(s->ctx, CUMEGA_ERROR_ARGUMENT, s->path,
-                        "its header would have %" PRId64 " bytes; %d are allowed", bytes,
+                        "its header would have %" PRId64 " bytes; %d are allowed", length,
                         CUMEGA_WEIGHTS_HEADER_LIMIT);
-  unsigned char length[8];
-  for (int i = 0; i < 8; i++) length[i] = (unsigned char)((uint64_t)bytes >> (8 * i));
-  void *header;
-  TRY(context_allocate(s->ctx, bytes, "the header of a weights file", &header));
-  text = (weights_text){header, 0};
+  TRY(context_allocate(s->ctx, 8 + length, "the header of a weights file", header));
+  *bytes = 8 + length;
+  unsigned char *first = *header;
+  for (int i = 0; i < 8; i++) first[i] = (unsigned char)((uint64_t)length >> (8 * i));
+  text = (weights_text){(char *)first + 8, 0};
   put_header(&text, s);
-  cumega_status status = weights_output_put(output, length, 8);
-  if (status == CUMEGA_OK) status = weights_output_put(output, header, bytes);
-  memory_free(s->ctx->memory, header, bytes);
-  return status;
+  return CUMEGA_OK;
 }
 
 /* How many trailing dimensions lie in memory as they will in the file, and their bytes. */
@@ -222,12 +220,16 @@ static cumega_status write_tensor(const save_item *item, weights_output *output)
 
 static cumega_status write_file(const save *s) {
   weights_output output;
+  void *header;
+  int64_t header_bytes = 0;
+  TRY(make_header(s, &header, &header_bytes));
   cumega_status status = weights_output_open(&output, s->ctx, s->path);
-  if (status == CUMEGA_OK) status = write_header(s, &output);
+  if (status == CUMEGA_OK) status = weights_output_put(&output, header, header_bytes);
   for (int64_t i = 0; i < s->count && status == CUMEGA_OK; i++)
     status = write_tensor(&s->items[i], &output);
   if (status == CUMEGA_OK) status = weights_output_commit(&output);
   weights_output_close(&output);
+  memory_free(s->ctx->memory, header, header_bytes);
   return status;
 }
 

@@ -125,14 +125,16 @@ void weights_put_json(weights_text *text, const char *string) {
   static const char named[] = "\"\\\b\f\n\r\t", letters[] = "\"\\bfnrt";
   weights_put(text, "\"");
   for (const char *s = string; *s != '\0'; s++) {
-    const char *found = strchr(named, *s);
     char escape[8];
+    const char *found = strchr(named, *s);
+    if (found == NULL && (unsigned char)*s >= 0x20) {
+      put_bytes(text, s, 1);
+      continue;
+    }
     if (found != NULL)
       snprintf(escape, sizeof escape, "\\%c", letters[found - named]);
-    else if ((unsigned char)*s < 0x20)
-      snprintf(escape, sizeof escape, "\\u%04x", (unsigned)*s);
     else
-      snprintf(escape, sizeof escape, "%c", *s);
+      snprintf(escape, sizeof escape, "\\u%04x", (unsigned)*s);
     weights_put(text, escape);
   }
   weights_put(text, "\"");
