@@ -55,7 +55,7 @@ void LEVEL(ema_finish_f64)(const ema_finish *finish, const ema_place *place, dou
   int64_t count = place->steps * LANES_F64;
   if (place->type == TYPE_FLOAT64) {
     if (!finish->raw) activate_f64(&finish->f64, v, count);
-    LEVEL(ema_store_f64)(place, v, LANES_F64);
+    LEVEL(ema_store_f64)(place, v);
     return;
   }
   float narrow[TILE_STEPS * LANES_F64];
