@@ -1,11 +1,13 @@
 /* A caller's allocator that keeps its own ledger and fails on demand. Sizes are exact, so that a
- * sanitizer sees the first byte too many. */
+ * sanitizer sees the first byte too many, and contents are poison, so that nobody relies on zeros.
+ */
 #ifndef CUMEGA_TESTS_COUNTING_ALLOCATOR_H
 #define CUMEGA_TESTS_COUNTING_ALLOCATOR_H
 
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <cumega/context.h>
 
 typedef struct counting_allocator {
@@ -24,6 +26,7 @@ static inline void *counting_allocate(void *user, size_t bytes, size_t alignment
   if (posix_memalign(&pointer, alignment, bytes + shift) != 0) return NULL;
   atomic_fetch_add(&ledger->blocks, 1);
   atomic_fetch_add(&ledger->bytes, (int64_t)bytes);
+  memset(pointer, 0xa5, bytes + shift);
   return (char *)pointer + shift;
 }
 
