@@ -6,7 +6,7 @@
  *
  *   swish       v / (1 + exp(-v)), times a
  *   mish        v * n / (n + 2), n = w (w + 2), w = exp(v): tanh(log(1 + w)) without either
- *   smish       a v * n / (n + 2), n = s (s + 2), s = sigma(b v): tanh(log(1 + s)) likewise
+ *   smish       a (v * n / (n + 2)), n = s (s + 2), s = sigma(b v): tanh(log(1 + s)) likewise
  *   ftswish     u = v sigma(v) + a; u where u >= 0, else a (so NaN gives a); minus b
  *   selu        scale * v, or scale * alpha * expm1(v) for v <= 0 */
 #ifndef CUMEGA_SRC_MATH_ACTIVATION_H
@@ -30,8 +30,8 @@ typedef struct activation_f32 {
   float a, b;
 } activation_f32;
 
-#define ACTIVATION_SELU_SCALE 1.0507009873554804934193349852946
-#define ACTIVATION_SELU_ALPHA 1.6732632423543772848170429916717
+#define ACTIVATION_SELU_SCALE       1.0507009873554804934193349852946
+#define ACTIVATION_SELU_SCALE_ALPHA 1.7580993408473768599402175208123
 
 /* From here on exp(v) squared is so large that n / (n + 2) is 1. */
 #define ACTIVATION_MISH_LINEAR_F32 20.0f
@@ -86,7 +86,7 @@ CUMEGA_MATH float activation_mish_f32(float v) {
 CUMEGA_MATH float activation_smish_f32(float alpha, float beta, float v) {
   float s = 1.0f / math_one_plus_expf(-(beta * v));
   float n = s * (s + 2.0f);
-  return alpha * v * (n / (n + 2.0f));
+  return alpha * (v * (n / (n + 2.0f)));
 }
 
 CUMEGA_MATH float activation_ftswish_f32(float threshold, float mean_shift, float v) {
@@ -95,7 +95,7 @@ CUMEGA_MATH float activation_ftswish_f32(float threshold, float mean_shift, floa
 }
 
 CUMEGA_MATH float activation_selu_f32(float v) {
-  float below = (float)(ACTIVATION_SELU_SCALE * ACTIVATION_SELU_ALPHA) * math_expm1f(v);
+  float below = (float)ACTIVATION_SELU_SCALE_ALPHA * math_expm1f(v);
   return v <= 0.0f ? below : (float)ACTIVATION_SELU_SCALE * v;
 }
 
@@ -128,7 +128,7 @@ CUMEGA_MATH double activation_mish_f64(double v) {
 CUMEGA_MATH double activation_smish_f64(double alpha, double beta, double v) {
   double s = 1.0 / (1.0 + math_exp(-(beta * v)));
   double n = s * (s + 2.0);
-  return alpha * v * (n / (n + 2.0));
+  return alpha * (v * (n / (n + 2.0)));
 }
 
 CUMEGA_MATH double activation_ftswish_f64(double threshold, double mean_shift, double v) {
@@ -137,7 +137,7 @@ CUMEGA_MATH double activation_ftswish_f64(double threshold, double mean_shift, d
 }
 
 CUMEGA_MATH double activation_selu_f64(double v) {
-  double below = ACTIVATION_SELU_SCALE * ACTIVATION_SELU_ALPHA * math_expm1(v);
+  double below = ACTIVATION_SELU_SCALE_ALPHA * math_expm1(v);
   return v <= 0.0 ? below : ACTIVATION_SELU_SCALE * v;
 }
 
