@@ -117,10 +117,13 @@ static int start_worker(worker *w) {
 }
 
 /* The application's signal handlers are its own threads' business: ours are born with every signal
- * blocked. */
+ * blocked, but for those that a thread raises by its own fault, so that a crash is still reported.
+ */
 static int start_workers(pool *p, int count) {
   sigset_t every, saved;
   sigfillset(&every);
+  const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT};
+  for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) sigdelset(&every, faults[i]);
   pthread_sigmask(SIG_SETMASK, &every, &saved);
   int error = 0;
   while (error == 0 && p->started < count) {

@@ -27,7 +27,7 @@ static int is_permutation(int ndim, const int *order) {
 
 DLTensor *cumega_tensor_init(cumega_tensor *tensor, void *data, DLDevice device, DLDataType dtype,
                              int ndim, const int64_t *shape) {
-  if (!tensor || !shape || ndim < 0 || ndim > CUMEGA_MAX_DIMS) return NULL;
+  if (!tensor || ndim < 0 || ndim > CUMEGA_MAX_DIMS || (ndim > 0 && !shape)) return NULL;
   int64_t strides[CUMEGA_MAX_DIMS] = {0};
   if (!compact_strides(ndim, shape, strides)) return NULL;
   memset(tensor, 0, sizeof *tensor);
