@@ -145,20 +145,7 @@ static int verify_job(job *j, verdict *v) {
   return fail(EXIT_NOTHING, "%s: its outputs have no values to compare", j->file->path);
 }
 
-enum column {
-  NAME,
-  OPERATION,
-  SHAPE,
-  DEVICE,
-  BACKEND,
-  DTYPE,
-  ESPNET,
-  OURS,
-  TOLERANCE,
-  TIME,
-  RATE,
-  RESULT
-};
+enum column { NAME, OPERATION, SHAPE, DEVICE, DTYPE, ESPNET, OURS, TOLERANCE, TIME, RATE, RESULT };
 
 static const char *result_text(int code) {
   switch (code) {
@@ -184,8 +171,7 @@ static int add_row(table *t, const session *on, const char *name, const job *j, 
   if (added == NULL) return fail(EXIT_DEVICE, "no memory for the table");
   table_row row = {{0}};
   snprintf(row[NAME], TABLE_CELL, "%s", name);
-  snprintf(row[DEVICE], TABLE_CELL, "%s", on->device);
-  snprintf(row[BACKEND], TABLE_CELL, "%s", cumega_context_backend(on->ctx));
+  snprintf(row[DEVICE], TABLE_CELL, "%s (%s)", on->device, cumega_context_backend(on->ctx));
   snprintf(row[RESULT], TABLE_CELL, "%s%s", result_text(v->code),
            v->from_float64 ? " (float64 CPU)" : "");
   if (j->operation != NULL) snprintf(row[OPERATION], TABLE_CELL, "%s", j->operation->name);
@@ -276,8 +262,8 @@ static int report(table *t, json_t *array, const int *counts) {
 }
 
 static int verify_cases(const options *given) {
-  const table_row heading = {"case",   "operation", "shape",     "device", "backend",    "dtype",
-                             "ESPnet", "ours",      "tolerance", "time",   "elements/s", "result"};
+  const table_row heading = {"case", "operation", "shape", "device",     "dtype", "ESPnet",
+                             "ours", "tolerance", "time",  "elements/s", "result"};
   int counts[EXIT_DEVICE + 1] = {0};
   session on;
   table t = {0};
