@@ -64,7 +64,7 @@ static int read_tensor(cumega_context *host, case_file *file, const cumega_weigh
   cumega_status status =
       cumega_weights_read(host, file->weights, entry, tensor->tensor.dl.data, entry->bytes);
   if (status == CUMEGA_OK) return EXIT_OK;
-  return fail(exit_code_of(status), "%s: %s", file->path, cumega_context_message(host));
+  return fail(exit_code_of(status), "%s", cumega_context_message(host));
 }
 
 static int read_tensors(cumega_context *host, case_file *file, int with_answers) {
@@ -88,8 +88,7 @@ int case_open(cumega_context *host, const char *path, int with_answers, case_fil
   file->name = name_of_path(path);
   if (file->name == NULL) return fail(EXIT_DEVICE, "%s: no memory", path);
   cumega_status status = cumega_weights_open(host, path, &file->weights);
-  if (status != CUMEGA_OK)
-    return fail(exit_code_of(status), "%s: %s", path, cumega_context_message(host));
+  if (status != CUMEGA_OK) return fail(exit_code_of(status), "%s", cumega_context_message(host));
   int code = read_metadata(file);
   return code != EXIT_OK ? code : read_tensors(host, file, with_answers);
 }

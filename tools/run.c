@@ -29,7 +29,7 @@ static int save(const session *on, const job *j, const char *path) {
     tensors[count++] = (cumega_named_tensor){j->outputs[i].name, &j->outputs[i].tensor.dl};
   cumega_status status = cumega_weights_save(on->host, path, tensors, count, metadata, pairs);
   if (status != CUMEGA_OK)
-    code = fail(exit_code_of(status), "%s: %s", path, cumega_context_message(on->host));
+    code = fail(exit_code_of(status), "%s", cumega_context_message(on->host));
 done:
   free(metadata);
   free(tensors);

@@ -18,8 +18,7 @@ static cumega_status open_on(const options *given, DLDeviceType type, session *o
 
 static int check(cumega_status status) {
   if (status == CUMEGA_OK) return EXIT_OK;
-  return fail(status == CUMEGA_ERROR_ARGUMENT ? EXIT_INPUT : EXIT_DEVICE, "%s",
-              cumega_context_message(NULL));
+  return fail(exit_code_of(status), "%s", cumega_context_message(NULL));
 }
 
 int session_open(const options *given, session *opened) {

@@ -204,7 +204,8 @@ static json_t *case_json(const session *on, const char *path, const char *name, 
                                   json_of_double(c->tolerance)));
   }
   int ran = v->seconds > 0;
-  return json_pack("{s:s, s:s, s:s?, s:s, s:s, s:s, s:s?, s:s, s:o, s:o, s:o, s:s}", "case", name,
+  const char *exact = v->count == 0 ? NULL : v->from_float64 ? "float64 CPU" : "file";
+  return json_pack("{s:s, s:s, s:s?, s:s, s:s, s:s, s:s?, s:s?, s:o, s:o, s:o, s:s}", "case", name,
                    "path", path, "op", j->operation != NULL ? j->operation->name : NULL, "shape",
                    j->shape, "device", on->device, "backend", cumega_context_backend(on->ctx),
                    "dtype", ran ? values_dtype_name(j->dtype) : NULL, "exact",
