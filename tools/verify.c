@@ -208,9 +208,9 @@ static json_t *case_json(const session *on, const char *path, const char *name, 
   return json_pack("{s:s, s:s, s:s?, s:s, s:s, s:s, s:s?, s:s?, s:o, s:o, s:o, s:s}", "case", name,
                    "path", path, "op", j->operation != NULL ? j->operation->name : NULL, "shape",
                    j->shape, "device", on->device, "backend", cumega_context_backend(on->ctx),
-                   "dtype", ran ? values_dtype_name(j->dtype) : NULL, "exact",
-                   v->from_float64 ? "float64 CPU" : "file", "outputs", outputs, "seconds",
-                   ran ? json_real(v->seconds) : json_null(), "elements_per_second",
+                   "dtype", ran ? values_dtype_name(j->dtype) : NULL, "exact", exact, "outputs",
+                   outputs, "seconds", ran ? json_real(v->seconds) : json_null(),
+                   "elements_per_second",
                    ran ? json_of_double((double)j->elements / v->seconds) : json_null(), "result",
                    result_text(v->code));
 }
