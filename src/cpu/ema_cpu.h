@@ -15,10 +15,17 @@
 #include "../math/activation.h"
 #include "vector.h"
 
-#define TILE_STEPS    16
-#define TILE_CHANNELS EMA_CHANNEL_PADDING
-#define IN_PLACE_STEPS                                                                             \
-  8 /* rows of x are often a power of two apart: more of them would fight for one cache set */
+#define TILE_ELEMENTS 1024
+#define TILE_CHANNELS EMA_CHANNEL_PADDING /* where channels are contiguous, or nothing is */
+#define TILE_STEPS    (TILE_ELEMENTS / TILE_CHANNELS) /* 16 */
+
+/* Where time is contiguous: a few cache lines of each channel at a time. */
+#define NARROW_TILE_CHANNELS 16
+#define NARROW_TILE_STEPS    (TILE_ELEMENTS / NARROW_TILE_CHANNELS) /* 64 */
+
+/* Where x is read as it lies: its rows are often a power of two apart, and more of them would fight
+ * for one cache set. */
+#define IN_PLACE_STEPS 8
 
 /* An output of at least so many bytes is written past the caches: by the time someone reads it, it
  * would be out of them anyway, and a plain store first reads the line that it overwrites. */
@@ -48,7 +55,7 @@ typedef struct ema_place {
   const ema_sequences *tensor;
   tensor_type type;
   int64_t offset;
-  int64_t steps, channels; /* channels <= TILE_CHANNELS */
+  int64_t steps, channels;
 } ema_place;
 
 /* tile (steps, width) = x, widened; lanes behind `channels` become 0. */
@@ -67,8 +74,8 @@ typedef struct ema_finish {
   int raw;
   int stream;  /* whole tiles are written past the caches */
   int narrows; /* a float64 chain of a narrower x: v is rounded to float before its activation */
-  activation_f32 f32;
-  activation_f64 f64; /* where x is float64 */
+  activation_f32 activation_f32;
+  activation_f64 activation_f64; /* where x is float64 */
 } ema_finish;
 ema_finish LEVEL(ema_finish_of)(const cumega_ema *ema, const ema_run *run);
 

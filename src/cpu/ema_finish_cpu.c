@@ -5,8 +5,7 @@
  * apart. */
 #define ACTIVATE_CASE(enumerator, number, text)                                                    \
   case enumerator:                                                                                 \
-    for (int64_t t = 0; t < rows; t++)                                                             \
-      for (int i = 0; i < LANES; i++)                                                              \
+    _Pragma("GCC unroll 4") for (int64_t t = 0; t < rows; t++) for (int i = 0; i < LANES; i++)     \
         values[t * pitch + i] = ACTIVATE(enumerator, a, b, values[t * pitch + i]);                 \
     break;
 
@@ -31,11 +30,11 @@ static void activate_f64(const activation_f64 *activation, double *values, int64
 #undef LANES
 
 void LEVEL(ema_activate_f32)(const ema_finish *finish, float *v, int64_t rows, int64_t pitch) {
-  if (!finish->raw) activate_f32(&finish->f32, v, rows, pitch);
+  if (!finish->raw) activate_f32(&finish->activation_f32, v, rows, pitch);
 }
 
 void LEVEL(ema_activate_f64)(const ema_finish *finish, double *v, int64_t rows, int64_t pitch) {
-  if (!finish->raw && !finish->narrows) activate_f64(&finish->f64, v, rows, pitch);
+  if (!finish->raw && !finish->narrows) activate_f64(&finish->activation_f64, v, rows, pitch);
 }
 
 /* Rows that are whole vectors of float32, aligned, in an output much larger than the caches. */
@@ -76,7 +75,7 @@ void LEVEL(ema_finish_f64)(const ema_finish *finish, const ema_place *place, dou
     LEVEL(ema_store_f64)(place, v, width);
     return;
   }
-  float narrow[TILE_STEPS * TILE_CHANNELS];
+  float narrow[TILE_ELEMENTS];
   const int64_t count = place->steps * width, rows = (count + LANES_F32 - 1) / LANES_F32;
   memset(narrow + (rows - 1) * LANES_F32, 0, LANES_F32 * sizeof *narrow);
   for (int64_t i = 0; i < count; i++) narrow[i] = (float)v[i];

@@ -32,6 +32,7 @@ typedef struct NAME(chain) {
   REAL *terms;           /* (num_heads, LANES), scratch of the general chain */
   REAL *v;               /* (steps, LANES), v_pitch apart */
   int64_t v_pitch;
+  REAL a, b; /* the activation's arguments, where it is part of the chain */
   int raw;
 } NAME(chain);
 
@@ -57,8 +58,10 @@ static inline __attribute__((always_inline)) VEC NAME(step_of)(const int N, NAME
   return term[0];
 }
 
-/* N is a constant at every call, a power of two up to HEADS_MAX: the arrays become registers. */
-static inline __attribute__((always_inline)) void NAME(chain_of)(const int N,
+/* N and kind are constants at every call: N a power of two up to HEADS_MAX, so that the arrays
+ * become registers; kind an activation that is part of the loop, where it fills the time that a
+ * step's chain of two fmas leaves idle. With kind identity it comes later, or not at all. */
+static inline __attribute__((always_inline)) void NAME(chain_of)(const int N, const int kind,
                                                                  const NAME(chain) * c) {
   NAME(registers) r;
   UNROLL for (int n = 0; n < N; n++) {
@@ -71,17 +74,20 @@ static inline __attribute__((always_inline)) void NAME(chain_of)(const int N,
   const VEC residual = LOAD(c->residual), zero = {0};
   const REAL *from = c->x;
   REAL *to = c->v;
+  const REAL a = c->a, b = c->b;
   const int64_t steps = c->steps, x_pitch = c->x_pitch, v_pitch = c->v_pitch;
   if (c->masked || c->raw)
     for (int64_t t = 0; t < steps; t++, from += x_pitch, to += v_pitch) {
       const VEC x = LOAD(from);
       const VEC e = NAME(step_of)(N, &r, c->masked && c->masked[t] ? zero : x);
       STORE(to, c->raw ? e : FMA(residual, x, e));
+      _Pragma("GCC unroll 1") for (int i = 0; i < LANES; i++) to[i] = ACTIVATION(kind, a, b, to[i]);
     }
   else
     UNROLL_STEPS for (int64_t t = 0; t < steps; t++, from += x_pitch, to += v_pitch) {
       const VEC x = LOAD(from);
       STORE(to, FMA(residual, x, NAME(step_of)(N, &r, x)));
+      _Pragma("GCC unroll 1") for (int i = 0; i < LANES; i++) to[i] = ACTIVATION(kind, a, b, to[i]);
     }
   UNROLL for (int n = 0; n < N; n++) STORE(c->state + n * TILE_CHANNELS, r.h[n]);
 }
@@ -111,32 +117,35 @@ static void NAME(chain_general)(const NAME(chain) * c) {
   }
 }
 
-static void NAME(chain_1)(const NAME(chain) * c) {
-  NAME(chain_of)(1, c);
-}
-static void NAME(chain_2)(const NAME(chain) * c) {
-  NAME(chain_of)(2, c);
-}
-static void NAME(chain_4)(const NAME(chain) * c) {
-  NAME(chain_of)(4, c);
-}
-static void NAME(chain_8)(const NAME(chain) * c) {
-  NAME(chain_of)(8, c);
-}
-static void NAME(chain_16)(const NAME(chain) * c) {
-  NAME(chain_of)(16, c);
-}
-
 typedef void (*NAME(chain_function))(const NAME(chain) *);
 
-static NAME(chain_function) NAME(choose_chain)(int64_t num_heads) {
+#define DEFINE_CHAINS(N)                                                                           \
+  static void NAME(chain_##N)(const NAME(chain) * c) {                                             \
+    NAME(chain_of)(N, CUMEGA_ACTIVATION_IDENTITY, c);                                              \
+  }                                                                                                \
+  static void NAME(chain_relu_##N)(const NAME(chain) * c) {                                        \
+    NAME(chain_of)(N, CUMEGA_ACTIVATION_RELU, c);                                                  \
+  }
+
+DEFINE_CHAINS(1)
+DEFINE_CHAINS(2)
+DEFINE_CHAINS(4)
+DEFINE_CHAINS(8)
+DEFINE_CHAINS(16)
+
+#define CHOOSE_CHAIN(N) return *fused ? NAME(chain_relu_##N) : NAME(chain_##N)
+
+/* The chain for so many heads, with the activation in it where there is one for that kind. *fused:
+ * whether it is. */
+static NAME(chain_function) NAME(choose_chain)(int64_t num_heads, int kind, int *fused) {
+  *fused = kind == CUMEGA_ACTIVATION_RELU;
   switch (num_heads) {
-  case 1: return NAME(chain_1);
-  case 2: return NAME(chain_2);
-  case 4: return NAME(chain_4);
-  case 8: return NAME(chain_8);
-  case 16: return NAME(chain_16);
-  default: return NAME(chain_general);
+  case 1: CHOOSE_CHAIN(1);
+  case 2: CHOOSE_CHAIN(2);
+  case 4: CHOOSE_CHAIN(4);
+  case 8: CHOOSE_CHAIN(8);
+  case 16: CHOOSE_CHAIN(16);
+  default: *fused = 0; return NAME(chain_general);
   }
 }
 
@@ -148,6 +157,8 @@ typedef struct NAME(work) {
   NAME(chain_function) run_chain;
   NAME(chain) chain;
   ema_finish finish;
+  int64_t tile_channels, tile_steps;
+  int fused;      /* the chain applies the activation */
   int x_in_place; /* x can be read where it lies */
   REAL *states, *history;
 } NAME(work);
@@ -160,7 +171,7 @@ static ema_place NAME(place)(const NAME(work) * w, const ema_sequences *tensor, 
   return (ema_place){tensor, w->run->type,
                      (item->first + t) * tensor->stride_t + item->b * tensor->stride_b +
                          d * tensor->stride_d,
-                     steps, left < TILE_CHANNELS ? left : TILE_CHANNELS};
+                     steps, left < w->tile_channels ? left : w->tile_channels};
 }
 
 static const uint8_t *NAME(mask_of)(const NAME(work) * w, int64_t t, int64_t steps,
@@ -172,16 +183,21 @@ static const uint8_t *NAME(mask_of)(const NAME(work) * w, int64_t t, int64_t ste
   return masked;
 }
 
+/* Where a channel of the group has its states: (group / TILE_CHANNELS, N, TILE_CHANNELS). */
+static int64_t NAME(state_offset)(int64_t channel, int64_t num_heads) {
+  return channel / TILE_CHANNELS * TILE_CHANNELS * num_heads + channel % TILE_CHANNELS;
+}
+
 /* The tile's channels in whole vectors. */
 static int64_t NAME(width)(const ema_place *place) {
   return (place->channels + LANES - 1) / LANES * LANES;
 }
 
-/* Steps t .. t + steps - 1 of the tile of channels that begins at d; steps <= TILE_STEPS. */
+/* Steps t .. t + steps - 1 of the tile of channels that begins at d; steps <= tile_steps. */
 static void NAME(chain_tile)(const NAME(work) * w, int64_t t, int64_t steps, int64_t d,
                              const uint8_t *masked) {
-  REAL copy[TILE_STEPS * TILE_CHANNELS] __attribute__((aligned(MEMORY_ALIGNMENT)));
-  REAL v[TILE_STEPS * TILE_CHANNELS] __attribute__((aligned(MEMORY_ALIGNMENT)));
+  REAL copy[TILE_ELEMENTS] __attribute__((aligned(MEMORY_ALIGNMENT)));
+  REAL v[TILE_ELEMENTS] __attribute__((aligned(MEMORY_ALIGNMENT)));
   const ema_place x = NAME(place)(w, &w->run->x, t, steps, d);
   const ema_place y = NAME(place)(w, &w->run->y, t, steps, d);
   const int64_t width = NAME(width)(&x);
@@ -203,10 +219,10 @@ static void NAME(chain_tile)(const NAME(work) * w, int64_t t, int64_t steps, int
     c.gain = w->chain.gain + at;
     c.projection = w->chain.projection + at;
     c.residual = w->chain.residual + at;
-    c.state = w->states + (d - w->item->d0) * c.num_heads + i;
+    c.state = w->states + NAME(state_offset)(at - w->item->d0, c.num_heads);
     c.v = v + i;
     w->run_chain(&c);
-    ACTIVATE(&w->finish, c.v, steps, width);
+    if (!w->fused) ACTIVATE(&w->finish, c.v, steps, width);
     c.x += LANES;
   }
   FINISH_TILE(&w->finish, &y, v, width);
@@ -214,9 +230,9 @@ static void NAME(chain_tile)(const NAME(work) * w, int64_t t, int64_t steps, int
 
 /* The same for every channel of the group. */
 static void NAME(chain_block)(const NAME(work) * w, int64_t t, int64_t steps) {
-  uint8_t masked[TILE_STEPS];
+  uint8_t masked[NARROW_TILE_STEPS];
   const uint8_t *mask = NAME(mask_of)(w, t, steps, masked);
-  for (int64_t d = w->item->d0; d < w->item->d1; d += TILE_CHANNELS)
+  for (int64_t d = w->item->d0; d < w->item->d1; d += w->tile_channels)
     NAME(chain_tile)(w, t, steps, d, mask);
 }
 
@@ -224,7 +240,7 @@ static void NAME(chain_block)(const NAME(work) * w, int64_t t, int64_t steps) {
  * wanted. */
 static void NAME(load_seen)(const NAME(work) * w, int64_t t, int64_t steps, int64_t d, REAL *row,
                             REAL *tile) {
-  uint8_t masked[TILE_STEPS];
+  uint8_t masked[NARROW_TILE_STEPS];
   const ema_place place = NAME(place)(w, &w->run->x, t, steps, d);
   const uint8_t *mask = NAME(mask_of)(w, t, steps, masked);
   const int64_t width = NAME(width)(&place);
@@ -271,8 +287,8 @@ static void NAME(direct_block)(const NAME(work) * w, int64_t steps, int64_t widt
 /* A tile of channels from step K on. The history holds x~: K - 1 rows before the block, then the
  * block's own, so that y may be x. */
 static void NAME(direct_tile)(const NAME(work) * w, int64_t d, const REAL *kernel) {
-  REAL x[TILE_STEPS * TILE_CHANNELS] __attribute__((aligned(MEMORY_ALIGNMENT)));
-  REAL v[TILE_STEPS * TILE_CHANNELS] __attribute__((aligned(MEMORY_ALIGNMENT)));
+  REAL x[TILE_ELEMENTS] __attribute__((aligned(MEMORY_ALIGNMENT)));
+  REAL v[TILE_ELEMENTS] __attribute__((aligned(MEMORY_ALIGNMENT)));
   const ema_place whole = NAME(place)(w, &w->run->x, 0, 0, d);
   const int64_t before = w->ema->config.truncation_length - 1, width = NAME(width)(&whole);
   REAL *history = w->history, *block = history + before * width;
@@ -361,7 +377,8 @@ void LEVEL(NAME(ema_item))(const cumega_ema *ema, const ema_run *run, const ema_
                            const ema_memory *parts) {
   const COEFFICIENTS *k = &ema->tables.TABLES;
   NAME(work) w = {.ema = ema, .run = run, .item = item};
-  w.run_chain = NAME(choose_chain)(ema->config.num_heads);
+  w.finish = LEVEL(ema_finish_of)(ema, run);
+  w.run_chain = NAME(choose_chain)(ema->config.num_heads, ACTIVATION_IN_CHAIN(&w.finish), &w.fused);
   w.chain.q = k->q;
   w.chain.q_lo = Q_LO(k);
   w.chain.gain = k->gain;
@@ -370,9 +387,13 @@ void LEVEL(NAME(ema_item))(const cumega_ema *ema, const ema_run *run, const ema_
   w.chain.pitch = ema->padded;
   w.chain.num_heads = ema->config.num_heads;
   w.chain.terms = parts->terms;
+  w.chain.a = w.finish.NAME(activation).a;
+  w.chain.b = w.finish.NAME(activation).b;
   w.chain.raw = run->raw;
-  w.finish = LEVEL(ema_finish_of)(ema, run);
   w.x_in_place = run->type == REAL_TYPE && run->x.stride_d == 1;
+  int time_contiguous = run->x.stride_t == 1 && run->x.stride_d != 1;
+  w.tile_channels = time_contiguous ? NARROW_TILE_CHANNELS : TILE_CHANNELS;
+  w.tile_steps = w.x_in_place ? IN_PLACE_STEPS : TILE_ELEMENTS / w.tile_channels;
   w.states = parts->state;
   w.history = parts->history;
 
@@ -380,11 +401,11 @@ void LEVEL(NAME(ema_item))(const cumega_ema *ema, const ema_run *run, const ema_
   int64_t chained = item->length;
   if (run->truncated && item->length > ema->config.truncation_length) {
     chained = ema->config.truncation_length;
-    for (int64_t d = item->d0; d < item->d1; d += TILE_CHANNELS)
+    for (int64_t d = item->d0; d < item->d1; d += w.tile_channels)
       NAME(direct_tile)(&w, d, k->kernel);
   }
   NAME(load_states)(&w);
-  int64_t block = w.x_in_place ? IN_PLACE_STEPS : TILE_STEPS;
+  int64_t block = w.tile_steps;
   for (int64_t t = 0; t < chained; t += block)
     NAME(chain_block)(&w, t, chained - t < block ? chained - t : block);
   NAME(save_states)(&w);

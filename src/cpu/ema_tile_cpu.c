@@ -20,6 +20,31 @@
         for (int64_t c = 0; c < channels; c++) COPY(t *stride_t + c * stride_d, t * (width) + c);  \
   } while (0)
 
+/* to[column * to_pitch + row] = from[row * from_pitch + column], sixteen numbers at a time. */
+static void transpose_float(const float *from, int64_t from_pitch, int64_t rows, int64_t columns,
+                            float *restrict to, int64_t to_pitch) {
+  int64_t whole_rows = 0, whole_columns = 0;
+#if defined(__SSE2__)
+  whole_rows = rows / 4 * 4;
+  whole_columns = columns / 4 * 4;
+  for (int64_t r = 0; r < whole_rows; r += 4)
+    for (int64_t c = 0; c < whole_columns; c += 4) {
+      const float *corner = from + r * from_pitch + c;
+      __m128 a0 = _mm_loadu_ps(corner), a1 = _mm_loadu_ps(corner + from_pitch);
+      __m128 a2 = _mm_loadu_ps(corner + 2 * from_pitch), a3 = _mm_loadu_ps(corner + 3 * from_pitch);
+      _MM_TRANSPOSE4_PS(a0, a1, a2, a3);
+      float *across = to + c * to_pitch + r;
+      _mm_storeu_ps(across, a0);
+      _mm_storeu_ps(across + to_pitch, a1);
+      _mm_storeu_ps(across + 2 * to_pitch, a2);
+      _mm_storeu_ps(across + 3 * to_pitch, a3);
+    }
+#endif
+  for (int64_t r = 0; r < rows; r++)
+    for (int64_t c = r < whole_rows ? whole_columns : 0; c < columns; c++)
+      to[c * to_pitch + r] = from[r * from_pitch + c];
+}
+
 #define LOAD_UNCHANGED(at, to) (tile[to] = from[at])
 #define LOAD_FLOAT16(at, to)   (tile[to] = float16_to_float(from[at]))
 #define LOAD_BFLOAT16(at, to)  (tile[to] = bfloat16_to_float(from[at]))
@@ -31,13 +56,22 @@
     FOR_TILE(place, width, LOAD_ONE);                                                              \
   }
 
-DEFINE_LOAD(load_float32_f32, float, float, LOAD_UNCHANGED)
+DEFINE_LOAD(load_any_float32, float, float, LOAD_UNCHANGED)
 DEFINE_LOAD(load_float16_f32, uint16_t, float, LOAD_FLOAT16)
 DEFINE_LOAD(load_bfloat16_f32, uint16_t, float, LOAD_BFLOAT16)
 DEFINE_LOAD(load_float32_f64, float, double, LOAD_UNCHANGED)
 DEFINE_LOAD(load_float16_f64, uint16_t, double, LOAD_FLOAT16)
 DEFINE_LOAD(load_bfloat16_f64, uint16_t, double, LOAD_BFLOAT16)
 DEFINE_LOAD(load_float64_f64, double, double, LOAD_UNCHANGED)
+
+static void load_float32_f32(const ema_place *place, float *tile, int64_t width) {
+  const ema_sequences *s = place->tensor;
+  if (s->stride_t == 1 && place->channels == width)
+    transpose_float((const float *)s->data + place->offset, s->stride_d, width, place->steps, tile,
+                    width);
+  else
+    load_any_float32(place, tile, width);
+}
 
 void LEVEL(ema_load_f32)(const ema_place *place, float *tile, int64_t width) {
   switch (place->type) {
@@ -66,10 +100,19 @@ void LEVEL(ema_load_f64)(const ema_place *place, double *tile, int64_t width) {
     FOR_TILE(place, width, STORE_ONE);                                                             \
   }
 
-DEFINE_STORE(store_float32, float, float, STORE_UNCHANGED)
+DEFINE_STORE(store_any_float32, float, float, STORE_UNCHANGED)
 DEFINE_STORE(store_float16, uint16_t, float, STORE_FLOAT16)
 DEFINE_STORE(store_bfloat16, uint16_t, float, STORE_BFLOAT16)
 DEFINE_STORE(store_float64, double, double, STORE_UNCHANGED)
+
+static void store_float32(const ema_place *place, const float *tile, int64_t width) {
+  const ema_sequences *s = place->tensor;
+  if (s->stride_t == 1 && s->stride_d != 1)
+    transpose_float(tile, width, place->steps, place->channels, (float *)s->data + place->offset,
+                    s->stride_d);
+  else
+    store_any_float32(place, tile, width);
+}
 
 void LEVEL(ema_store_f32)(const ema_place *place, const float *tile, int64_t width) {
   switch (place->type) {
