@@ -17,7 +17,7 @@ static void teardown(void) {
 
 /* Units in the last place of `dtype` between a stored value and the exact one. */
 static double units_off(DLDataType dtype, double stored, long double exact) {
-  double unit = 2.0 * number_rounding(dtype, (double)exact);
+  double unit = fmax(2.0 * number_rounding(dtype, (double)exact), DBL_TRUE_MIN);
   return (double)(fabsl(stored - exact) / unit);
 }
 
