@@ -25,9 +25,6 @@ static void size_zero(cumega_ema_config *c) {
 static void size_negative(cumega_ema_config *c) {
   c->size = -1;
 }
-static void size_vast(cumega_ema_config *c) {
-  c->size = INT64_C(1) << 62;
-}
 static void heads_zero(cumega_ema_config *c) {
   c->num_heads = 0;
 }
@@ -112,7 +109,6 @@ typedef struct bad_setting {
 static const bad_setting bad_settings[] = {
     {size_zero, {"size", "0"}},
     {size_negative, {"size", "-1"}},
-    {size_vast, {"size", "4611686018427387904"}},
     {heads_zero, {"num_heads", "0"}},
     {heads_many, {"num_heads", "4097"}},
     {truncation_zero, {"truncation_length", "0"}},
@@ -227,7 +223,7 @@ START_TEST(weights_that_are_not_finite_are_named_with_their_index) {
       five_make(&f);
       tensor_set(f.t[i], 2, i == 4 ? 0 : 1, 0, bad[j]);
       must_not_create(&f, names[i], words[j]);
-      must_not_create(&f, i == 4 ? "[2" : "[2, 1", words[j]);
+      must_not_create(&f, "channel 2", words[j]);
       five_free(&f);
     }
 }
@@ -348,6 +344,8 @@ START_TEST(a_memory_limit_refuses_what_exceeds_it_and_nothing_else) {
   ck_assert_int_eq(cumega_ema_create(own, &config, NULL, &ema), CUMEGA_ERROR_RESOURCE);
   ck_assert_ptr_null(ema);
   ck_assert_str_ne(cumega_context_message(own), "");
+  config.size = INT64_C(1) << 62; /* bytes beyond 64 bits */
+  ck_assert_int_eq(cumega_ema_create(own, &config, NULL, &ema), CUMEGA_ERROR_RESOURCE);
   config = cumega_ema_config_default(16);
   MUST(own, cumega_ema_create(own, &config, NULL, &ema));
   cumega_statistics statistics = {.struct_size = sizeof statistics};
@@ -379,7 +377,8 @@ static void save(const five *f, const char *prefix, int without) {
   tensor_free(other);
 }
 
-static cumega_status load(const char *prefix, cumega_ema **ema) {
+/* `word` is in the sentence of a failure. */
+static cumega_status load(const char *prefix, const char *word, cumega_ema **ema) {
   cumega_ema_config config = cumega_ema_config_default(3);
   config.num_heads = 2;
   cumega_weights *weights;
@@ -392,7 +391,7 @@ static cumega_status load(const char *prefix, cumega_ema **ema) {
   unlink(path);
   if (status != CUMEGA_OK) {
     ck_assert_ptr_null(*ema);
-    ck_assert_msg(strstr(sentence, "decay_factor") != NULL, "\"%s\"", sentence);
+    ck_assert_msg(strstr(sentence, word) != NULL, "\"%s\"", sentence);
   }
   return status;
 }
@@ -405,7 +404,7 @@ START_TEST(weights_are_found_under_their_prefix) {
     five_make(&f);
     save(&f, stored[i], -1);
     cumega_ema *ema;
-    MUST(ctx, load(asked[i], &ema));
+    MUST(ctx, load(asked[i], "", &ema));
     test_tensor *decay = tensor_new_2(cumega_float64, 3, 2);
     cumega_ema_parameters out = {.struct_size = sizeof out, .decay_factor = dl(decay)};
     MUST(ctx, cumega_ema_get_parameters(ctx, ema, &out));
@@ -422,15 +421,15 @@ START_TEST(missing_and_wrong_tensors_of_a_file_are_named) {
   five f;
   five_make(&f);
   save(&f, "m.", 1);
-  ck_assert_int_eq(load("m", &ema), CUMEGA_ERROR_FORMAT);
-  ck_assert_int_eq((save(&f, "m.", -1), load("n", &ema)), CUMEGA_ERROR_FORMAT);
+  ck_assert_int_eq(load("m", "m.decay_factor", &ema), CUMEGA_ERROR_FORMAT);
+  ck_assert_int_eq((save(&f, "m.", -1), load("n", "n.damping_factor", &ema)), CUMEGA_ERROR_FORMAT);
   dl(f.t[1])->shape[0] = 2;
   save(&f, "m.", -1);
-  ck_assert_int_eq(load("m", &ema), CUMEGA_ERROR_FORMAT);
+  ck_assert_int_eq(load("m", "m.decay_factor", &ema), CUMEGA_ERROR_FORMAT);
   dl(f.t[1])->shape[0] = 3;
   dl(f.t[1])->dtype = cumega_int32;
   save(&f, "m.", -1);
-  ck_assert_int_eq(load("m", &ema), CUMEGA_ERROR_FORMAT);
+  ck_assert_int_eq(load("m", "m.decay_factor", &ema), CUMEGA_ERROR_FORMAT);
   five_free(&f);
 }
 END_TEST
@@ -441,7 +440,7 @@ START_TEST(a_weight_that_is_not_finite_is_named_by_its_tensor) {
   five_make(&f);
   tensor_set(f.t[1], 1, 0, 0, NAN);
   save(&f, "m.", -1);
-  ck_assert_int_ne(load("m", &ema), CUMEGA_OK);
+  ck_assert_int_ne(load("m", "m.decay_factor", &ema), CUMEGA_OK);
   five_free(&f);
 }
 END_TEST
