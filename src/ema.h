@@ -119,6 +119,12 @@ static inline int64_t ema_run_length(const ema_run *run, int64_t b) {
   return run->lengths.data ? ema_index_at(&run->lengths, b) : run->L;
 }
 
+/* The row of a state that sequence b reads or writes; negative: none. */
+static inline int64_t ema_state_row(const ema_state *state, const ema_index *slots, int64_t b) {
+  if (state->data == NULL) return -1;
+  return slots->data ? ema_index_at(slots, b) : b;
+}
+
 /* Checks the values of a run's index tensors, in CPU memory (src/ema_indices.c). */
 cumega_status ema_indices_check(cumega_context *ctx, const ema_run *run, int aliased_pools);
 int64_t ema_indices_workspace(const ema_run *run);

@@ -40,16 +40,10 @@ static cumega_status check_slots(cumega_context *ctx, const char *name, const em
   return CUMEGA_OK;
 }
 
-/* The row of a state that sequence b reads or writes; negative: none. */
-static int64_t row_of(const ema_state *state, const ema_index *slots, int64_t b) {
-  if (state->data == NULL) return -1;
-  return slots->data ? ema_index_at(slots, b) : b;
-}
-
 /* Which other sequence than b writes this row; for the sentence only. */
 static int64_t other_writer(const ema_run *run, int64_t row, int64_t b) {
   int64_t other = 0;
-  while (other == b || row_of(&run->final, &run->final_slots, other) != row) other++;
+  while (other == b || ema_state_row(&run->final, &run->final_slots, other) != row) other++;
   return other;
 }
 
@@ -59,7 +53,7 @@ static cumega_status check_writers(cumega_context *ctx, const ema_run *run, int 
                                    uint8_t *written) {
   memset(written, 0, (size_t)ema_indices_workspace(run));
   for (int64_t b = 0; b < run->B; b++) {
-    int64_t row = row_of(&run->final, &run->final_slots, b);
+    int64_t row = ema_state_row(&run->final, &run->final_slots, b);
     if (row < 0) continue;
     if (written[row / 8] >> row % 8 & 1)
       return context_fail(
@@ -69,9 +63,9 @@ static cumega_status check_writers(cumega_context *ctx, const ema_run *run, int 
     written[row / 8] |= (uint8_t)(1 << row % 8);
   }
   for (int64_t b = 0; aliased_pools && b < run->B; b++) {
-    int64_t row = row_of(&run->initial, &run->initial_slots, b);
+    int64_t row = ema_state_row(&run->initial, &run->initial_slots, b);
     if (row < 0 || !(written[row / 8] >> row % 8 & 1)) continue;
-    if (row_of(&run->final, &run->final_slots, b) == row) continue;
+    if (ema_state_row(&run->final, &run->final_slots, b) == row) continue;
     return context_fail(
         ctx, CUMEGA_ERROR_ARGUMENT,
         "final_state is initial_state, and sequence %lld reads row %lld, which sequence "

@@ -64,7 +64,7 @@ const char *weights_quote(char buffer[WEIGHTS_QUOTE], const char *text);
 /* The same for a path, of which the end is kept. */
 const char *weights_quote_path(char buffer[WEIGHTS_QUOTE], const char *path);
 
-/* "(2, 3)", cut with "..." after 8 dimensions. Returns buffer. */
+/* "(2, 3)", cut with "..." where it is too long. Returns buffer. */
 const char *weights_quote_shape(char buffer[WEIGHTS_QUOTE], int ndim, const int64_t *shape);
 
 /* "weights file '<path>': <sentence>" through context_fail. */

@@ -25,8 +25,11 @@ static cumega_status fail(const weights_output *output, const char *what) {
 /* output->final: path, or what it leads to. */
 static cumega_status resolve(weights_output *output) {
   struct stat file;
+  if (strlen(output->path) >= PATH_MAX) {
+    errno = ENAMETOOLONG;
+    return fail(output, "written");
+  }
   if (lstat(output->path, &file) != 0) {
-    if (errno == ENOENT && strlen(output->path) >= PATH_MAX) errno = ENAMETOOLONG;
     if (errno != ENOENT) return fail(output, "written");
     strcpy(output->final, output->path);
     return CUMEGA_OK;

@@ -84,7 +84,7 @@ const char *weights_quote_shape(char buffer[WEIGHTS_QUOTE], int ndim, const int6
   for (int i = 0; i < ndim; i++) {
     char number[24];
     int length = snprintf(number, sizeof number, "%s%" PRId64, i == 0 ? "" : ", ", shape[i]);
-    if (i == CUMEGA_MAX_DIMS || used + length > WEIGHTS_QUOTE - 8) {
+    if (used + length > WEIGHTS_QUOTE - 8) {
       used += sprintf(buffer + used, ", ...");
       break;
     }

@@ -119,6 +119,13 @@ static const struct {
     {INFO("\"BF16\"", "[]", "[0,4]"), 4, "spans bytes 0 .. 4 but BF16 () needs 2"},
     {INFO("\"U8\"", "[1,1,1,1,1,1,1,1,3]", "[0,2]"), 2, "but U8 of many dimensions needs 3"},
     {INFO("\"U8\"", "[0]", "[0,1]"), 1, "spans bytes 0 .. 1 but U8 (0) needs 0"},
+    {INFO("\"U8\"",
+          "[0,999999999999999999,999999999999999999,999999999999999999,999999999999999999,"
+          "999999999999999999,9]",
+          "[0,1]"),
+     1,
+     "but U8 (0, 999999999999999999, 999999999999999999, 999999999999999999, 999999999999999999, "
+     "999999999999999999, ...) needs 0"},
     {INFO("\"F8_E4M3\"", "[3]", "[0,2]"), 2, "but F8_E4M3 (3) needs 3"},
     /* all tensors together */
     {"{" A_8 "}", 9, "its tensors end at byte 8 of the data, which has 9"},
@@ -265,7 +272,7 @@ START_TEST(what_is_no_regular_file_is_refused_without_waiting) {
   snprintf(path, sizeof path, "%s/pipe", files.folder);
   ck_assert_int_eq(mkfifo(path, 0600), 0);
   assert_refused(path, CUMEGA_ERROR_FILE, "is a pipe, not a regular file");
-  assert_refused("/dev/null", CUMEGA_ERROR_FILE, "is a character device, not a regular file");
+  assert_refused("/dev/null", CUMEGA_ERROR_FILE, "is a device, not a regular file");
   struct sockaddr_un address = {.sun_family = AF_UNIX};
   snprintf(address.sun_path, sizeof address.sun_path, "%s/socket", files.folder);
   int fd = socket(AF_UNIX, SOCK_STREAM, 0);

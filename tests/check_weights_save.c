@@ -6,7 +6,9 @@
 #include <signal.h>
 #include <stdint.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include "runner.h"
 #include "weights_files.h"
 
@@ -314,7 +316,13 @@ START_TEST(a_place_that_cannot_hold_a_file_is_an_error_with_a_reason) {
   assert_file_error(path, strerror(ENOENT));
   assert_file_error("", strerror(ENOENT));
   assert_file_error(files.folder, "is a directory, not a regular file");
-  assert_file_error("/dev/null", "is a character device, not a regular file");
+  assert_file_error("/dev/null", "is a device, not a regular file");
+  struct sockaddr_un address = {.sun_family = AF_UNIX};
+  snprintf(address.sun_path, sizeof address.sun_path, "%s/socket", files.folder);
+  int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+  ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
+  close(fd);
+  assert_file_error(address.sun_path, "is a socket, not a regular file");
   save_bytes(files.path, "x", 1);
   snprintf(path, sizeof path, "%s/x", files.path);
   assert_file_error(path, strerror(ENOTDIR));
@@ -326,7 +334,7 @@ START_TEST(a_place_that_cannot_hold_a_file_is_an_error_with_a_reason) {
   snprintf(path, sizeof path, "%s/link", files.folder);
   ck_assert_int_eq(symlink("nowhere/at/all", path), 0);
   assert_file_error(path, strerror(ENOENT));
-  ck_assert_int_eq(files_in_folder(&files, 0), 2);
+  ck_assert_int_eq(files_in_folder(&files, 0), 3);
 }
 END_TEST
 

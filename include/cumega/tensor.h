@@ -45,9 +45,9 @@ extern "C" {
  *   int64_t shape[] = {length, batch, channels};
  *   io.x = cumega_tensor_init(&x, memory, cumega_cpu, cumega_float32, 3, shape);
  *
- * Returns &tensor->dl, or NULL where tensor or shape is NULL, ndim is not in 0 .. CUMEGA_MAX_DIMS,
- * a dimension is negative or the strides would overflow; a call given that NULL then says which
- * argument it was. The shape is copied. */
+ * Returns &tensor->dl, or NULL where tensor is NULL, or shape with ndim above 0, ndim is not in 0
+ * .. CUMEGA_MAX_DIMS, a dimension is negative or the strides would overflow; a call given that NULL
+ * then says which argument it was. The shape is copied. */
 CUMEGA_API DLTensor *cumega_tensor_init(cumega_tensor *tensor, void *data, DLDevice device,
                                         DLDataType dtype, int ndim, const int64_t *shape);
 

@@ -50,13 +50,14 @@ typedef struct ema_place {
   int64_t steps, channels; /* channels <= LANES */
 } ema_place;
 
-/* tile (steps, lanes) = x, widened; lanes behind `channels` become 0. */
-void LEVEL(ema_load_f32)(const ema_place *place, float *tile, int lanes);
-void LEVEL(ema_load_f64)(const ema_place *place, double *tile, int lanes);
+/* tile (steps, LANES) = x, widened; lanes behind `channels` become 0. */
+void LEVEL(ema_load_f32)(const ema_place *place, float *tile);
+void LEVEL(ema_load_f64)(const ema_place *place, double *tile);
 
-/* y = tile, rounded once. */
+/* y = tile, rounded once. A float tile has LANES_F32 or, where it was rounded from a double one,
+ * LANES_F64 lanes. */
 void LEVEL(ema_store_f32)(const ema_place *place, const float *tile, int lanes);
-void LEVEL(ema_store_f64)(const ema_place *place, const double *tile, int lanes);
+void LEVEL(ema_store_f64)(const ema_place *place, const double *tile);
 
 /* y = 0 from a step on: what lies behind a sequence's length. */
 void LEVEL(ema_zero)(const ema_place *place);

@@ -1,22 +1,25 @@
 /* From v to y: the activation over a tile, then the store. */
 #include "ema_cpu.h"
 
-/* One loop per kind, with the kind a constant inside it. */
+/* One loop per kind, with the kind a constant inside it. count is rounded up to whole vectors,
+ * which spares the loops a remainder: tiles have room for it. */
 #define ACTIVATE_CASE(enumerator, number, text)                                                    \
   case enumerator:                                                                                 \
-    for (int64_t i = 0; i < count; i++) values[i] = ACTIVATE(enumerator, a, b, values[i]);         \
+    for (int64_t i = 0; i < whole; i++) values[i] = ACTIVATE(enumerator, a, b, values[i]);         \
     break;
 
 #define ACTIVATE activation_apply_f32
 static void activate_f32(const activation_f32 *activation, float *restrict values, int64_t count) {
-  float a = activation->a, b = activation->b;
+  const int64_t whole = (count + LANES_F32 - 1) / LANES_F32 * LANES_F32;
+  const float a = activation->a, b = activation->b;
   switch (activation->kind) { CUMEGA_ACTIVATION_LIST(ACTIVATE_CASE) }
 }
 #undef ACTIVATE
 
 #define ACTIVATE activation_apply_f64
 static void activate_f64(const activation_f64 *activation, double *restrict values, int64_t count) {
-  double a = activation->a, b = activation->b;
+  const int64_t whole = (count + LANES_F64 - 1) / LANES_F64 * LANES_F64;
+  const double a = activation->a, b = activation->b;
   switch (activation->kind) { CUMEGA_ACTIVATION_LIST(ACTIVATE_CASE) }
 }
 #undef ACTIVATE
@@ -55,10 +58,12 @@ void LEVEL(ema_finish_f64)(const ema_finish *finish, const ema_place *place, dou
   int64_t count = place->steps * LANES_F64;
   if (place->type == TYPE_FLOAT64) {
     if (!finish->raw) activate_f64(&finish->f64, v, count);
-    LEVEL(ema_store_f64)(place, v, LANES_F64);
+    LEVEL(ema_store_f64)(place, v);
     return;
   }
   float narrow[TILE_STEPS * LANES_F64];
+  memset(narrow + count / LANES_F32 * LANES_F32, 0,
+         LANES_F32 * sizeof *narrow * (count % LANES_F32 != 0));
   for (int64_t i = 0; i < count; i++) narrow[i] = (float)v[i];
   if (!finish->raw) activate_f32(&finish->f32, narrow, count);
   LEVEL(ema_store_f32)(place, narrow, LANES_F64);

@@ -151,46 +151,60 @@ static const uint8_t *NAME(mask_of)(const NAME(work) * w, int64_t t, int64_t ste
   return masked;
 }
 
-/* y = activation(v). */
-static void NAME(finish)(const NAME(work) * w, int64_t t, int64_t steps, int64_t d, REAL *v) {
-  const ema_place place = NAME(place)(w, &w->run->y, t, steps, d);
-  FINISH_TILE(&w->finish, &place, v);
+/* The next LANES channels of a place. */
+static void NAME(next_tile)(const NAME(work) * w, ema_place *place, int64_t d) {
+  int64_t left = w->item->d1 - d - LANES;
+  place->offset += LANES * place->tensor->stride_d;
+  place->channels = left < LANES ? left : LANES;
 }
 
-/* Points the chain at a tile's coefficients. */
-static void NAME(at_tile)(const NAME(work) * w, int64_t d, NAME(chain) * c) {
-  *c = w->chain;
-  c->q += d;
-  c->q_lo += d;
-  c->gain += d;
-  c->projection += d;
-  c->residual += d;
-  c->state = w->states + (d - w->item->d0) * c->num_heads;
+/* The chain's coefficients and states at a group's first tile, and at the one after it. */
+static NAME(chain) NAME(first_chain)(const NAME(work) * w) {
+  NAME(chain) c = w->chain;
+  int64_t d0 = w->item->d0;
+  c.q += d0;
+  c.q_lo += d0;
+  c.gain += d0;
+  c.projection += d0;
+  c.residual += d0;
+  c.state = w->states;
+  return c;
+}
+
+static void NAME(next_chain)(NAME(chain) * c) {
+  c->q += LANES;
+  c->q_lo += LANES;
+  c->gain += LANES;
+  c->projection += LANES;
+  c->residual += LANES;
+  c->state += LANES * c->num_heads;
 }
 
 /* Steps t .. t + steps - 1 of every channel of the group, steps <= TILE_STEPS. */
 static void NAME(chain_block)(const NAME(work) * w, int64_t t, int64_t steps) {
-  REAL x[TILE_STEPS * LANES] __attribute__((aligned(MEMORY_ALIGNMENT)));
+  REAL copy[TILE_STEPS * LANES] __attribute__((aligned(MEMORY_ALIGNMENT)));
   REAL v[TILE_STEPS * LANES] __attribute__((aligned(MEMORY_ALIGNMENT)));
   uint8_t masked[TILE_STEPS];
-  const uint8_t *mask = NAME(mask_of)(w, t, steps, masked);
+  ema_place x = NAME(place)(w, &w->run->x, t, steps, w->item->d0);
+  ema_place y = NAME(place)(w, &w->run->y, t, steps, w->item->d0);
+  NAME(chain) c = NAME(first_chain)(w);
+  c.steps = steps;
+  c.masked = NAME(mask_of)(w, t, steps, masked);
+  c.v = v;
   for (int64_t d = w->item->d0; d < w->item->d1; d += LANES) {
-    const ema_place place = NAME(place)(w, &w->run->x, t, steps, d);
-    NAME(chain) c;
-    NAME(at_tile)(w, d, &c);
-    c.steps = steps;
-    c.masked = mask;
-    c.v = v;
-    if (w->x_in_place && place.channels == LANES) {
-      c.x = (const REAL *)w->run->x.data + place.offset;
-      c.x_pitch = w->run->x.stride_t;
+    if (w->x_in_place && x.channels == LANES) {
+      c.x = (const REAL *)x.tensor->data + x.offset;
+      c.x_pitch = x.tensor->stride_t;
     } else {
-      LOAD_TILE(&place, x, LANES);
-      c.x = x;
+      LOAD_TILE(&x, copy);
+      c.x = copy;
       c.x_pitch = LANES;
     }
     w->run_chain(&c);
-    NAME(finish)(w, t, steps, d, v);
+    FINISH_TILE(&w->finish, &y, v);
+    NAME(next_tile)(w, &x, d);
+    NAME(next_tile)(w, &y, d);
+    NAME(next_chain)(&c);
   }
 }
 
@@ -200,7 +214,7 @@ static void NAME(load_seen)(const NAME(work) * w, int64_t t, int64_t steps, int6
   uint8_t masked[TILE_STEPS];
   const ema_place place = NAME(place)(w, &w->run->x, t, steps, d);
   const uint8_t *mask = NAME(mask_of)(w, t, steps, masked);
-  LOAD_TILE(&place, row, LANES);
+  LOAD_TILE(&place, row);
   if (tile) memcpy(tile, row, (size_t)(steps * LANES) * sizeof *row);
   for (int64_t i = 0; mask && i < steps; i++)
     if (mask[i]) memset(row + i * LANES, 0, LANES * sizeof *row);
@@ -249,42 +263,56 @@ static void NAME(direct_tile)(const NAME(work) * w, int64_t d, const REAL *kerne
       for (int64_t m = 0; m < count; m++, i++)
         STORE(v + i * LANES, FMA(residual, LOAD(x + i * LANES), e[m]));
     }
-    NAME(finish)(w, t, steps, d, v);
+    const ema_place y = NAME(place)(w, &w->run->y, t, steps, d);
+    FINISH_TILE(&w->finish, &y, v);
   }
 }
 
-/* The group's states, tile by tile (N, LANES), from the caller's and back. */
+/* A tile's states (N, LANES) from or to a row of the caller's, channels (stride_d) and heads
+ * (stride_n) apart. With N and both strides constant, as they are for a compact row, it becomes
+ * shuffles. */
+static inline __attribute__((always_inline)) void NAME(state_in)(const int64_t N, int64_t channels,
+                                                                 const REAL *from, int64_t stride_d,
+                                                                 int64_t stride_n, REAL *to) {
+  for (int64_t n = 0; n < N; n++)
+    for (int64_t c = 0; c < channels; c++) to[n * LANES + c] = from[c * stride_d + n * stride_n];
+}
+
+static inline __attribute__((always_inline)) void NAME(state_out)(const int64_t N, int64_t channels,
+                                                                  const REAL *from, REAL *to,
+                                                                  int64_t stride_d,
+                                                                  int64_t stride_n) {
+  for (int64_t c = 0; c < channels; c++)
+    for (int64_t n = 0; n < N; n++) to[c * stride_d + n * stride_n] = from[n * LANES + c];
+}
+
 static void NAME(load_states)(const NAME(work) * w) {
   const ema_state *s = &w->run->initial;
-  const ema_item *item = w->item;
-  const int64_t N = w->chain.num_heads;
-  int64_t row = s->data == NULL              ? -1
-                : w->run->initial_slots.data ? ema_index_at(&w->run->initial_slots, item->b)
-                                             : item->b;
-  int64_t tiles = (item->d1 - item->d0 + LANES - 1) / LANES;
-  if (row < 0 || item->d1 - item->d0 < tiles * LANES)
-    memset(w->states, 0, (size_t)(tiles * LANES * N) * sizeof(REAL));
-  if (row < 0) return;
-  for (int64_t d = item->d0; d < item->d1; d++) {
+  const int64_t N = w->chain.num_heads, d0 = w->item->d0, d1 = w->item->d1;
+  const int64_t row = ema_state_row(s, &w->run->initial_slots, w->item->b);
+  REAL *to = w->states;
+  for (int64_t d = d0; d < d1; d += LANES, to += LANES * N) {
     const REAL *from = (const REAL *)s->data + row * s->stride_row + d * s->stride_d;
-    int64_t at = d - item->d0;
-    REAL *to = w->states + (at / LANES * N) * LANES + at % LANES;
-    for (int64_t n = 0; n < N; n++) to[n * LANES] = from[n * s->stride_n];
+    if (row < 0 || d1 - d < LANES) memset(to, 0, (size_t)(LANES * N) * sizeof *to);
+    if (row < 0) continue;
+    if (d1 - d < LANES || s->stride_n != 1 || s->stride_d != 4 || N != 4)
+      NAME(state_in)(N, d1 - d < LANES ? d1 - d : LANES, from, s->stride_d, s->stride_n, to);
+    else
+      NAME(state_in)(4, LANES, from, 4, 1, to);
   }
 }
 
 static void NAME(save_states)(const NAME(work) * w) {
   const ema_state *s = &w->run->final;
-  const ema_item *item = w->item;
-  const int64_t N = w->chain.num_heads;
-  if (s->data == NULL) return;
-  int64_t row = w->run->final_slots.data ? ema_index_at(&w->run->final_slots, item->b) : item->b;
-  if (row < 0) return;
-  for (int64_t d = item->d0; d < item->d1; d++) {
+  const int64_t N = w->chain.num_heads, d0 = w->item->d0, d1 = w->item->d1;
+  const int64_t row = ema_state_row(s, &w->run->final_slots, w->item->b);
+  const REAL *from = w->states;
+  for (int64_t d = d0; row >= 0 && d < d1; d += LANES, from += LANES * N) {
     REAL *to = (REAL *)s->data + row * s->stride_row + d * s->stride_d;
-    int64_t at = d - item->d0;
-    const REAL *from = w->states + (at / LANES * N) * LANES + at % LANES;
-    for (int64_t n = 0; n < N; n++) to[n * s->stride_n] = from[n * LANES];
+    if (d1 - d < LANES || s->stride_n != 1 || s->stride_d != 4 || N != 4)
+      NAME(state_out)(N, d1 - d < LANES ? d1 - d : LANES, from, to, s->stride_d, s->stride_n);
+    else
+      NAME(state_out)(4, LANES, from, to, 4, 1);
   }
 }
 

@@ -3,97 +3,95 @@
 #include "../math/float16.h"
 #include "ema_cpu.h"
 
-static inline float float_to_float(float x) {
-  return x;
-}
-static inline double double_to_double(double x) {
-  return x;
-}
-static inline double float16_to_double(uint16_t x) {
-  return float16_to_float(x);
-}
-static inline double bfloat16_to_double(uint16_t x) {
-  return bfloat16_to_float(x);
-}
-static inline double float_to_double(float x) {
-  return x;
-}
-
-/* load_<type>_<real>: the loops of one element type, channels or time innermost, whichever is
- * contiguous. */
-#define DEFINE_LOAD(name, element, real, widen)                                                    \
-  static void name(const ema_place *place, real *restrict tile, int lanes) {                       \
-    const ema_sequences *s = place->tensor;                                                        \
-    const element *from = (const element *)s->data + place->offset;                                \
-    int64_t steps = place->steps, channels = place->channels;                                      \
-    int64_t stride_t = s->stride_t, stride_d = s->stride_d;                                        \
-    if (stride_d == 1)                                                                             \
+/* Runs COPY over a tile's elements, channels or time innermost, whichever is contiguous in the
+ * tensor. Whole tiles have their own loop, of constant length. */
+#define FOR_TILE(place, lanes, COPY)                                                               \
+  do {                                                                                             \
+    const int64_t steps = (place)->steps, channels = (place)->channels;                            \
+    const int64_t stride_t = (place)->tensor->stride_t, stride_d = (place)->tensor->stride_d;      \
+    if (stride_d == 1 && channels == (lanes))                                                      \
       for (int64_t t = 0; t < steps; t++)                                                          \
-        for (int64_t c = 0; c < channels; c++)                                                     \
-          tile[t * lanes + c] = widen(from[t * stride_t + c]);                                     \
-    else                                                                                           \
+        for (int64_t c = 0; c < (lanes); c++) COPY(t *stride_t + c, t * (lanes) + c);              \
+    else if (stride_t == 1)                                                                        \
       for (int64_t c = 0; c < channels; c++)                                                       \
-        for (int64_t t = 0; t < steps; t++)                                                        \
-          tile[t * lanes + c] = widen(from[t * stride_t + c * stride_d]);                          \
-    for (int64_t t = 0; t < steps && channels < lanes; t++)                                        \
-      for (int64_t c = channels; c < lanes; c++) tile[t * lanes + c] = 0;                          \
-  }
-
-DEFINE_LOAD(load_float32_f32, float, float, float_to_float)
-DEFINE_LOAD(load_float16_f32, uint16_t, float, float16_to_float)
-DEFINE_LOAD(load_bfloat16_f32, uint16_t, float, bfloat16_to_float)
-DEFINE_LOAD(load_float32_f64, float, double, float_to_double)
-DEFINE_LOAD(load_float16_f64, uint16_t, double, float16_to_double)
-DEFINE_LOAD(load_bfloat16_f64, uint16_t, double, bfloat16_to_double)
-DEFINE_LOAD(load_float64_f64, double, double, double_to_double)
-
-void LEVEL(ema_load_f32)(const ema_place *place, float *tile, int lanes) {
-  switch (place->type) {
-  case TYPE_FLOAT16: load_float16_f32(place, tile, lanes); break;
-  case TYPE_BFLOAT16: load_bfloat16_f32(place, tile, lanes); break;
-  default: load_float32_f32(place, tile, lanes); break;
-  }
-}
-
-void LEVEL(ema_load_f64)(const ema_place *place, double *tile, int lanes) {
-  switch (place->type) {
-  case TYPE_FLOAT16: load_float16_f64(place, tile, lanes); break;
-  case TYPE_BFLOAT16: load_bfloat16_f64(place, tile, lanes); break;
-  case TYPE_FLOAT32: load_float32_f64(place, tile, lanes); break;
-  default: load_float64_f64(place, tile, lanes); break;
-  }
-}
-
-#define DEFINE_STORE(name, element, real, narrow)                                                  \
-  static void name(const ema_place *place, const real *restrict tile, int lanes) {                 \
-    const ema_sequences *s = place->tensor;                                                        \
-    element *to = (element *)s->data + place->offset;                                              \
-    int64_t steps = place->steps, channels = place->channels;                                      \
-    int64_t stride_t = s->stride_t, stride_d = s->stride_d;                                        \
-    if (stride_d == 1)                                                                             \
+        for (int64_t t = 0; t < steps; t++) COPY(t + c * stride_d, t * (lanes) + c);               \
+    else                                                                                           \
       for (int64_t t = 0; t < steps; t++)                                                          \
-        for (int64_t c = 0; c < channels; c++) to[t * stride_t + c] = narrow(tile[t * lanes + c]); \
-    else                                                                                           \
-      for (int64_t c = 0; c < channels; c++)                                                       \
-        for (int64_t t = 0; t < steps; t++)                                                        \
-          to[t * stride_t + c * stride_d] = narrow(tile[t * lanes + c]);                           \
+        for (int64_t c = 0; c < channels; c++) COPY(t *stride_t + c * stride_d, t * (lanes) + c);  \
+  } while (0)
+
+#define DEFINE_LOAD(name, element, real, lanes, widen)                                             \
+  static void name(const ema_place *place, real *restrict tile) {                                  \
+    const element *from = (const element *)place->tensor->data + place->offset;                    \
+    if (place->channels < (lanes))                                                                 \
+      memset(tile, 0, (size_t)(place->steps * (lanes)) * sizeof *tile);                            \
+    FOR_TILE(place, lanes, LOAD_ONE_##widen);                                                      \
   }
 
-DEFINE_STORE(store_float32, float, float, float_to_float)
-DEFINE_STORE(store_float16, uint16_t, float, float_to_float16)
-DEFINE_STORE(store_bfloat16, uint16_t, float, float_to_bfloat16)
-DEFINE_STORE(store_float64, double, double, double_to_double)
+#define LOAD_ONE_unchanged(at, to)         (tile[to] = from[at])
+#define LOAD_ONE_float16_to_float(at, to)  (tile[to] = float16_to_float(from[at]))
+#define LOAD_ONE_bfloat16_to_float(at, to) (tile[to] = bfloat16_to_float(from[at]))
+
+DEFINE_LOAD(load_float32_f32, float, float, LANES_F32, unchanged)
+DEFINE_LOAD(load_float16_f32, uint16_t, float, LANES_F32, float16_to_float)
+DEFINE_LOAD(load_bfloat16_f32, uint16_t, float, LANES_F32, bfloat16_to_float)
+DEFINE_LOAD(load_float32_f64, float, double, LANES_F64, unchanged)
+DEFINE_LOAD(load_float16_f64, uint16_t, double, LANES_F64, float16_to_float)
+DEFINE_LOAD(load_bfloat16_f64, uint16_t, double, LANES_F64, bfloat16_to_float)
+DEFINE_LOAD(load_float64_f64, double, double, LANES_F64, unchanged)
+
+void LEVEL(ema_load_f32)(const ema_place *place, float *tile) {
+  switch (place->type) {
+  case TYPE_FLOAT16: load_float16_f32(place, tile); break;
+  case TYPE_BFLOAT16: load_bfloat16_f32(place, tile); break;
+  default: load_float32_f32(place, tile); break;
+  }
+}
+
+void LEVEL(ema_load_f64)(const ema_place *place, double *tile) {
+  switch (place->type) {
+  case TYPE_FLOAT16: load_float16_f64(place, tile); break;
+  case TYPE_BFLOAT16: load_bfloat16_f64(place, tile); break;
+  case TYPE_FLOAT32: load_float32_f64(place, tile); break;
+  default: load_float64_f64(place, tile); break;
+  }
+}
+
+#define DEFINE_STORE(name, element, real, lanes, narrow)                                           \
+  static void name(const ema_place *place, const real *restrict tile) {                            \
+    element *to = (element *)place->tensor->data + place->offset;                                  \
+    FOR_TILE(place, lanes, STORE_ONE_##narrow);                                                    \
+  }
+
+#define STORE_ONE_unchanged(at, from)         (to[at] = tile[from])
+#define STORE_ONE_float_to_float16(at, from)  (to[at] = float_to_float16(tile[from]))
+#define STORE_ONE_float_to_bfloat16(at, from) (to[at] = float_to_bfloat16(tile[from]))
+
+#define DEFINE_FLOAT_STORES(lanes)                                                                 \
+  DEFINE_STORE(store_float32_##lanes, float, float, lanes, unchanged)                              \
+  DEFINE_STORE(store_float16_##lanes, uint16_t, float, lanes, float_to_float16)                    \
+  DEFINE_STORE(store_bfloat16_##lanes, uint16_t, float, lanes, float_to_bfloat16)                  \
+  static void store_##lanes(const ema_place *place, const float *tile) {                           \
+    switch (place->type) {                                                                         \
+    case TYPE_FLOAT16: store_float16_##lanes(place, tile); break;                                  \
+    case TYPE_BFLOAT16: store_bfloat16_##lanes(place, tile); break;                                \
+    default: store_float32_##lanes(place, tile); break;                                            \
+    }                                                                                              \
+  }
+
+DEFINE_FLOAT_STORES(LANES_F32)
+DEFINE_FLOAT_STORES(LANES_F64)
+DEFINE_STORE(store_float64, double, double, LANES_F64, unchanged)
 
 void LEVEL(ema_store_f32)(const ema_place *place, const float *tile, int lanes) {
-  switch (place->type) {
-  case TYPE_FLOAT16: store_float16(place, tile, lanes); break;
-  case TYPE_BFLOAT16: store_bfloat16(place, tile, lanes); break;
-  default: store_float32(place, tile, lanes); break;
-  }
+  if (lanes == LANES_F32)
+    store_LANES_F32(place, tile);
+  else
+    store_LANES_F64(place, tile);
 }
 
-void LEVEL(ema_store_f64)(const ema_place *place, const double *tile, int lanes) {
-  store_float64(place, tile, lanes);
+void LEVEL(ema_store_f64)(const ema_place *place, const double *tile) {
+  store_float64(place, tile);
 }
 
 void LEVEL(ema_zero)(const ema_place *place) {
