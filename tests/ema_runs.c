@@ -235,7 +235,9 @@ static void make_states(call *c) {
     int is_new = each->sequence >= 0 && each->first == 0 && c->p->state == NULL;
     for (int64_t s = 0; s < r->D * r->N; s++)
       tensor_set(c->initial, from[i], s / r->N, s % r->N,
-                 each->sequence < 0 || (c->w->pool && is_new) ? NAN : c->state[each->sequence * r->D * r->N + s]);
+                 each->sequence < 0 || (c->w->pool && is_new)
+                     ? NAN
+                     : c->state[each->sequence * r->D * r->N + s]);
     if (c->w->pool && is_new) from[i] = -1 - random_below(&c->seed, 5);
     if (c->w->pool && each->sequence < 0 && random_below(&c->seed, 2)) to[i] = -1;
   }
