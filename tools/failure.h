@@ -1,0 +1,16 @@
+/* How the program ends, and how it says why. */
+#ifndef CUMEGA_TOOLS_FAILURE_H
+#define CUMEGA_TOOLS_FAILURE_H
+
+#include <cumega/status.h>
+
+/* EXIT_DEVICE also stands for what the machine lacks otherwise, as memory. */
+enum exit_code { EXIT_OK = 0, EXIT_WRONG = 1, EXIT_INPUT = 2, EXIT_NOTHING = 3, EXIT_DEVICE = 4 };
+
+/* Prints "cumega: <sentence>" on stderr and returns code. */
+int fail(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* The exit code for a status of the library: what the user gave, or what the machine lacks. */
+int exit_code_of(cumega_status status);
+
+#endif

@@ -1,0 +1,107 @@
+/* The program `cumega`: which command, its help, and the last look at standard output. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <cumega/version.h>
+#include "commands.h"
+#include "failure.h"
+#include "operation.h"
+#include "options.h"
+
+typedef struct command {
+  const char *name;
+  int (*run)(int argc, char **argv);
+  const char *usage, *summary, *help;
+} command;
+
+static const char device_help[] =
+    "  --device DEVICE    auto (a GPU where there is one, else the CPU), cpu, cuda or cuda:N;\n"
+    "                     default auto\n"
+    "  --threads N        CPU: threads that share the work; default 1\n"
+    "  --json             one JSON object instead of text\n"
+    "  --help             this text\n";
+
+static const command commands[] = {
+    {"info", command_info, "cumega info [--json]",
+     "what this build and this machine have: version, CPU levels, devices",
+     "  --json             one JSON object instead of text\n"
+     "  --help             this text\n"},
+    {"run", command_run, "cumega run OP CASE.safetensors -o OUT.safetensors [options]",
+     "run the case and write it with cumega's own outputs",
+     "  -o, --output OUT   the file to write, aside first and then renamed\n"},
+    {"verify", command_verify, "cumega verify CASE.safetensors... [options]",
+     "run cases, compare with their exact answers, print the errors",
+     "A case without exact answers is compared with a float64 run on the CPU, and says so.\n"
+     "Errors are max |out - exact| / max |exact|. The last line is PASS or FAIL.\n\n"},
+};
+#define COMMANDS ((int)(sizeof commands / sizeof *commands))
+
+static const char exit_codes[] =
+    "Exit codes: 0 ok, 1 verify found an error too large, 2 usage, bad input or a file that\n"
+    "cannot be read or written, 3 nothing to compare with, 4 device or memory. Of several cases\n"
+    "the worst counts, in the order 1, 4, 2, 3, 0.\n";
+
+static void help(FILE *to) {
+  fprintf(to, "cumega %s: the sequence modules of ESPnet's MEGA and S4 models\n\n",
+          cumega_version_string());
+  for (int i = 0; i < COMMANDS; i++)
+    fprintf(to, "  %s\n      %s\n", commands[i].usage, commands[i].summary);
+  fprintf(to, "  cumega COMMAND --help\n  cumega --help\n  cumega --version\n\n%s", exit_codes);
+}
+
+static void command_help(const command *c) {
+  printf("%s\n%s\n\n", c->usage, c->summary);
+  if (c->run == command_run) {
+    const operation *o;
+    puts("OP is the case's own operation:");
+    for (int i = 0; (o = operation_at(i)) != NULL; i++)
+      printf("  %-18s %s: %s\n", o->name, o->summary, o->outputs);
+    putchar('\n');
+  }
+  printf("%s%s\n%s", c->help, c->run == command_info ? "" : device_help, exit_codes);
+}
+
+static int dispatch(int argc, char **argv) {
+  if (argc < 2) {
+    help(stderr);
+    return EXIT_INPUT;
+  }
+  for (int i = 0; i < COMMANDS; i++) {
+    if (strcmp(argv[1], commands[i].name) != 0) continue;
+    int code = commands[i].run(argc - 1, argv + 1);
+    if (code != ASKED_FOR_HELP) return code;
+    command_help(&commands[i]);
+    return EXIT_OK;
+  }
+  if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+    help(stdout);
+    return EXIT_OK;
+  }
+  if (strcmp(argv[1], "--version") == 0) {
+    printf("cumega %s\n", cumega_version_string());
+    return EXIT_OK;
+  }
+  return fail(EXIT_INPUT, "'%s' is not a command; there are info, run and verify (cumega --help)",
+              argv[1]);
+}
+
+/* Where standard input, output or error is closed, a file that we open would take its place and get
+ * its text. A descriptor that cannot be written takes it instead, so that the loss is noticed. */
+static void occupy_standard_descriptors(void) {
+  for (int fd = 0; fd <= 2; fd++)
+    if (fcntl(fd, F_GETFD) == -1 && errno == EBADF) {
+      int opened = open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY);
+      (void)opened;
+    }
+}
+
+int main(int argc, char **argv) {
+  occupy_standard_descriptors();
+  int code = dispatch(argc, argv);
+  int lost = ferror(stdout);
+  if (fflush(stdout) != 0 || lost)
+    return fail(code == EXIT_OK ? EXIT_INPUT : code, "cannot write to standard output: %s",
+                strerror(errno));
+  return code;
+}

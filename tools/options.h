@@ -1,0 +1,26 @@
+/* The command line of run, verify and info. */
+#ifndef CUMEGA_TOOLS_OPTIONS_H
+#define CUMEGA_TOOLS_OPTIONS_H
+
+#include <stdint.h>
+
+typedef enum device_choice { DEVICE_AUTO, DEVICE_CPU, DEVICE_CUDA } device_choice;
+
+typedef struct options {
+  const char *output; /* NULL where not given */
+  device_choice device;
+  int32_t device_id, threads;
+  int json;
+  char **arguments; /* what is not an option */
+  int argument_count;
+} options;
+
+/* Which options a command has beside --json and --help. */
+enum option_set { OPTIONS_PLAIN = 0, OPTIONS_DEVICE = 1, OPTIONS_OUTPUT = 2 };
+
+#define ASKED_FOR_HELP (-1) /* beside the exit codes */
+
+/* argv[0] is the command's name. Returns 0, EXIT_INPUT after a sentence, or ASKED_FOR_HELP. */
+int options_parse(int argc, char **argv, int set, options *parsed);
+
+#endif

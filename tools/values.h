@@ -1,0 +1,32 @@
+/* Tensors in memory of their own, and their values as doubles. */
+#ifndef CUMEGA_TOOLS_VALUES_H
+#define CUMEGA_TOOLS_VALUES_H
+
+#include <stddef.h>
+#include <cumega/tensor.h>
+
+/* Compact CPU memory, zeroed. Returns 0, or an exit code after a sentence that names `name`. */
+int values_allocate(cumega_tensor *tensor, const char *name, DLDataType dtype, int ndim,
+                    const int64_t *shape);
+void values_release(cumega_tensor *tensor);
+
+int64_t values_count(const DLTensor *tensor);
+int64_t values_bytes(const DLTensor *tensor);
+
+/* "float32", "bool", ...; "unknown" for types that no operation takes. */
+const char *values_dtype_name(DLDataType dtype);
+int values_dtype_equal(DLDataType a, DLDataType b);
+int values_is_floating(DLDataType dtype); /* float32, float16, bfloat16 or float64 */
+
+/* The i-th value of a compact floating tensor. */
+double values_at(const DLTensor *tensor, int64_t i);
+
+/* "(3, 4)" into text; returns text. */
+char *values_shape_text(const DLTensor *tensor, char *text, size_t size);
+
+/* max |out - exact| / max |exact| over the finite values of exact; 0 where both are all zero.
+ * Infinite where NaN and infinities do not match position by position, or where max |exact| is 0
+ * and out is not. Both are compact, floating and of one shape. */
+double values_error(const DLTensor *out, const DLTensor *exact);
+
+#endif
