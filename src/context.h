@@ -2,7 +2,6 @@
 #ifndef CUMEGA_SRC_CONTEXT_H
 #define CUMEGA_SRC_CONTEXT_H
 
-#include <fenv.h>
 #include <sys/types.h>
 #include <cumega/context.h>
 #include "memory.h"
@@ -51,15 +50,6 @@ cumega_status context_allocate(cumega_context *ctx, int64_t bytes, const char *w
 
 /* The context's scratch, at least bytes large; grown where it is not. Contents are undefined. */
 cumega_status context_scratch(cumega_context *ctx, int64_t bytes, void **pointer);
-
-/* The caller's floating-point environment is put aside while we compute, and put back as it was. */
-static inline void fp_begin(fenv_t *saved) {
-  fegetenv(saved);
-  fesetenv(FE_DFL_ENV);
-}
-static inline void fp_end(const fenv_t *saved) {
-  fesetenv(saved);
-}
 
 /* Copies a public struct that begins with its size into `known` (known_size bytes, already holding
  * defaults). smallest is the size of its first published form. A struct from a newer header is

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 #include "backend.h"
+#include "fp_environment.h"
 #include "math/philox.h"
 #include "tensor_element.h"
 
@@ -156,7 +157,7 @@ static cumega_status read_from_weights(cumega_context *ctx, const cumega_ema *em
 /* New tables from a source take the place of the old ones, or on failure leave them. */
 static cumega_status replace_tables(cumega_context *ctx, cumega_ema *ema, const source *from) {
   ema_tables tables;
-  fenv_t environment;
+  fp_environment environment;
   cumega_status status = ema_tables_allocate(ctx, ema, &tables);
   if (status != CUMEGA_OK) return status;
   fp_begin(&environment);
@@ -265,7 +266,7 @@ cumega_status cumega_ema_reset_parameters(cumega_context *ctx, cumega_ema *ema, 
 /* Copies (D, columns) values out, to a tensor that has passed its checks. */
 static void write_values(const cumega_ema *ema, const double *values, int64_t columns,
                          const tensor_view *view) {
-  fenv_t environment;
+  fp_environment environment;
   fp_begin(&environment);
   for (int64_t d = 0; d < ema->config.size; d++)
     for (int64_t n = 0; n < columns; n++)
@@ -317,7 +318,7 @@ cumega_status cumega_ema_compute_kernel(cumega_context *ctx, const cumega_ema *e
                                         DLTensor *kernel) {
   tensor_view view;
   ema_kernel_row row;
-  fenv_t environment;
+  fp_environment environment;
   TRY(ema_enter(ctx, ema));
   TRY(tensor_view_make_host(ctx, "kernel", kernel, TYPES_FLOAT, &view));
   int64_t shape[] = {ema->config.size, view.ndim == 2 ? view.shape[1] : 0};

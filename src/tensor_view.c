@@ -79,48 +79,48 @@ static cumega_status check_type(cumega_context *ctx, const char *name, DLDataTyp
                       tensor_type_name(view->type), expected);
 }
 
-/* Fills shape and strides; the extents, in bytes below and above the data pointer, fit 63 bits
- * together. */
-static cumega_status check_extent(cumega_context *ctx, const DLTensor *tensor, tensor_view *view,
-                                  int64_t *below, int64_t *above) {
-  const char *name = view->name;
+/* A sentence about a shape. */
+static cumega_status fail_shape(cumega_context *ctx, const DLTensor *tensor, const char *name,
+                                const char *what) {
   char text[SHAPE_TEXT];
-  name_shape(view->ndim, tensor->shape, text, sizeof text);
-  view->count = 1;
-  int overflow = 0;
+  name_shape(tensor->ndim, tensor->shape, text, sizeof text);
+  return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "%s has shape %s: %s", name, text, what);
+}
+
+/* Fills shape, strides and count. */
+static cumega_status check_shape(cumega_context *ctx, const DLTensor *tensor, tensor_view *view) {
   int64_t compact = 1;
+  int overflow = 0, empty = 0;
   for (int i = view->ndim - 1; i >= 0; i--) {
     int64_t n = tensor->shape[i];
-    if (n < 0)
-      return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "%s has shape %s: dimension %d is negative",
-                          name, text, i);
+    if (n < 0) return fail_shape(ctx, tensor, view->name, "a dimension is negative");
     view->shape[i] = n;
     view->strides[i] = n < 2 ? 0 : tensor->strides ? tensor->strides[i] : compact;
     overflow |= __builtin_mul_overflow(compact, n > 0 ? n : 1, &compact);
-    view->count = n == 0 ? 0 : view->count;
+    empty |= n == 0;
   }
-  if (view->count != 0) view->count = compact;
-  if (overflow)
-    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
-                        "%s has shape %s: more elements than 63 bits can count", name, text);
+  if (overflow) return fail_shape(ctx, tensor, view->name, "more elements than 63 bits can count");
+  view->count = empty ? 0 : compact;
+  return CUMEGA_OK;
+}
+
+/* The bytes that lie below and above the data pointer's element; together they fit 63 bits. */
+static cumega_status check_extent(cumega_context *ctx, const DLTensor *tensor,
+                                  const tensor_view *view, int64_t *below, int64_t *above) {
+  int overflow = 0;
   *below = *above = 0;
   for (int i = 0; i < view->ndim && view->count != 0; i++) {
     int64_t reach, stride = view->strides[i], *side = stride < 0 ? below : above;
-    overflow |= stride == INT64_MIN;
-    overflow |=
-        __builtin_mul_overflow(view->shape[i] - 1, stride < 0 ? -(stride + 1) : stride, &reach);
-    if (stride < 0) overflow |= __builtin_add_overflow(reach, view->shape[i] - 1, &reach);
-    overflow |= __builtin_mul_overflow(reach, view->element_bytes, &reach);
+    overflow |= __builtin_mul_overflow(view->shape[i] - 1, stride, &reach);
+    overflow |= __builtin_mul_overflow(
+        reach, stride < 0 ? -view->element_bytes : view->element_bytes, &reach);
     overflow |= __builtin_add_overflow(*side, reach, side);
   }
   int64_t whole;
   overflow |= __builtin_add_overflow(*below, *above, &whole);
   overflow |= __builtin_add_overflow(whole, view->element_bytes, &whole);
-  if (overflow)
-    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
-                        "%s has shape %s: its strides reach further than 63 bits can address", name,
-                        text);
-  return CUMEGA_OK;
+  if (!overflow) return CUMEGA_OK;
+  return fail_shape(ctx, tensor, view->name, "its strides reach further than 63 bits can address");
 }
 
 static cumega_status check_address(cumega_context *ctx, const DLTensor *tensor, tensor_view *view,
@@ -162,6 +162,7 @@ static cumega_status make(cumega_context *ctx, const char *name, const DLTensor 
     return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "%s has %d dimensions, but its shape is NULL",
                         name, (int)tensor->ndim);
   TRY(check_type(ctx, name, tensor->dtype, types, view));
+  TRY(check_shape(ctx, tensor, view));
   TRY(check_extent(ctx, tensor, view, &below, &above));
   return check_address(ctx, tensor, view, below, above);
 }

@@ -77,7 +77,7 @@ static void *measure(void *argument) {
       double reference = f->reference((double)in[i]);
       double error = ulps_f32(reference, out[i]);
       if (error > p->worst) p->worst = error, p->worst_at = in[i];
-      p->different += reference == 0.0 && signbit(reference) != signbit(out[i]);
+      p->different += reference == 0.0 && !signbit(reference) != !signbit(out[i]);
     }
   }
   return NULL;

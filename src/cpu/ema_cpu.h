@@ -15,7 +15,8 @@
 #include "../math/activation.h"
 #include "vector.h"
 
-#define TILE_STEPS 32
+#define TILE_STEPS    16
+#define TILE_CHANNELS EMA_CHANNEL_PADDING
 #define IN_PLACE_STEPS                                                                             \
   8 /* rows of x are often a power of two apart: more of them would fight for one cache set */
 
@@ -32,9 +33,9 @@ typedef struct ema_item {
 
 /* What one thread needs for an item, all within the context's scratch. */
 typedef struct ema_memory {
-  void *state;   /* (channels of a group / LANES, N, LANES) */
+  void *state;   /* (tiles of a group, N, TILE_CHANNELS) */
   void *terms;   /* (N, LANES), where N has no chain of its own */
-  void *history; /* (K - 1 + TILE_STEPS, LANES), where truncated */
+  void *history; /* (K - 1 + TILE_STEPS, TILE_CHANNELS), where truncated */
 } ema_memory;
 
 void LEVEL(ema_item_f32)(const cumega_ema *ema, const ema_run *run, const ema_item *item,
@@ -47,17 +48,16 @@ typedef struct ema_place {
   const ema_sequences *tensor;
   tensor_type type;
   int64_t offset;
-  int64_t steps, channels; /* channels <= LANES */
+  int64_t steps, channels; /* channels <= TILE_CHANNELS */
 } ema_place;
 
-/* tile (steps, LANES) = x, widened; lanes behind `channels` become 0. */
-void LEVEL(ema_load_f32)(const ema_place *place, float *tile);
-void LEVEL(ema_load_f64)(const ema_place *place, double *tile);
+/* tile (steps, width) = x, widened; lanes behind `channels` become 0. */
+void LEVEL(ema_load_f32)(const ema_place *place, float *tile, int64_t width);
+void LEVEL(ema_load_f64)(const ema_place *place, double *tile, int64_t width);
 
-/* y = tile, rounded once. A float tile has LANES_F32 or, where it was rounded from a double one,
- * LANES_F64 lanes. */
-void LEVEL(ema_store_f32)(const ema_place *place, const float *tile, int lanes);
-void LEVEL(ema_store_f64)(const ema_place *place, const double *tile);
+/* y = tile (steps, width), rounded once. */
+void LEVEL(ema_store_f32)(const ema_place *place, const float *tile, int64_t width);
+void LEVEL(ema_store_f64)(const ema_place *place, const double *tile, int64_t width);
 
 /* y = 0 from a step on: what lies behind a sequence's length. */
 void LEVEL(ema_zero)(const ema_place *place);
@@ -65,16 +65,23 @@ void LEVEL(ema_zero)(const ema_place *place);
 /* How a run's tiles become y. */
 typedef struct ema_finish {
   int raw;
-  int stream; /* whole tiles are written past the caches */
+  int stream;  /* whole tiles are written past the caches */
+  int narrows; /* a float64 chain of a narrower x: v is rounded to float before its activation */
   activation_f32 f32;
   activation_f64 f64; /* where x is float64 */
 } ema_finish;
 ema_finish LEVEL(ema_finish_of)(const cumega_ema *ema, const ema_run *run);
 
-/* y = activation(v), rounded once; v is used up. A float64 v of a narrower x is rounded to float
- * first. */
-void LEVEL(ema_finish_f32)(const ema_finish *finish, const ema_place *place, float *v);
-void LEVEL(ema_finish_f64)(const ema_finish *finish, const ema_place *place, double *v);
+/* v = activation(v) for `rows` vectors that lie `pitch` apart; nothing where raw, or where rounding
+ * comes first. Right after each vector's chain, whose latency it fills. */
+void LEVEL(ema_activate_f32)(const ema_finish *finish, float *v, int64_t rows, int64_t pitch);
+void LEVEL(ema_activate_f64)(const ema_finish *finish, double *v, int64_t rows, int64_t pitch);
+
+/* y = v, rounded once. */
+void LEVEL(ema_finish_f32)(const ema_finish *finish, const ema_place *place, float *v,
+                           int64_t width);
+void LEVEL(ema_finish_f64)(const ema_finish *finish, const ema_place *place, double *v,
+                           int64_t width);
 
 void LEVEL(ema_kernel_row_cpu)(const ema_kernel_row *row);
 int64_t LEVEL(ema_workspace_cpu)(const cumega_context *ctx, const cumega_ema *ema,

@@ -4,6 +4,7 @@
  *
  * A group's states and coefficients, (5 N + 1) numbers per channel, are to stay in the first-level
  * cache while rows of x and y pass through it. */
+#include "../fp_environment.h"
 #include "ema_cpu.h"
 
 #define GROUP_MAX 512
@@ -37,7 +38,7 @@ static plan make_plan(const cumega_context *ctx, const cumega_ema *ema, const em
   p.state_bytes = whole_lines(p.group * N * real);
   p.terms_bytes = whole_lines(N * VECTOR_BYTES);
   p.history_bytes =
-      run->truncated ? (ema->config.truncation_length - 1 + TILE_STEPS) * VECTOR_BYTES : 0;
+      run->truncated ? (ema->config.truncation_length - 1 + TILE_STEPS) * TILE_CHANNELS * real : 0;
   return p;
 }
 
@@ -81,7 +82,7 @@ cumega_status LEVEL(ema_forward_cpu)(cumega_context *ctx, const cumega_ema *ema,
                                      const ema_run *run) {
   plan p = make_plan(ctx, ema, run);
   void *scratch;
-  fenv_t environment;
+  fp_environment environment;
   TRY(context_scratch(ctx, ctx->threads * bytes_per_thread(&p), &scratch));
   job j = {ema, run, &p, scratch};
   fp_begin(&environment);

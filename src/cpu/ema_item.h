@@ -4,19 +4,18 @@
  *   NAME(x)                    x with the type's suffix
  *   REAL, VEC, LANES           the number of the state and of the chain, a vector of it, and its
  * lanes LOAD, STORE, FMA           its vector operations ADVANCE(q, q_lo, gain, h, x)   one step of
- * one head LOAD_TILE, FINISH_TILE     a tile in from x, and out to y COEFFICIENTS, Q_LO what the
- * EMA's tables are called
+ * one head LOAD_TILE, ACTIVATE, FINISH_TILE   a tile in from x, through the activation, and out to
+ * y COEFFICIENTS, Q_LO what the EMA's tables are called
  *
- * Time is taken in blocks of a few steps, and within a block channels LANES at a time: so rows of x
- * and y are touched from left to right while they are in the cache, and a tile's states and
- * coefficients are in registers for a block. (A tile carried through all time at once would touch
- * one cache line in every row, each of them a page away from the last: a third of the speed.) Per
- * tile:
+ * Time is taken in blocks of a few steps, and within a block channels in tiles of TILE_CHANNELS,
+ * LANES of them at a time: so rows of x and y are touched from left to right while they are in the
+ * cache, and the states and coefficients of LANES channels are in registers for a block. (Channels
+ * carried through all time at once would touch one cache line in every row, each of them a page
+ * away from the last: a third of the speed.) Per tile:
  *
  *   load      x as it lies, where it is of our type with channels contiguous; else a copy, widened
- *   chain     h = fma(q_hi, h, fma(q_lo, h, gain * x~)) per head; e = tree of projection * h;
- *             v = fma(residual_weight, x, e)
- *   finish    y = activation(v), narrowed
+ *   chain     h = q h + gain x~ per head (ADVANCE); e = tree of projection * h; v =
+ * fma(residual_weight, x, e) finish    y = activation(v), narrowed
  *
  * 4 N + 4 vector operations per LANES elements without the activation, N = 4: 20. */
 
@@ -29,40 +28,62 @@ typedef struct NAME(chain) {
   const REAL *x; /* (steps, LANES), x_pitch apart */
   int64_t x_pitch;
   const uint8_t *masked; /* (steps), or NULL */
-  REAL *state;           /* (num_heads, LANES) */
-  REAL *terms;           /* the same, scratch of the general chain */
-  REAL *v;               /* (steps, LANES) */
+  REAL *state;           /* (num_heads, TILE_CHANNELS) */
+  REAL *terms;           /* (num_heads, LANES), scratch of the general chain */
+  REAL *v;               /* (steps, LANES), v_pitch apart */
+  int64_t v_pitch;
   int raw;
 } NAME(chain);
 
-#define UNROLL    _Pragma("GCC unroll 16")
-#define HEADS_MAX 16
+#define UNROLL       _Pragma("GCC unroll 16")
+#define UNROLL_STEPS _Pragma("GCC unroll 8")
+#define HEADS_MAX    16
+
+/* A tile's registers for a block of steps. */
+typedef struct NAME(registers) {
+  VEC h[HEADS_MAX], q[HEADS_MAX], q_lo[HEADS_MAX], gain[HEADS_MAX], projection[HEADS_MAX];
+} NAME(registers);
+
+/* One step of all heads; returns e. */
+static inline __attribute__((always_inline)) VEC NAME(step_of)(const int N, NAME(registers) * r,
+                                                               VEC x_seen) {
+  VEC term[HEADS_MAX];
+  UNROLL for (int n = 0; n < N; n++) {
+    r->h[n] = ADVANCE(r->q[n], r->q_lo[n], r->gain[n], r->h[n], x_seen);
+    term[n] = r->projection[n] * r->h[n];
+  }
+  UNROLL for (int stride = N / 2; stride > 0; stride /= 2) UNROLL for (int n = 0; n < stride; n++)
+      term[n] += term[n + stride];
+  return term[0];
+}
 
 /* N is a constant at every call, a power of two up to HEADS_MAX: the arrays become registers. */
 static inline __attribute__((always_inline)) void NAME(chain_of)(const int N,
                                                                  const NAME(chain) * c) {
-  VEC h[HEADS_MAX], q[HEADS_MAX], q_lo[HEADS_MAX], gain[HEADS_MAX], projection[HEADS_MAX];
+  NAME(registers) r;
   UNROLL for (int n = 0; n < N; n++) {
-    h[n] = LOAD(c->state + n * LANES);
-    q[n] = LOAD(c->q + n * c->pitch);
-    q_lo[n] = LOAD(c->q_lo + n * c->pitch);
-    gain[n] = LOAD(c->gain + n * c->pitch);
-    projection[n] = LOAD(c->projection + n * c->pitch);
+    r.h[n] = LOAD(c->state + n * TILE_CHANNELS);
+    r.q[n] = LOAD(c->q + n * c->pitch);
+    r.q_lo[n] = LOAD(c->q_lo + n * c->pitch);
+    r.gain[n] = LOAD(c->gain + n * c->pitch);
+    r.projection[n] = LOAD(c->projection + n * c->pitch);
   }
   const VEC residual = LOAD(c->residual), zero = {0};
-  for (int64_t t = 0; t < c->steps; t++) {
-    const VEC x = LOAD(c->x + t * c->x_pitch);
-    const VEC x_seen = c->masked && c->masked[t] ? zero : x;
-    VEC term[HEADS_MAX];
-    UNROLL for (int n = 0; n < N; n++) {
-      h[n] = ADVANCE(q[n], q_lo[n], gain[n], h[n], x_seen);
-      term[n] = projection[n] * h[n];
+  const REAL *from = c->x;
+  REAL *to = c->v;
+  const int64_t steps = c->steps, x_pitch = c->x_pitch, v_pitch = c->v_pitch;
+  if (c->masked || c->raw)
+    for (int64_t t = 0; t < steps; t++, from += x_pitch, to += v_pitch) {
+      const VEC x = LOAD(from);
+      const VEC e = NAME(step_of)(N, &r, c->masked && c->masked[t] ? zero : x);
+      STORE(to, c->raw ? e : FMA(residual, x, e));
     }
-    UNROLL for (int stride = N / 2; stride > 0; stride /= 2) UNROLL for (int n = 0; n < stride; n++)
-        term[n] += term[n + stride];
-    STORE(c->v + t * LANES, c->raw ? term[0] : FMA(residual, x, term[0]));
-  }
-  UNROLL for (int n = 0; n < N; n++) STORE(c->state + n * LANES, h[n]);
+  else
+    UNROLL_STEPS for (int64_t t = 0; t < steps; t++, from += x_pitch, to += v_pitch) {
+      const VEC x = LOAD(from);
+      STORE(to, FMA(residual, x, NAME(step_of)(N, &r, x)));
+    }
+  UNROLL for (int n = 0; n < N; n++) STORE(c->state + n * TILE_CHANNELS, r.h[n]);
 }
 
 /* Any number of heads: states and terms stay in the first-level cache. */
@@ -76,9 +97,9 @@ static void NAME(chain_general)(const NAME(chain) * c) {
     const VEC x_seen = c->masked && c->masked[t] ? zero : x;
     for (int64_t n = 0; n < N; n++) {
       const int64_t at = n * c->pitch;
-      VEC h = LOAD(c->state + n * LANES);
+      VEC h = LOAD(c->state + n * TILE_CHANNELS);
       h = ADVANCE(LOAD(c->q + at), LOAD(c->q_lo + at), LOAD(c->gain + at), h, x_seen);
-      STORE(c->state + n * LANES, h);
+      STORE(c->state + n * TILE_CHANNELS, h);
       STORE(c->terms + n * LANES, LOAD(c->projection + at) * h);
     }
     for (int64_t stride = first_stride; stride > 0; stride /= 2)
@@ -86,7 +107,7 @@ static void NAME(chain_general)(const NAME(chain) * c) {
         STORE(c->terms + n * LANES,
               LOAD(c->terms + n * LANES) + LOAD(c->terms + (n + stride) * LANES));
     const VEC e = LOAD(c->terms);
-    STORE(c->v + t * LANES, c->raw ? e : FMA(residual, x, e));
+    STORE(c->v + t * c->v_pitch, c->raw ? e : FMA(residual, x, e));
   }
 }
 
@@ -131,7 +152,7 @@ typedef struct NAME(work) {
   REAL *states, *history;
 } NAME(work);
 
-/* Step t of the sequence, channels d .. d + LANES - 1 as far as the group reaches. */
+/* Steps from t on of the sequence, and the tile of channels that begins at d. */
 static ema_place NAME(place)(const NAME(work) * w, const ema_sequences *tensor, int64_t t,
                              int64_t steps, int64_t d) {
   const ema_item *item = w->item;
@@ -139,7 +160,7 @@ static ema_place NAME(place)(const NAME(work) * w, const ema_sequences *tensor, 
   return (ema_place){tensor, w->run->type,
                      (item->first + t) * tensor->stride_t + item->b * tensor->stride_b +
                          d * tensor->stride_d,
-                     steps, left < LANES ? left : LANES};
+                     steps, left < TILE_CHANNELS ? left : TILE_CHANNELS};
 }
 
 static const uint8_t *NAME(mask_of)(const NAME(work) * w, int64_t t, int64_t steps,
@@ -151,139 +172,147 @@ static const uint8_t *NAME(mask_of)(const NAME(work) * w, int64_t t, int64_t ste
   return masked;
 }
 
-/* The next LANES channels of a place. */
-static void NAME(next_tile)(const NAME(work) * w, ema_place *place, int64_t d) {
-  int64_t left = w->item->d1 - d - LANES;
-  place->offset += LANES * place->tensor->stride_d;
-  place->channels = left < LANES ? left : LANES;
+/* The tile's channels in whole vectors. */
+static int64_t NAME(width)(const ema_place *place) {
+  return (place->channels + LANES - 1) / LANES * LANES;
 }
 
-/* The chain's coefficients and states at a group's first tile, and at the one after it. */
-static NAME(chain) NAME(first_chain)(const NAME(work) * w) {
+/* Steps t .. t + steps - 1 of the tile of channels that begins at d; steps <= TILE_STEPS. */
+static void NAME(chain_tile)(const NAME(work) * w, int64_t t, int64_t steps, int64_t d,
+                             const uint8_t *masked) {
+  REAL copy[TILE_STEPS * TILE_CHANNELS] __attribute__((aligned(MEMORY_ALIGNMENT)));
+  REAL v[TILE_STEPS * TILE_CHANNELS] __attribute__((aligned(MEMORY_ALIGNMENT)));
+  const ema_place x = NAME(place)(w, &w->run->x, t, steps, d);
+  const ema_place y = NAME(place)(w, &w->run->y, t, steps, d);
+  const int64_t width = NAME(width)(&x);
   NAME(chain) c = w->chain;
-  int64_t d0 = w->item->d0;
-  c.q += d0;
-  c.q_lo += d0;
-  c.gain += d0;
-  c.projection += d0;
-  c.residual += d0;
-  c.state = w->states;
-  return c;
-}
-
-static void NAME(next_chain)(NAME(chain) * c) {
-  c->q += LANES;
-  c->q_lo += LANES;
-  c->gain += LANES;
-  c->projection += LANES;
-  c->residual += LANES;
-  c->state += LANES * c->num_heads;
-}
-
-/* Steps t .. t + steps - 1 of every channel of the group, steps <= TILE_STEPS. */
-static void NAME(chain_block)(const NAME(work) * w, int64_t t, int64_t steps) {
-  REAL copy[TILE_STEPS * LANES] __attribute__((aligned(MEMORY_ALIGNMENT)));
-  REAL v[TILE_STEPS * LANES] __attribute__((aligned(MEMORY_ALIGNMENT)));
-  uint8_t masked[TILE_STEPS];
-  ema_place x = NAME(place)(w, &w->run->x, t, steps, w->item->d0);
-  ema_place y = NAME(place)(w, &w->run->y, t, steps, w->item->d0);
-  NAME(chain) c = NAME(first_chain)(w);
   c.steps = steps;
-  c.masked = NAME(mask_of)(w, t, steps, masked);
-  c.v = v;
-  for (int64_t d = w->item->d0; d < w->item->d1; d += LANES) {
-    if (w->x_in_place && x.channels == LANES) {
-      c.x = (const REAL *)x.tensor->data + x.offset;
-      c.x_pitch = x.tensor->stride_t;
-    } else {
-      LOAD_TILE(&x, copy);
-      c.x = copy;
-      c.x_pitch = LANES;
-    }
-    w->run_chain(&c);
-    FINISH_TILE(&w->finish, &y, v);
-    NAME(next_tile)(w, &x, d);
-    NAME(next_tile)(w, &y, d);
-    NAME(next_chain)(&c);
+  c.masked = masked;
+  c.x = (const REAL *)x.tensor->data + x.offset;
+  c.x_pitch = x.tensor->stride_t;
+  c.v_pitch = width;
+  if (!w->x_in_place || x.channels < width) {
+    LOAD_TILE(&x, copy, width);
+    c.x = copy;
+    c.x_pitch = width;
   }
+  for (int64_t i = 0; i < width; i += LANES) {
+    const int64_t at = d + i;
+    c.q = w->chain.q + at;
+    c.q_lo = w->chain.q_lo + at;
+    c.gain = w->chain.gain + at;
+    c.projection = w->chain.projection + at;
+    c.residual = w->chain.residual + at;
+    c.state = w->states + (d - w->item->d0) * c.num_heads + i;
+    c.v = v + i;
+    w->run_chain(&c);
+    ACTIVATE(&w->finish, c.v, steps, width);
+    c.x += LANES;
+  }
+  FINISH_TILE(&w->finish, &y, v, width);
 }
 
-/* x~ of steps t .. t + steps - 1 to rows of the history; x itself to `tile` where it is wanted. */
+/* The same for every channel of the group. */
+static void NAME(chain_block)(const NAME(work) * w, int64_t t, int64_t steps) {
+  uint8_t masked[TILE_STEPS];
+  const uint8_t *mask = NAME(mask_of)(w, t, steps, masked);
+  for (int64_t d = w->item->d0; d < w->item->d1; d += TILE_CHANNELS)
+    NAME(chain_tile)(w, t, steps, d, mask);
+}
+
+/* x~ of a tile's steps t .. t + steps - 1 to rows of the history; x itself to `tile` where it is
+ * wanted. */
 static void NAME(load_seen)(const NAME(work) * w, int64_t t, int64_t steps, int64_t d, REAL *row,
                             REAL *tile) {
   uint8_t masked[TILE_STEPS];
   const ema_place place = NAME(place)(w, &w->run->x, t, steps, d);
   const uint8_t *mask = NAME(mask_of)(w, t, steps, masked);
-  LOAD_TILE(&place, row);
-  if (tile) memcpy(tile, row, (size_t)(steps * LANES) * sizeof *row);
+  const int64_t width = NAME(width)(&place);
+  LOAD_TILE(&place, row, width);
+  if (tile) memcpy(tile, row, (size_t)(steps * width) * sizeof *row);
   for (int64_t i = 0; mask && i < steps; i++)
-    if (mask[i]) memset(row + i * LANES, 0, LANES * sizeof *row);
+    if (mask[i]) memset(row + i * width, 0, (size_t)width * sizeof *row);
 }
 
 /* e of `count` steps at once, so that their chains overlap: the sum over j < K of kernel[j] * x~[t
- * - j], the oldest step first. `row` is x~ of the first of them. count is a constant at every call.
- */
+ * - j], the oldest step first. `row` is x~ of the first of them, rows `width` apart. count is a
+ * constant at every call. */
 static inline __attribute__((always_inline)) void NAME(direct_sums)(const int count,
                                                                     const REAL *kernel, int64_t K,
                                                                     int64_t padded, const REAL *row,
-                                                                    VEC *e) {
+                                                                    int64_t width, VEC *e) {
   UNROLL for (int i = 0; i < count; i++) e[i] = (VEC){0};
   for (int64_t j = K - 1; j >= 0; j--) {
     const VEC k = LOAD(kernel + j * padded);
-    UNROLL for (int i = 0; i < count; i++) e[i] = FMA(k, LOAD(row + (i - j) * LANES), e[i]);
+    UNROLL for (int i = 0; i < count; i++) e[i] = FMA(k, LOAD(row + (i - j) * width), e[i]);
   }
 }
 
 #define DIRECT_STEPS 4
 
-/* A tile from step K on, the caller's x having been kept until here. */
-static void NAME(direct_tile)(const NAME(work) * w, int64_t d, const REAL *kernel) {
-  REAL x[TILE_STEPS * LANES] __attribute__((aligned(MEMORY_ALIGNMENT)));
-  REAL v[TILE_STEPS * LANES] __attribute__((aligned(MEMORY_ALIGNMENT)));
+/* v of a block of steps, one vector of channels: kernel and residual are at its channel, row, x and
+ * v at its lanes. */
+static void NAME(direct_block)(const NAME(work) * w, int64_t steps, int64_t width,
+                               const REAL *kernel, const REAL *residual, const REAL *row,
+                               const REAL *x, REAL *v) {
   const int64_t K = w->ema->config.truncation_length, padded = w->ema->padded;
-  const VEC residual = LOAD(w->chain.residual + d);
-  REAL *history = w->history; /* K - 1 rows of x~ before the block, then the block's own */
-  REAL *block = history + (K - 1) * LANES;
-  for (int64_t r = 0; r < K - 1; r += TILE_STEPS) {
-    int64_t left = K - 1 - r, steps = left < TILE_STEPS ? left : TILE_STEPS;
-    NAME(load_seen)(w, 1 + r, steps, d, history + r * LANES, NULL);
-  }
-  for (int64_t t = K; t < w->item->length; t += TILE_STEPS) {
-    int64_t left = w->item->length - t, steps = left < TILE_STEPS ? left : TILE_STEPS, i = 0;
-    if (t > K)
-      memmove(history, history + TILE_STEPS * LANES, (size_t)((K - 1) * LANES) * sizeof(REAL));
-    NAME(load_seen)(w, t, steps, d, block, x);
-    while (i < steps) {
-      VEC e[DIRECT_STEPS];
-      int64_t count = steps - i < DIRECT_STEPS ? 1 : DIRECT_STEPS;
-      if (count == 1)
-        NAME(direct_sums)(1, kernel + d, K, padded, block + i * LANES, e);
-      else
-        NAME(direct_sums)(DIRECT_STEPS, kernel + d, K, padded, block + i * LANES, e);
-      for (int64_t m = 0; m < count; m++, i++)
-        STORE(v + i * LANES, FMA(residual, LOAD(x + i * LANES), e[m]));
-    }
-    const ema_place y = NAME(place)(w, &w->run->y, t, steps, d);
-    FINISH_TILE(&w->finish, &y, v);
+  VEC e[DIRECT_STEPS];
+  for (int64_t i = 0; i < steps;) {
+    int64_t count = steps - i < DIRECT_STEPS ? 1 : DIRECT_STEPS;
+    if (count == 1)
+      NAME(direct_sums)(1, kernel, K, padded, row + i * width, width, e);
+    else
+      NAME(direct_sums)(DIRECT_STEPS, kernel, K, padded, row + i * width, width, e);
+    for (int64_t m = 0; m < count; m++, i++)
+      STORE(v + i * width, FMA(LOAD(residual), LOAD(x + i * width), e[m]));
   }
 }
 
-/* A tile's states (N, LANES) from or to a row of the caller's, channels (stride_d) and heads
- * (stride_n) apart. With N and both strides constant, as they are for a compact row, it becomes
- * shuffles. */
+/* A tile of channels from step K on. The history holds x~: K - 1 rows before the block, then the
+ * block's own, so that y may be x. */
+static void NAME(direct_tile)(const NAME(work) * w, int64_t d, const REAL *kernel) {
+  REAL x[TILE_STEPS * TILE_CHANNELS] __attribute__((aligned(MEMORY_ALIGNMENT)));
+  REAL v[TILE_STEPS * TILE_CHANNELS] __attribute__((aligned(MEMORY_ALIGNMENT)));
+  const ema_place whole = NAME(place)(w, &w->run->x, 0, 0, d);
+  const int64_t before = w->ema->config.truncation_length - 1, width = NAME(width)(&whole);
+  REAL *history = w->history, *block = history + before * width;
+  for (int64_t r = 0; r < before; r += TILE_STEPS) {
+    int64_t left = before - r, steps = left < TILE_STEPS ? left : TILE_STEPS;
+    NAME(load_seen)(w, 1 + r, steps, d, history + r * width, NULL);
+  }
+  for (int64_t t = before + 1; t < w->item->length; t += TILE_STEPS) {
+    int64_t left = w->item->length - t, steps = left < TILE_STEPS ? left : TILE_STEPS;
+    if (t > before + 1)
+      memmove(history, history + TILE_STEPS * width, (size_t)(before * width) * sizeof(REAL));
+    NAME(load_seen)(w, t, steps, d, block, x);
+    for (int64_t i = 0; i < width; i += LANES) NAME(direct_block)
+    (w, steps, width, kernel + d + i, w->chain.residual + d + i, block + i, x + i, v + i);
+    const ema_place y = NAME(place)(w, &w->run->y, t, steps, d);
+    FINISH_TILE(&w->finish, &y, v, width);
+  }
+}
+
+/* A tile's states (N, TILE_CHANNELS) from or to a row of the caller's, channels (stride_d) and
+ * heads (stride_n) apart. With N and the strides constant, as they are for a compact row, this
+ * becomes shuffles. */
 static inline __attribute__((always_inline)) void NAME(state_in)(const int64_t N, int64_t channels,
                                                                  const REAL *from, int64_t stride_d,
-                                                                 int64_t stride_n, REAL *to) {
+                                                                 int64_t stride_n,
+                                                                 REAL *restrict to) {
   for (int64_t n = 0; n < N; n++)
-    for (int64_t c = 0; c < channels; c++) to[n * LANES + c] = from[c * stride_d + n * stride_n];
+    for (int64_t c = 0; c < channels; c++)
+      to[n * TILE_CHANNELS + c] = from[c * stride_d + n * stride_n];
 }
 
-static inline __attribute__((always_inline)) void NAME(state_out)(const int64_t N, int64_t channels,
-                                                                  const REAL *from, REAL *to,
-                                                                  int64_t stride_d,
-                                                                  int64_t stride_n) {
+static inline __attribute__((always_inline)) void
+NAME(state_out)(const int64_t N, int64_t channels, const REAL *from, REAL *restrict to,
+                int64_t stride_d, int64_t stride_n) {
   for (int64_t c = 0; c < channels; c++)
-    for (int64_t n = 0; n < N; n++) to[c * stride_d + n * stride_n] = from[n * LANES + c];
+    for (int64_t n = 0; n < N; n++) to[c * stride_d + n * stride_n] = from[n * TILE_CHANNELS + c];
+}
+
+static int NAME(is_compact_of_4)(const ema_state *s, int64_t N, int64_t channels) {
+  return N == 4 && s->stride_d == 4 && s->stride_n == 1 && channels == TILE_CHANNELS;
 }
 
 static void NAME(load_states)(const NAME(work) * w) {
@@ -291,14 +320,16 @@ static void NAME(load_states)(const NAME(work) * w) {
   const int64_t N = w->chain.num_heads, d0 = w->item->d0, d1 = w->item->d1;
   const int64_t row = ema_state_row(s, &w->run->initial_slots, w->item->b);
   REAL *to = w->states;
-  for (int64_t d = d0; d < d1; d += LANES, to += LANES * N) {
-    const REAL *from = (const REAL *)s->data + row * s->stride_row + d * s->stride_d;
-    if (row < 0 || d1 - d < LANES) memset(to, 0, (size_t)(LANES * N) * sizeof *to);
+  for (int64_t d = d0; d < d1; d += TILE_CHANNELS, to += TILE_CHANNELS * N) {
+    const int64_t channels = d1 - d < TILE_CHANNELS ? d1 - d : TILE_CHANNELS;
+    if (row < 0 || channels < TILE_CHANNELS)
+      memset(to, 0, (size_t)(TILE_CHANNELS * N) * sizeof *to);
     if (row < 0) continue;
-    if (d1 - d < LANES || s->stride_n != 1 || s->stride_d != 4 || N != 4)
-      NAME(state_in)(N, d1 - d < LANES ? d1 - d : LANES, from, s->stride_d, s->stride_n, to);
+    const REAL *from = (const REAL *)s->data + row * s->stride_row + d * s->stride_d;
+    if (NAME(is_compact_of_4)(s, N, channels))
+      NAME(state_in)(4, TILE_CHANNELS, from, 4, 1, to);
     else
-      NAME(state_in)(4, LANES, from, 4, 1, to);
+      NAME(state_in)(N, channels, from, s->stride_d, s->stride_n, to);
   }
 }
 
@@ -307,12 +338,13 @@ static void NAME(save_states)(const NAME(work) * w) {
   const int64_t N = w->chain.num_heads, d0 = w->item->d0, d1 = w->item->d1;
   const int64_t row = ema_state_row(s, &w->run->final_slots, w->item->b);
   const REAL *from = w->states;
-  for (int64_t d = d0; row >= 0 && d < d1; d += LANES, from += LANES * N) {
+  for (int64_t d = d0; row >= 0 && d < d1; d += TILE_CHANNELS, from += TILE_CHANNELS * N) {
+    const int64_t channels = d1 - d < TILE_CHANNELS ? d1 - d : TILE_CHANNELS;
     REAL *to = (REAL *)s->data + row * s->stride_row + d * s->stride_d;
-    if (d1 - d < LANES || s->stride_n != 1 || s->stride_d != 4 || N != 4)
-      NAME(state_out)(N, d1 - d < LANES ? d1 - d : LANES, from, to, s->stride_d, s->stride_n);
+    if (NAME(is_compact_of_4)(s, N, channels))
+      NAME(state_out)(4, TILE_CHANNELS, from, to, 4, 1);
     else
-      NAME(state_out)(4, LANES, from, to, 4, 1);
+      NAME(state_out)(N, channels, from, to, s->stride_d, s->stride_n);
   }
 }
 
@@ -348,7 +380,8 @@ void LEVEL(NAME(ema_item))(const cumega_ema *ema, const ema_run *run, const ema_
   int64_t chained = item->length;
   if (run->truncated && item->length > ema->config.truncation_length) {
     chained = ema->config.truncation_length;
-    for (int64_t d = item->d0; d < item->d1; d += LANES) NAME(direct_tile)(&w, d, k->kernel);
+    for (int64_t d = item->d0; d < item->d1; d += TILE_CHANNELS)
+      NAME(direct_tile)(&w, d, k->kernel);
   }
   NAME(load_states)(&w);
   int64_t block = w.x_in_place ? IN_PLACE_STEPS : TILE_STEPS;

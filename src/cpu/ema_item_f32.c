@@ -11,6 +11,7 @@
 #define FMA          fma_f32
 #define LOAD_TILE    LEVEL(ema_load_f32)
 #define FINISH_TILE  LEVEL(ema_finish_f32)
+#define ACTIVATE     LEVEL(ema_activate_f32)
 #define COEFFICIENTS ema_coefficients_f32
 #define TABLES       f32
 #define Q_LO(k)      ((k)->q_lo)

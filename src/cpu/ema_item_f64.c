@@ -11,6 +11,7 @@
 #define FMA          fma_f64
 #define LOAD_TILE    LEVEL(ema_load_f64)
 #define FINISH_TILE  LEVEL(ema_finish_f64)
+#define ACTIVATE     LEVEL(ema_activate_f64)
 #define COEFFICIENTS ema_coefficients_f64
 #define TABLES       f64
 #define Q_LO(k)      ((k)->q) /* there is none, and ADVANCE does not use it */

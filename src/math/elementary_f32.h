@@ -30,25 +30,26 @@ CUMEGA_MATH math_reduced_f32 math_reduce_ln2_f32(float x) {
   return reduced;
 }
 
-/* exp(r) for |r| <= 0.35, within 2^-28 before rounding. */
-CUMEGA_MATH float math_exp_polynomial_f32(float r) {
-  float p = 0x1.694ca8p-10f;
-  p = MATH_FMAF(p, r, 0x1.123982p-7f);
-  p = MATH_FMAF(p, r, 0x1.555a26p-5f);
-  p = MATH_FMAF(p, r, 0x1.555492p-3f);
-  p = MATH_FMAF(p, r, 0x1.fffffap-2f);
-  p = MATH_FMAF(p, r, 1.0f);
-  return MATH_FMAF(p, r, 1.0f);
+/* exp(r) / 2 for |r| <= 0.35, within 2^-28 before rounding. Half, so that exp(x) up to its largest
+ * value can be made by adding to the exponent, with a power of two left over. */
+CUMEGA_MATH float math_half_exp_polynomial_f32(float r) {
+  float p = 0x1.694ca8p-11f;
+  p = MATH_FMAF(p, r, 0x1.123982p-8f);
+  p = MATH_FMAF(p, r, 0x1.555a26p-6f);
+  p = MATH_FMAF(p, r, 0x1.555492p-4f);
+  p = MATH_FMAF(p, r, 0x1.fffffap-3f);
+  p = MATH_FMAF(p, r, 0.5f);
+  return MATH_FMAF(p, r, 0.5f);
 }
 
-/* 2^n goes on in two halves, the second of which overflows and underflows with the right rounding.
- * exp(89) is inf, exp(-104) is 0. */
+/* 2^(n + 1) goes on in two factors, the second of which overflows and underflows with the right
+ * rounding. exp(89) is inf, exp(-104) is 0. */
 CUMEGA_MATH float math_expf(float x) {
   math_reduced_f32 reduced = math_reduce_ln2_f32(math_clampf(x, -104.0f, 89.0f));
-  float p = math_exp_polynomial_f32(reduced.r);
+  float p = math_half_exp_polynomial_f32(reduced.r);
   uint32_t half = reduced.n_bits >> 1;
   uint32_t rest = reduced.n_bits - half;
-  return p * math_f32_of((half << 23) + 0x3f800000u) * math_f32_of((rest << 23) + 0x3f800000u);
+  return p * math_f32_of((half << 23) + 0x40000000u) * math_f32_of((rest << 23) + 0x3f800000u);
 }
 
 /* 1 + exp(x), to the last bit what 1.0f + math_expf(x) is, for less: only half of exp(x) is made
@@ -62,8 +63,8 @@ CUMEGA_MATH float math_one_plus_expf(float x) {
   float clamped = math_clampf(x, -30.0f, 89.0f);
 #endif
   math_reduced_f32 reduced = math_reduce_ln2_f32(clamped);
-  float p = math_exp_polynomial_f32(reduced.r);
-  float half = math_f32_of(math_bits_f32(p) + ((reduced.n_bits - 1u) << 23));
+  float p = math_half_exp_polynomial_f32(reduced.r);
+  float half = math_f32_of(math_bits_f32(p) + (reduced.n_bits << 23));
   return MATH_FMAF(half, 2.0f, 1.0f);
 }
 
