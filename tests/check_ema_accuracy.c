@@ -35,6 +35,7 @@ typedef struct trial {
   DLDataType dtype, state_dtype;
   int64_t truncation; /* 0: none, and states are given and kept */
   uint64_t seed;
+  int masked; /* every third step, of each row from another one on */
 } trial;
 
 static cumega_context *ctx;
@@ -92,7 +93,7 @@ static double tolerance(const trial *t, double slowest, int64_t steps, double ma
 
 typedef struct trial_data {
   test_parameters *parameters;
-  test_tensor *x, *y, *initial, *final;
+  test_tensor *x, *y, *mask, *initial, *final;
   double worst; /* error over tolerance */
 } trial_data;
 
@@ -106,7 +107,10 @@ static void make_data(const trial *t, trial_data *data) {
   for (int64_t b = 0; b < t->B; b++)
     for (int64_t d = 0; d < t->D; d++)
       for (int64_t l = 0; l < t->L; l++) tensor_set(data->x, l, b, d, input(t->kind, l, &seed));
-  data->initial = data->final = NULL;
+  data->initial = data->final = data->mask = NULL;
+  if (t->masked) data->mask = tensor_new_3(cumega_bool, t->B, 1, t->L);
+  for (int64_t i = 0; i < t->B * t->L && t->masked; i++)
+    tensor_set(data->mask, i / t->L, 0, i % t->L, (i / t->L + i % t->L) % 3 == 1);
   if (t->truncation > 0) return;
   data->initial = tensor_new_3(t->state_dtype, t->B, t->D, t->N);
   data->final = tensor_new_3(t->state_dtype, t->B, t->D, t->N);
@@ -119,6 +123,7 @@ static void free_data(trial_data *data) {
   parameters_free(data->parameters);
   tensor_free(data->x);
   tensor_free(data->y);
+  tensor_free(data->mask);
   tensor_free(data->initial);
   tensor_free(data->final);
 }
@@ -133,6 +138,8 @@ static void compare_channel(const trial *t, trial_data *data, int64_t b, int64_t
   ema_oracle oracle = parameters_oracle(data->parameters);
   double slowest = ema_oracle_least_decay(&oracle, d), projections = 0.0;
   double *x = memory_new(t->L * 8);
+  unsigned char *mask = t->masked ? dl(data->mask)->data : NULL;
+  if (mask != NULL) mask += b * t->L;
   long double *e = memory_new(2 * t->L * (int64_t)sizeof *e), *magnitude = e + t->L;
   long double *h = memory_new(2 * t->N * (int64_t)sizeof *h);
   ema_oracle_state state = {h, h + t->N};
@@ -143,9 +150,9 @@ static void compare_channel(const trial *t, trial_data *data, int64_t b, int64_t
     state.magnitude[n] = fabsl(h[n]);
   }
   if (t->truncation > 0)
-    ema_oracle_truncated(&oracle, d, t->truncation, t->L, x, NULL, e, magnitude);
+    ema_oracle_truncated(&oracle, d, t->truncation, t->L, x, mask, e, magnitude);
   else
-    ema_oracle_recur(&oracle, d, t->L, x, NULL, state, e, magnitude);
+    ema_oracle_recur(&oracle, d, t->L, x, mask, state, e, magnitude);
   for (int64_t l = 0; l < t->L; l++) {
     long double through = (long double)oracle.residual[d] * x[l], exact = e[l] + through;
     double size = (double)(magnitude[l] + fabsl(through));
@@ -174,6 +181,7 @@ static double worst_of(const trial *t) {
   if (t->truncation > 0) config.truncation_length = t->truncation;
   cumega_ema *ema = ema_new(ctx, config, data.parameters, cumega_float32);
   cumega_ema_io io = io_of(data.x, data.y);
+  io.mask = dl(data.mask);
   io.initial_state = dl(data.initial);
   io.final_state = dl(data.final);
   MUST(ctx, cumega_ema_forward(ctx, ema, &io));
@@ -190,10 +198,10 @@ static double must_hold(const trial *t) {
   double worst = worst_of(t);
   ck_assert_msg(worst <= 1.0,
                 "%g of the bound: L %lld B %lld D %lld N %lld, 1 - q from %g, %s, %s, state %s, "
-                "truncation %lld, seed %llu",
+                "truncation %lld, seed %llu, masked %d",
                 worst, (long long)t->L, (long long)t->B, (long long)t->D, (long long)t->N,
                 t->slowest, kind_names[t->kind], number_name(t->dtype), number_name(t->state_dtype),
-                (long long)t->truncation, (unsigned long long)t->seed);
+                (long long)t->truncation, (unsigned long long)t->seed, t->masked);
   return worst;
 }
 
@@ -203,8 +211,9 @@ static const int64_t heads[] = {1, 2, 3, 4, 5, 7, 8, 16, 17, 33};
 static const double decays[] = {0.5, 0.3, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5};
 #define COUNT(table) ((int)(sizeof(table) / sizeof(table)[0]))
 
-/* Every length with every head count; channels, decays and inputs take turns (their table sizes are
- * coprime to the others', so that all pairs come by), as far as the work stays small. */
+/* Every length with every head count, every fourth of them masked; channels, decays and inputs take
+ * turns (their table sizes are coprime to the others', so that all pairs come by), as far as the
+ * work stays small. */
 static void sweep(DLDataType dtype, DLDataType state_dtype, int first_kind, const char *what) {
   double worst = 0.0;
   int turn = 0;
@@ -219,7 +228,8 @@ static void sweep(DLDataType dtype, DLDataType state_dtype, int first_kind, cons
                  dtype,
                  state_dtype,
                  0,
-                 (uint64_t)turn};
+                 (uint64_t)turn,
+                 turn % 4 == 3};
       if (t.L * t.B * t.D * t.N > 100000) t.B = 1;
       if (t.L * t.D * t.N > 100000) t.D = 3;
       if (t.L * t.D * t.N > 100000) t.D = 1;
@@ -255,11 +265,11 @@ END_TEST
 
 START_TEST(a_million_steps_stay_within_the_bound) {
   for (int kind = 0; kind < KINDS; kind++) {
-    trial t = {1 << 20,        1, 2, 2, kind % 2 ? 1e-5 : 1e-3, (input_kind)kind, cumega_float32,
-               cumega_float32, 0, 77};
+    trial t = {1 << 20,        1, 2,  2, kind % 2 ? 1e-5 : 1e-3, (input_kind)kind, cumega_float32,
+               cumega_float32, 0, 77, 0};
     printf("2^20 steps, %s: %.3f of the bound\n", kind_names[kind], must_hold(&t));
   }
-  trial t = {1 << 20, 1, 1, 2, 1e-5, CONSTANT, cumega_float32, cumega_float64, 0, 78};
+  trial t = {1 << 20, 1, 1, 2, 1e-5, CONSTANT, cumega_float32, cumega_float64, 0, 78, 0};
   printf("2^20 steps, float64 state: %.3f of the bound\n", must_hold(&t));
 }
 END_TEST
@@ -281,7 +291,8 @@ START_TEST(a_truncated_sum_is_within_its_bound) {
                    cumega_float32,
                    states[k],
                    truncations[i],
-                   (uint64_t)(i * 100 + j)};
+                   (uint64_t)(i * 100 + j),
+                   (i + j) % 2};
         must_hold(&t);
       }
 }
@@ -300,7 +311,8 @@ START_TEST(edge_decays_are_within_the_bound) {
                cumega_float32,
                i % 2 ? cumega_float64 : cumega_float32,
                0,
-               (uint64_t)i};
+               (uint64_t)i,
+               0};
     trial_data data;
     make_data(&t, &data);
     for (int64_t n = 0; n < t.D * t.N; n++) data.parameters->damping[n] = edges[i];

@@ -194,6 +194,7 @@ static uint64_t hash_of(const committed *c, int level, uint64_t *state) {
   r.truncation = c->truncation;
   r.stateful = c->truncation == 0;
   r.special = c->activation % 3 == 0;
+  r.masked = c->activation % 4 == 3;
   r.seed = 1234;
   problem *p = problem_new(&r);
   way w = {.form = PADDED, .level = level};
