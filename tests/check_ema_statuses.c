@@ -1,0 +1,455 @@
+/* Every way in which a run of the EMA can be wrong: the status, a sentence that names the argument
+ * and the numbers, and nothing written. Each test below breaks one thing of a call that holds. */
+#include <stdlib.h>
+#include "ema_harness.h"
+#include "runner.h"
+
+enum { L = 6, B = 4, D = 5, N = 3, ROWS = 9 };
+
+/* A padded call with everything in it; `packed` has the other form's tensors. */
+typedef struct fixture {
+  cumega_ema *ema;
+  cumega_ema_io io;
+  test_tensor *x, *y, *mask, *lengths, *offsets, *initial, *final, *initial_slots, *final_slots;
+  test_tensor *spare; /* what a test puts in the place of another */
+} fixture;
+
+static cumega_context *ctx;
+
+static void setup(void) {
+  ctx = context_new();
+}
+
+static void teardown(void) {
+  cumega_context_destroy(ctx);
+}
+
+static void fill(test_tensor *tensor, double first, double step) {
+  const DLTensor *t = dl(tensor);
+  int64_t sizes[3] = {1, 1, 1};
+  for (int i = 0; i < t->ndim; i++) sizes[i] = t->shape[i];
+  for (int64_t i = 0; i < sizes[0] * sizes[1] * sizes[2]; i++, first += step)
+    tensor_set(tensor, i / (sizes[1] * sizes[2]), i / sizes[2] % sizes[1], i % sizes[2], first);
+}
+
+static fixture *fixture_new(int packed, int64_t truncation) {
+  fixture *f = memory_new(sizeof *f);
+  uint64_t seed = 3;
+  test_parameters *parameters = parameters_new(D, N);
+  parameters_fill(parameters, &seed, 0.1);
+  cumega_ema_config config = cumega_ema_config_default(D);
+  if (truncation > 0) config.truncation_length = truncation;
+  f->ema = ema_new(ctx, config, parameters, cumega_float32);
+  parameters_free(parameters);
+  f->x = packed ? tensor_new_2(cumega_float32, L * B, D) : tensor_new_3(cumega_float32, L, B, D);
+  f->y = packed ? tensor_new_2(cumega_float32, L * B, D) : tensor_new_3(cumega_float32, L, B, D);
+  fill(f->x, -1.0, 0.01);
+  f->io = io_of(f->x, f->y);
+  f->initial = tensor_new_3(cumega_float32, ROWS, D, N);
+  f->final = tensor_new_3(cumega_float32, ROWS, D, N);
+  fill(f->initial, 1.0, -0.01);
+  f->initial_slots = tensor_of_int64(B, (int64_t[]){0, -1, 3, 0});
+  f->final_slots = tensor_of_int64(B, (int64_t[]){4, 1, -1, 8});
+  f->offsets = tensor_of_int64(B + 1, (int64_t[]){2, 5, 5, 11, 20});
+  f->lengths = tensor_of_int64(B, (int64_t[]){6, 0, 3, 5});
+  f->mask = tensor_new_3(cumega_bool, B, 1, L);
+  fill(f->mask, 0, 0);
+  if (packed)
+    f->io.sequence_offsets = dl(f->offsets);
+  else {
+    f->io.sequence_lengths = dl(f->lengths);
+    f->io.mask = dl(f->mask);
+  }
+  if (truncation > 0) return f;
+  f->io.initial_state = dl(f->initial);
+  f->io.final_state = dl(f->final);
+  f->io.initial_slots = dl(f->initial_slots);
+  f->io.final_slots = dl(f->final_slots);
+  return f;
+}
+
+static void fixture_free(fixture *f) {
+  test_tensor *all[] = {f->x,       f->y,     f->mask,          f->lengths,     f->offsets,
+                        f->initial, f->final, f->initial_slots, f->final_slots, f->spare};
+  for (int i = 0; i < 10; i++) tensor_free(all[i]);
+  cumega_ema_destroy(f->ema);
+  free(f);
+}
+
+/* ---- ways to break it ---- */
+
+typedef enum place { X, Y, MASK, LENGTHS, OFFSETS, INITIAL, FINAL, FIRST_SLOTS, LAST_SLOTS } place;
+typedef enum change {
+  ABSENT,  /* the io member is NULL */
+  PRESENT, /* the io member is the fixture's tensor */
+  NDIM,    /* = value */
+  SHAPE,   /* [index] = value */
+  STRIDE,  /* [index] = value */
+  ELEMENT, /* [index] = value */
+  OFFSET,  /* byte_offset = value */
+  ALIAS,   /* data = that of the tensor `index`, `value` elements on */
+  NO_DATA,
+  NO_SHAPE,
+  ON_CUDA,
+  TYPE, /* = types[value] */
+  SPECIAL
+} change;
+
+static const DLDataType types[] = {{kDLFloat, 32, 1}, {kDLFloat, 64, 1},  {kDLFloat, 16, 1},
+                                   {kDLInt, 32, 1},   {kDLBfloat, 16, 1}, {kDLFloat, 8, 1},
+                                   {kDLInt, 16, 1},   {kDLFloat, 32, 2}};
+enum { F32, F64, F16, I32, BF16, F8, I16, PAIR };
+
+typedef struct breakage {
+  place where;
+  change what;
+  int index;
+  int64_t value;
+  const char *words[3]; /* what the sentence must hold */
+  void (*special)(fixture *f);
+} breakage;
+
+static void both_float64(fixture *f) {
+  dl(f->x)->dtype = dl(f->y)->dtype = cumega_float64;
+  dl(f->x)->shape[0] = dl(f->y)->shape[0] = 3; /* as many bytes as there are */
+  dl(f->mask)->shape[2] = 3;
+  f->io.sequence_lengths = NULL;
+}
+
+static void both_vast(fixture *f) {
+  for (int i = 0; i < 2; i++) dl(f->x)->shape[i] = dl(f->y)->shape[i] = INT64_C(1) << 31;
+}
+
+static void y_is_x_transposed(fixture *f) {
+  dl(f->y)->data = dl(f->x)->data;
+  dl(f->y)->strides[0] = D;
+  dl(f->y)->strides[1] = L * D;
+}
+
+static void pool_read_and_written(fixture *f) {
+  f->io.final_state = dl(f->initial);
+  tensor_set(f->final_slots, 0, 0, 0, 3); /* sequence 2 reads row 3 */
+}
+
+static void raw_forward(fixture *f) {
+  f->io.raw = 1;
+}
+
+static void io_without_size(fixture *f) {
+  f->io.struct_size = 0;
+}
+
+static void state_given(fixture *f) {
+  f->io.initial_state = dl(f->initial);
+  f->io.initial_slots = dl(f->initial_slots);
+}
+
+static void state_kept(fixture *f) {
+  f->io.final_state = dl(f->final);
+  f->io.final_slots = dl(f->final_slots);
+}
+
+#define VAST (INT64_C(1) << 62)
+
+static const breakage padded[] = {
+    {X, ABSENT, 0, 0, {"x", "NULL"}, NULL},
+    {Y, ABSENT, 0, 0, {"y", "NULL"}, NULL},
+    {X, NDIM, 0, 1, {"x", "(6)", "(L, B, D)"}, NULL},
+    {X, NDIM, 0, 4, {"x", "(L, B, D)"}, NULL},
+    {Y, NDIM, 0, 2, {"y", "(6, 4)", "(L, B, D)"}, NULL},
+    {X, SHAPE, 2, 4, {"x", "4", "5"}, NULL},
+    {Y, SHAPE, 0, 5, {"y", "5", "6"}, NULL},
+    {Y, SHAPE, 1, 3, {"y", "3", "4"}, NULL},
+    {Y, SHAPE, 2, 4, {"y", "4", "5"}, NULL},
+    {X, TYPE, 0, I32, {"x", "int32"}, NULL},
+    {X, TYPE, 0, F8, {"x", "8"}, NULL},
+    {X, TYPE, 0, PAIR, {"x", "2", "lanes"}, NULL},
+    {Y, TYPE, 0, F16, {"y", "float16", "float32"}, NULL},
+    {X, SPECIAL, 0, 0, {"x", "float64", "state_dtype"}, both_float64},
+    {X, ON_CUDA, 0, 0, {"x"}, NULL},
+    {Y, ON_CUDA, 0, 0, {"y"}, NULL},
+    {MASK, ON_CUDA, 0, 0, {"mask"}, NULL},
+    {LENGTHS, ON_CUDA, 0, 0, {"sequence_lengths"}, NULL},
+    {INITIAL, ON_CUDA, 0, 0, {"initial_state"}, NULL},
+    {FINAL, ON_CUDA, 0, 0, {"final_state"}, NULL},
+    {X, SHAPE, 0, -6, {"x", "-6"}, NULL},
+    {X, SHAPE, 0, VAST, {"x", "4611686018427387904"}, NULL},
+    {X, SPECIAL, 0, 0, {"x"}, both_vast},
+    {X, STRIDE, 0, VAST, {"x"}, NULL},
+    {X, STRIDE, 0, INT64_MIN, {"x"}, NULL},
+    {Y, STRIDE, 1, -VAST, {"y"}, NULL},
+    {X, OFFSET, 0, 2, {"x", "multiple", "4"}, NULL},
+    {Y, OFFSET, 0, 1, {"y", "multiple", "4"}, NULL},
+    {LENGTHS, OFFSET, 0, 4, {"sequence_lengths", "multiple", "8"}, NULL},
+    {X, NO_DATA, 0, 0, {"x", "NULL"}, NULL},
+    {Y, NO_DATA, 0, 0, {"y", "NULL"}, NULL},
+    {MASK, NO_DATA, 0, 0, {"mask", "NULL"}, NULL},
+    {X, NO_SHAPE, 0, 0, {"x", "NULL"}, NULL},
+    {Y, STRIDE, 1, 0, {"y"}, NULL},
+    {Y, STRIDE, 0, D, {"y"}, NULL},
+    {FINAL, STRIDE, 0, 0, {"final_state"}, NULL},
+    {Y, ALIAS, X, 1, {"y", "x"}, NULL},
+    {Y, ALIAS, INITIAL, 3, {"y", "initial_state"}, NULL},
+    {MASK, ALIAS, Y, 20, {"y", "mask"}, NULL},
+    {LENGTHS, ALIAS, Y, 2, {"y", "sequence_lengths"}, NULL},
+    {LAST_SLOTS, ALIAS, Y, 2, {"y", "final_slots"}, NULL},
+    {Y, SPECIAL, 0, 0, {"y", "x"}, y_is_x_transposed},
+    {FINAL, ALIAS, X, 0, {"final_state", "x"}, NULL},
+    {FINAL, ALIAS, Y, 0, {"final_state", "y"}, NULL},
+    {FINAL, ALIAS, INITIAL, 15, {"final_state", "initial_state"}, NULL},
+    {LAST_SLOTS, ALIAS, FINAL, 4, {"final_state", "final_slots"}, NULL},
+    {MASK, SHAPE, 2, 7, {"mask", "7", "6"}, NULL},
+    {MASK, SHAPE, 0, 3, {"mask", "3", "4"}, NULL},
+    {MASK, SHAPE, 1, 2, {"mask", "2", "1"}, NULL},
+    {MASK, NDIM, 0, 1, {"mask", "(4)", "(B, 1, L)"}, NULL},
+    {MASK, TYPE, 0, F32, {"mask", "float32", "bool"}, NULL},
+    {LENGTHS, ELEMENT, 2, -1, {"sequence_lengths[2]", "-1"}, NULL},
+    {LENGTHS, ELEMENT, 3, 7, {"sequence_lengths[3]", "7", "6"}, NULL},
+    {LENGTHS, SHAPE, 0, 3, {"sequence_lengths", "3", "4"}, NULL},
+    {LENGTHS, TYPE, 0, F64, {"sequence_lengths", "float64", "int64"}, NULL},
+    {LENGTHS, TYPE, 0, I16, {"sequence_lengths", "16", "int32"}, NULL},
+    {LENGTHS, NDIM, 0, 2, {"sequence_lengths", "(B)"}, NULL},
+    {OFFSETS, PRESENT, 0, 0, {"sequence_lengths", "sequence_offsets"}, NULL},
+    {INITIAL, SHAPE, 1, 4, {"initial_state", "4", "5"}, NULL},
+    {FINAL, SHAPE, 2, 2, {"final_state", "2", "3"}, NULL},
+    {INITIAL, NDIM, 0, 2, {"initial_state", "(9, 5)"}, NULL},
+    {FIRST_SLOTS, ABSENT, 0, 0, {"initial_state", "9", "4"}, NULL},
+    {LAST_SLOTS, ABSENT, 0, 0, {"final_state", "9", "4"}, NULL},
+    {INITIAL, TYPE, 0, F16, {"initial_state", "float16", "float32"}, NULL},
+    {FINAL, TYPE, 0, BF16, {"final_state", "bfloat16", "float32"}, NULL},
+    {FIRST_SLOTS, ELEMENT, 2, 9, {"initial_slots[2]", "9"}, NULL},
+    {LAST_SLOTS, ELEMENT, 0, 100, {"final_slots[0]", "100", "9"}, NULL},
+    {LAST_SLOTS, ELEMENT, 3, 4, {"final_slots", "4"}, NULL},
+    {FIRST_SLOTS, SHAPE, 0, 5, {"initial_slots", "5", "4"}, NULL},
+    {LAST_SLOTS, TYPE, 0, F32, {"final_slots", "float32"}, NULL},
+    {INITIAL, ABSENT, 0, 0, {"initial_slots", "initial_state"}, NULL},
+    {FINAL, ABSENT, 0, 0, {"final_slots", "final_state"}, NULL},
+    {INITIAL, SPECIAL, 0, 0, {"3"}, pool_read_and_written},
+    {X, SPECIAL, 0, 0, {"raw"}, raw_forward},
+    {X, SPECIAL, 0, 0, {"struct_size"}, io_without_size},
+};
+
+static const breakage packed[] = {
+    {OFFSETS, ELEMENT, 2, 4, {"sequence_offsets[2]", "4", "5"}, NULL},
+    {OFFSETS, ELEMENT, 4, 25, {"sequence_offsets[4]", "25", "24"}, NULL},
+    {OFFSETS, ELEMENT, 0, -1, {"sequence_offsets[0]", "-1"}, NULL},
+    {OFFSETS, SHAPE, 0, 0, {"sequence_offsets", "0"}, NULL},
+    {OFFSETS, ABSENT, 0, 0, {"x", "(24, 5)"}, NULL},
+    {OFFSETS, TYPE, 0, F64, {"sequence_offsets", "float64"}, NULL},
+    {OFFSETS, NDIM, 0, 2, {"sequence_offsets"}, NULL},
+    {MASK, PRESENT, 0, 0, {"mask", "sequence_offsets"}, NULL},
+    {LENGTHS, PRESENT, 0, 0, {"sequence_lengths", "sequence_offsets"}, NULL},
+    {Y, SHAPE, 0, 23, {"y", "23", "24"}, NULL},
+    {LAST_SLOTS, SHAPE, 0, 5, {"final_slots", "5", "4"}, NULL},
+};
+
+static const breakage truncated[] = {
+    {INITIAL, SPECIAL, 0, 0, {"initial_state", "truncation_length", "3"}, state_given},
+    {FINAL, SPECIAL, 0, 0, {"final_state", "truncation_length", "3"}, state_kept},
+};
+
+/* Of a step: x and y (1, B, D), states and slots, no lengths, no mask. */
+static const breakage steps[] = {
+    {X, SHAPE, 0, 2, {"x", "2"}, NULL},
+    {Y, SHAPE, 1, 3, {"y", "3", "4"}, NULL},
+    {X, SHAPE, 2, 6, {"x", "6", "5"}, NULL},
+    {X, ABSENT, 0, 0, {"x"}, NULL},
+    {Y, ABSENT, 0, 0, {"y"}, NULL},
+    {LENGTHS, PRESENT, 0, 0, {"sequence_lengths"}, NULL},
+    {OFFSETS, PRESENT, 0, 0, {"sequence_offsets"}, NULL},
+    {MASK, PRESENT, 0, 0, {"mask", "6"}, NULL},
+    {FIRST_SLOTS, ELEMENT, 2, 9, {"initial_slots[2]", "9"}, NULL},
+    {LAST_SLOTS, ELEMENT, 3, 4, {"final_slots", "4"}, NULL},
+    {Y, ALIAS, X, 1, {"y", "x"}, NULL},
+};
+
+static test_tensor *tensor_at_place(const fixture *f, int where) {
+  test_tensor *const all[] = {f->x,       f->y,     f->mask,          f->lengths,    f->offsets,
+                              f->initial, f->final, f->initial_slots, f->final_slots};
+  return all[where];
+}
+
+static void set_member(cumega_ema_io *io, place where, DLTensor *tensor) {
+  const DLTensor **inputs[] = {&io->x,
+                               NULL,
+                               &io->mask,
+                               &io->sequence_lengths,
+                               &io->sequence_offsets,
+                               &io->initial_state,
+                               NULL,
+                               &io->initial_slots,
+                               &io->final_slots};
+  if (where == Y)
+    io->y = tensor;
+  else if (where == FINAL)
+    io->final_state = tensor;
+  else
+    *inputs[where] = tensor;
+}
+
+static void apply(const breakage *b, fixture *f) {
+  test_tensor *tensor = tensor_at_place(f, b->where);
+  DLTensor *t = dl(tensor);
+  switch (b->what) {
+  case ABSENT: set_member(&f->io, b->where, NULL); break;
+  case PRESENT: set_member(&f->io, b->where, t); break;
+  case NDIM: t->ndim = (int)b->value; break;
+  case SHAPE: t->shape[b->index] = b->value; break;
+  case STRIDE: t->strides[b->index] = b->value; break;
+  case ELEMENT: tensor_set(tensor, b->index, 0, 0, (double)b->value); break;
+  case OFFSET: t->byte_offset = (uint64_t)b->value; break;
+  case ALIAS: t->data = (float *)tensor_at(tensor_at_place(f, b->index), 0, 0, 0) + b->value; break;
+  case NO_DATA: t->data = NULL; break;
+  case NO_SHAPE: t->shape = NULL; break;
+  case ON_CUDA: t->device.device_type = kDLCUDA; break;
+  case TYPE: t->dtype = types[b->value]; break;
+  case SPECIAL: b->special(f); break;
+  }
+}
+
+static void must_be_argument(const breakage *b, cumega_status status) {
+  const char *sentence = cumega_context_message(ctx);
+  ck_assert_msg(status == CUMEGA_ERROR_ARGUMENT, "%s about %s: %s", cumega_status_string(status),
+                b->words[0], sentence);
+  for (int i = 0; i < 3 && b->words[i] != NULL; i++)
+    ck_assert_msg(strstr(sentence, b->words[i]) != NULL, "\"%s\" does not say \"%s\"", sentence,
+                  b->words[i]);
+}
+
+/* Everything but the tensors that the test broke itself, seen as bytes. */
+static void remember_all(fixture *f, int unchanged) {
+  test_tensor *all[] = {f->x, f->y, f->mask, f->initial, f->final, f->lengths, f->offsets};
+  for (int i = 0; i < 7; i++) {
+    if (!unchanged)
+      tensor_remember(all[i]);
+    else
+      ck_assert_msg(tensor_unchanged(all[i]), "tensor %d was written", i);
+  }
+}
+
+static void must_be_refused(const breakage *b, int is_packed, int64_t truncation) {
+  fixture *f = fixture_new(is_packed, truncation);
+  int64_t bytes = -7;
+  MUST(ctx, cumega_ema_forward(ctx, f->ema, &f->io)); /* whole, it holds */
+  memset(f->y->block, 0xFF, (size_t)f->y->block_bytes);
+  apply(b, f);
+  remember_all(f, 0);
+  must_be_argument(b, cumega_ema_forward(ctx, f->ema, &f->io));
+  remember_all(f, 1);
+  if (b->what != ELEMENT && b->special == NULL) /* workspace_size does not read values */
+    ck_assert_int_eq(cumega_ema_workspace_size(ctx, f->ema, &f->io, &bytes), CUMEGA_ERROR_ARGUMENT);
+  fixture_free(f);
+}
+
+#define COUNT(table) (int)(sizeof(table) / sizeof(table)[0])
+
+START_TEST(a_broken_padded_call_is_refused_and_writes_nothing) {
+  must_be_refused(&padded[_i], 0, 0);
+}
+END_TEST
+
+START_TEST(a_broken_packed_call_is_refused_and_writes_nothing) {
+  must_be_refused(&packed[_i], 1, 0);
+}
+END_TEST
+
+START_TEST(a_state_with_a_truncation_is_refused_unless_it_is_ignored) {
+  must_be_refused(&truncated[_i], 0, 3);
+  fixture *f = fixture_new(0, 3);
+  truncated[_i].special(f);
+  f->io.ignore_truncation = 1;
+  MUST(ctx, cumega_ema_forward(ctx, f->ema, &f->io));
+  fixture_free(f);
+}
+END_TEST
+
+START_TEST(missing_objects_are_refused) {
+  fixture *f = fixture_new(0, 0);
+  remember_all(f, 0);
+  ck_assert_int_eq(cumega_ema_forward(NULL, f->ema, &f->io), CUMEGA_ERROR_ARGUMENT);
+  ck_assert(strstr(cumega_context_message(NULL), "ctx") != NULL);
+  ck_assert_int_eq(cumega_ema_forward(ctx, NULL, &f->io), CUMEGA_ERROR_ARGUMENT);
+  ck_assert(strstr(cumega_context_message(ctx), "ema") != NULL);
+  ck_assert_int_eq(cumega_ema_forward(ctx, f->ema, NULL), CUMEGA_ERROR_ARGUMENT);
+  ck_assert(strstr(cumega_context_message(ctx), "io") != NULL);
+  ck_assert_int_eq(cumega_ema_step(NULL, f->ema, &f->io), CUMEGA_ERROR_ARGUMENT);
+  ck_assert_int_eq(cumega_ema_step(ctx, NULL, &f->io), CUMEGA_ERROR_ARGUMENT);
+  ck_assert_int_eq(cumega_ema_step(ctx, f->ema, NULL), CUMEGA_ERROR_ARGUMENT);
+  int64_t bytes;
+  ck_assert_int_eq(cumega_ema_workspace_size(NULL, f->ema, &f->io, &bytes), CUMEGA_ERROR_ARGUMENT);
+  ck_assert_int_eq(cumega_ema_workspace_size(ctx, NULL, &f->io, &bytes), CUMEGA_ERROR_ARGUMENT);
+  ck_assert_int_eq(cumega_ema_workspace_size(ctx, f->ema, &f->io, NULL), CUMEGA_ERROR_ARGUMENT);
+  remember_all(f, 1);
+  MUST(ctx, cumega_ema_forward(ctx, f->ema, &f->io));
+  ck_assert_str_eq(cumega_context_message(ctx), ""); /* success clears the sentence */
+  fixture_free(f);
+}
+END_TEST
+
+/* A newer program's struct: accepted while what this version does not know is zero. */
+START_TEST(a_longer_struct_is_accepted_while_its_rest_is_zero) {
+  fixture *f = fixture_new(0, 0);
+  struct {
+    cumega_ema_io io;
+    int64_t news[2];
+  } newer = {f->io, {0, 0}};
+  newer.io.struct_size = sizeof newer;
+  MUST(ctx, cumega_ema_forward(ctx, f->ema, &newer.io));
+  newer.news[1] = 1;
+  remember_all(f, 0);
+  ck_assert_int_eq(cumega_ema_forward(ctx, f->ema, &newer.io), CUMEGA_ERROR_UNSUPPORTED);
+  remember_all(f, 1);
+  fixture_free(f);
+}
+END_TEST
+
+/* Views of one buffer that lie between each other without sharing an element are no overlap. */
+START_TEST(interleaved_views_are_accepted) {
+  fixture *f = fixture_new(0, 0);
+  int64_t shape[] = {L, B, 2 * D};
+  f->spare = tensor_new(cumega_float32, 3, shape, NULL);
+  fill(f->spare, 0.5, 0.001);
+  int64_t strides[] = {B * 2 * D, 2 * D, 2};
+  memcpy(dl(f->x)->strides, strides, sizeof strides);
+  memcpy(dl(f->y)->strides, strides, sizeof strides);
+  dl(f->x)->data = tensor_at(f->spare, 0, 0, 0);
+  dl(f->y)->data = tensor_at(f->spare, 0, 0, 1);
+  double before = tensor_get(f->spare, 5, 3, 8);
+  MUST(ctx, cumega_ema_forward(ctx, f->ema, &f->io));
+  ck_assert_double_eq(tensor_get(f->spare, 5, 3, 8), before);
+  dl(f->x)->strides[2] = dl(f->y)->strides[2] = 1; /* the two halves of a row */
+  dl(f->y)->data = tensor_at(f->spare, 0, 0, D);
+  MUST(ctx, cumega_ema_forward(ctx, f->ema, &f->io));
+  ck_assert_double_eq(tensor_get(f->spare, 5, 3, 4), tensor_get(f->x, 5, 3, 4));
+  fixture_free(f);
+}
+END_TEST
+
+START_TEST(a_broken_step_is_refused_and_writes_nothing) {
+  fixture *f = fixture_new(0, 0);
+  dl(f->x)->shape[0] = dl(f->y)->shape[0] = 1;
+  f->io.sequence_lengths = NULL;
+  f->io.mask = NULL;
+  MUST(ctx, cumega_ema_step(ctx, f->ema, &f->io));
+  apply(&steps[_i], f);
+  remember_all(f, 0);
+  must_be_argument(&steps[_i], cumega_ema_step(ctx, f->ema, &f->io));
+  remember_all(f, 1);
+  fixture_free(f);
+}
+END_TEST
+
+int main(void) {
+  Suite *suite = suite_create("ema_statuses");
+  TCase *tests = add_case(suite, "runs", 30);
+  tcase_add_checked_fixture(tests, setup, teardown);
+  tcase_add_loop_test(tests, a_broken_padded_call_is_refused_and_writes_nothing, 0, COUNT(padded));
+  tcase_add_loop_test(tests, a_broken_packed_call_is_refused_and_writes_nothing, 0, COUNT(packed));
+  tcase_add_loop_test(tests, a_state_with_a_truncation_is_refused_unless_it_is_ignored, 0,
+                      COUNT(truncated));
+  tcase_add_loop_test(tests, a_broken_step_is_refused_and_writes_nothing, 0, COUNT(steps));
+  tcase_add_test(tests, missing_objects_are_refused);
+  tcase_add_test(tests, a_longer_struct_is_accepted_while_its_rest_is_zero);
+  tcase_add_test(tests, interleaved_views_are_accepted);
+  return run_suite(suite);
+}

@@ -1,0 +1,77 @@
+/* One computation, run in many ways: the promise of bits is that they all give the same.
+ *
+ * A problem is a set of sequences with their own lengths, through one EMA, with values by logical
+ * index. A way of running says how it is put before the library: alone or in a batch, padded or
+ * packed, in which layout, cut into which chunks, on which CPU level. The outcome is bits by
+ * logical index again. */
+#ifndef CUMEGA_TESTS_EMA_RUNS_H
+#define CUMEGA_TESTS_EMA_RUNS_H
+
+#include "ema_harness.h"
+
+/* All that a problem is made from; the same recipe gives the same problem. */
+typedef struct recipe {
+  int64_t D, N, B, L; /* L: the longest sequence; the others are of random length up to it */
+  DLDataType dtype, state_dtype;
+  cumega_activation activation;
+  int odd_arguments;             /* other arguments of the activation than the defaults */
+  int masked, stateful, special; /* special: some x are NaN, infinite, huge, subnormal, -0 */
+  int64_t truncation;            /* 0: none */
+  uint64_t seed;
+} recipe;
+
+typedef struct problem {
+  recipe made_from;
+  test_parameters *parameters;
+  int64_t *lengths, *starts; /* (B); the first of a sequence's steps among all */
+  int64_t steps;
+  double *x;           /* (steps, D) */
+  unsigned char *mask; /* (steps) or NULL */
+  double *state;       /* (B, D, N) or NULL: from zeros, and none is kept unless runs are cut */
+  cumega_ema *ema;
+} problem;
+
+problem *problem_new(const recipe *r);
+void problem_free(problem *p);
+
+typedef enum way_form { ALONE, PADDED, PACKED } way_form;
+typedef enum way_layout { TIME_BATCH, BATCH_TIME, CHANNELS_FIRST, STRIDED, LAYOUTS } way_layout;
+
+/* All zero: each sequence by its own call, compact, whole, on the plain CPU level with one thread.
+ */
+typedef struct way {
+  int form;           /* way_form */
+  int level, threads; /* index of cpu_levels; 0 threads is 1 */
+  int x_layout, y_layout;
+  int misaligned;     /* tensors start off a 16-byte boundary */
+  int shuffled;       /* the batch in another order */
+  int strangers;      /* sequences of NaN and infinity among the batch */
+  int padding;        /* rows behind the longest sequence */
+  int cut;            /* the longest chunk; 0: whole sequences; 1: cumega_ema_step where padded */
+  int in_place;       /* y is x */
+  int state_in_place; /* final_state is initial_state */
+  int pool;           /* states lie in a pool, by slots */
+  int narrow_indices; /* int32 instead of int64 */
+  uint64_t seed;      /* of cuts, order, gaps and slots */
+} way;
+
+typedef struct outcome {
+  uint64_t *y, *state; /* (steps, D), (B, D, N): bits, one value for all NaNs; state may be NULL */
+  char fault[400];     /* what went wrong beside the bits, or "" */
+} outcome;
+
+outcome *outcome_of(const problem *p, const way *w);
+void outcome_free(outcome *o);
+
+/* Whether w gives other bits than the plain way; says where, or what else went wrong. */
+int way_differs(const problem *p, const way *w, char *reason, size_t size);
+
+/* The context of a level and thread count, kept until runs_end. Level 0 .. 2; one that the machine
+ * lacks gives the best one. */
+cumega_context *runs_context(int level, int threads);
+void runs_end(void);
+
+/* FNV-1a, 64 bits, over values of `bytes` bytes each. */
+uint64_t hash_bits(const uint64_t *values, int64_t count, int bytes);
+
+#endif
