@@ -1,7 +1,8 @@
 /* What an EMA precomputes: from the parameters, in double and without cancellation, the
  * coefficients p and q; from these, rounded once, what the chain reads.
  *
- *   p = sigmoid(damping), 1 - q = p * sigmoid(decay), q = sigmoid(-damping) + p * sigmoid(-decay)
+ *   p = sigmoid(damping), 1 - q = p * sigmoid(decay),
+ *   q = 1 - (1 - q) where 1 - q <= 1/2, else sigmoid(-damping) + p * sigmoid(-decay)
  *
  * so that neither a q near 0 nor a q near 1 loses digits, and every finite parameter has its
  * coefficients. */
@@ -90,7 +91,10 @@ static void derive_coefficients(const cumega_ema *ema, ema_tables *t) {
     double p = sigmoid(damping);
     t->p[i] = p;
     t->one_minus_q[i] = p * sigmoid(decay);
-    t->q[i] = sigmoid(-damping) + p * sigmoid(-decay);
+    /* Below 1/2 the difference loses nothing; above it the sum of two positive terms keeps its
+     * digits. */
+    t->q[i] =
+        t->one_minus_q[i] <= 0.5 ? 1 - t->one_minus_q[i] : sigmoid(-damping) + p * sigmoid(-decay);
   }
 }
 

@@ -1,5 +1,6 @@
-/* Coefficients and kernels against the oracle: p and q within 2 units in the last place for every
- * finite parameter, the kernel within 2 * 2^-24 of the sum of its terms for every length. */
+/* Coefficients and kernels against the oracle: p and q within 2 units in the last place (float64:
+ * 3) for every finite parameter, the kernel within 2 * 2^-24 of the sum of its terms for every
+ * length. */
 #include <float.h>
 #include <math.h>
 #include "ema_harness.h"
@@ -33,9 +34,13 @@ static double parameter(int64_t i, int64_t count, uint64_t *seed) {
   return (-100.0 + 200.0 * (double)i / (double)count) * random_unit(seed);
 }
 
-/* p underflows to subnormal numbers far out on the left; q never does where p is not 1. */
+/* Two units, but three for float64: nothing there hides what double arithmetic itself loses, one
+ * unit in exp and half a unit in each of 1 + e, the quotient, the product and the sum, of which not
+ * all can be in the last place of the result. p underflows to subnormal numbers far out on the
+ * left; q never does where p is not 1. */
 static void check_coefficients_of_type(DLDataType dtype) {
   const int64_t D = 500, N = 24;
+  const double units = dtype.bits == 64 ? 3.0 : 2.0;
   uint64_t seed = 5;
   test_parameters *parameters = parameters_new(D, N);
   for (int64_t i = 0; i < D * N; i++) {
@@ -52,7 +57,7 @@ static void check_coefficients_of_type(DLDataType dtype) {
       ema_oracle_pair pair = ema_oracle_coefficients(damping, decay);
       double p_off = units_off(dtype, tensor_get(p, d, n, 0), pair.p);
       double q_off = units_off(dtype, tensor_get(q, d, n, 0), pair.q);
-      ck_assert_msg(p_off <= 2.0 && q_off <= 2.0,
+      ck_assert_msg(p_off <= units && q_off <= units,
                     "%s, damping %.17g, decay %.17g: p is %g units off, q %g", number_name(dtype),
                     damping, decay, p_off, q_off);
     }
@@ -63,7 +68,7 @@ static void check_coefficients_of_type(DLDataType dtype) {
   parameters_free(parameters);
 }
 
-START_TEST(coefficients_are_within_two_units_for_every_finite_parameter) {
+START_TEST(coefficients_are_within_their_units_for_every_finite_parameter) {
   check_coefficients_of_type(cumega_float64);
   check_coefficients_of_type(cumega_float32);
   check_coefficients_of_type(cumega_float16);
@@ -81,8 +86,8 @@ START_TEST(either_coefficient_may_be_left_out) {
   MUST(ctx, cumega_ema_compute_coefficients(ctx, ema, dl(p), NULL));
   MUST(ctx, cumega_ema_compute_coefficients(ctx, ema, NULL, dl(q)));
   ema_oracle_pair pair = ema_oracle_coefficients(parameters->damping[5], parameters->decay[5]);
-  ck_assert_double_le(units_off(cumega_float64, tensor_get(p, 2, 1, 0), pair.p), 2.0);
-  ck_assert_double_le(units_off(cumega_float64, tensor_get(q, 2, 1, 0), pair.q), 2.0);
+  ck_assert_double_le(units_off(cumega_float64, tensor_get(p, 2, 1, 0), pair.p), 3.0);
+  ck_assert_double_le(units_off(cumega_float64, tensor_get(q, 2, 1, 0), pair.q), 3.0);
   tensor_free(p);
   tensor_free(q);
   cumega_ema_destroy(ema);
@@ -213,7 +218,7 @@ int main(void) {
   Suite *suite = suite_create("ema_coefficients");
   TCase *tests = add_case(suite, "coefficients and kernels", 60);
   tcase_add_checked_fixture(tests, setup, teardown);
-  tcase_add_test(tests, coefficients_are_within_two_units_for_every_finite_parameter);
+  tcase_add_test(tests, coefficients_are_within_their_units_for_every_finite_parameter);
   tcase_add_test(tests, either_coefficient_may_be_left_out);
   tcase_add_test(tests, coefficients_and_kernels_are_written_in_any_layout);
   tcase_add_test(tests, kernels_are_within_two_roundings_of_their_terms);

@@ -174,8 +174,9 @@ CUMEGA_API CUMEGA_CHECK_RESULT cumega_status cumega_ema_set_parameters(
 CUMEGA_API CUMEGA_CHECK_RESULT cumega_status cumega_ema_reset_parameters(
     cumega_context *ctx, cumega_ema *ema, double val, double std1, double std2, uint64_t seed);
 
-/* p and q, each (D, N, 1) or (D, N), any floating type, within 2 units in the last place. Either
- * may be NULL. ESPnet: compute_ema_coefficients, get_ema_coefficients. */
+/* p and q, each (D, N, 1) or (D, N), any floating type: computed in double within 3 units in the
+ * last place, then rounded once. Either may be NULL. ESPnet: compute_ema_coefficients,
+ * get_ema_coefficients. */
 CUMEGA_API CUMEGA_CHECK_RESULT cumega_status
 cumega_ema_compute_coefficients(cumega_context *ctx, const cumega_ema *ema,
                                 DLTensor *damping_factor, DLTensor *prev_timestep_weight);

@@ -301,8 +301,12 @@ static void NAME(direct_tile)(const NAME(work) * w, int64_t d, const REAL *kerne
     if (t > before + 1)
       memmove(history, history + TILE_STEPS * width, (size_t)(before * width) * sizeof(REAL));
     NAME(load_seen)(w, t, steps, d, block, x);
-    for (int64_t i = 0; i < width; i += LANES) NAME(direct_block)
-    (w, steps, width, kernel + d + i, w->chain.residual + d + i, block + i, x + i, v + i);
+    for (int64_t i = 0; i < width; i += LANES) {
+      const int64_t at = d + i;
+      NAME(direct_block)
+      (w, steps, width, kernel + at, w->chain.residual + at, block + i, x + i, v + i);
+      ACTIVATE(&w->finish, v + i, steps, width);
+    }
     const ema_place y = NAME(place)(w, &w->run->y, t, steps, d);
     FINISH_TILE(&w->finish, &y, v, width);
   }
@@ -340,7 +344,7 @@ static void NAME(load_states)(const NAME(work) * w) {
     const int64_t channels = d1 - d < TILE_CHANNELS ? d1 - d : TILE_CHANNELS;
     if (row < 0 || channels < TILE_CHANNELS)
       memset(to, 0, (size_t)(TILE_CHANNELS * N) * sizeof *to);
-    if (row < 0) continue;
+    if (row < 0) continue; /* no pointer is made from a row that is not there */
     const REAL *from = (const REAL *)s->data + row * s->stride_row + d * s->stride_d;
     if (NAME(is_compact_of_4)(s, N, channels))
       NAME(state_in)(4, TILE_CHANNELS, from, 4, 1, to);
