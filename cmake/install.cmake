@@ -24,6 +24,12 @@ export(EXPORT cumegaTargets NAMESPACE cumega:: FILE ${build_dir}/cumegaTargets.c
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/cumega DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
   COMPONENT development FILES_MATCHING PATTERN "*.h")
 
+# The licence, where a Debian package has its own.
+install(FILES ${PROJECT_SOURCE_DIR}/LICENSE RENAME copyright COMPONENT library
+  DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/libcumega0)
+install(FILES ${PROJECT_SOURCE_DIR}/LICENSE RENAME copyright COMPONENT development
+  DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/libcumega-dev)
+
 # find_package(cumega), for the installed tree and for the build tree.
 configure_file(${PROJECT_SOURCE_DIR}/cmake/cumegaConfig.cmake.in ${build_dir}/cumegaConfig.cmake @ONLY)
 write_basic_package_version_file(${build_dir}/cumegaConfigVersion.cmake COMPATIBILITY SameMinorVersion)
@@ -55,4 +61,6 @@ if(TARGET cumega_program)
     COMPONENT program)
   install(DIRECTORY ${PROJECT_SOURCE_DIR}/examples/data/ DESTINATION ${CMAKE_INSTALL_DATADIR}/cumega
     COMPONENT program FILES_MATCHING PATTERN "*.safetensors")
+  install(FILES ${PROJECT_SOURCE_DIR}/LICENSE RENAME copyright COMPONENT program
+    DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/cumega)
 endif()
