@@ -125,6 +125,17 @@ case_readme() {
     >"$here/readme.c"
   grep -q 'int main' "$here/readme.c" || fail "README.md has no C program"
   make_and_run readme.c
+
+  # The commands that check the promises name tests and files that exist.
+  local name path
+  for name in $(grep -oE 'ctest --test-dir build -R [a-z_]+' "$source/README.md" | sed 's/.* //'); do
+    if ctest --test-dir "$build" -N -R "$name" | grep -q 'Total Tests: 0'; then
+      fail "README.md names a test $name, which does not exist"
+    fi
+  done
+  for path in $(grep -ohE '\]\([^)#:]+' "$source/README.md" | sed 's/^](//'); do
+    [ -e "$source/$path" ] || fail "README.md links to $path, which does not exist"
+  done
 }
 
 declare -F "case_$name" >/dev/null || fail "no case $name"
