@@ -126,16 +126,14 @@ case_readme() {
   grep -q 'int main' "$here/readme.c" || fail "README.md has no C program"
   make_and_run readme.c
 
-  # The commands that check the promises name tests and files that exist.
-  local name path
-  for name in $(grep -oE 'ctest --test-dir build -R [a-z_]+' "$source/README.md" | sed 's/.* //'); do
+  # The commands that check the promises name tests that exist.
+  local name
+  grep -oE 'ctest --test-dir build -R [a-z_]+' "$source/README.md" | sed 's/.* //' >"$here/names"
+  while read -r name; do
     if ctest --test-dir "$build" -N -R "$name" | grep -q 'Total Tests: 0'; then
       fail "README.md names a test $name, which does not exist"
     fi
-  done
-  for path in $(grep -ohE '\]\([^)#:]+' "$source/README.md" | sed 's/^](//'); do
-    [ -e "$source/$path" ] || fail "README.md links to $path, which does not exist"
-  done
+  done <"$here/names"
 }
 
 declare -F "case_$name" >/dev/null || fail "no case $name"
