@@ -8,6 +8,7 @@
 
 typedef struct backend {
   const char *name; /* cumega_context_backend */
+  void (*ema_kernel_row)(const ema_kernel_row *row);
   int64_t (*ema_workspace)(const cumega_context *ctx, const cumega_ema *ema, const ema_run *run);
   cumega_status (*ema_forward)(cumega_context *ctx, const cumega_ema *ema, const ema_run *run);
 } backend;

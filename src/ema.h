@@ -5,37 +5,72 @@
 
 #include <cumega/ema.h>
 #include "memory.h"
+#include "tensor_view.h"
 
-/* Coefficients of one arithmetic, each (N, padded D) with channels innermost, zero behind D. */
+#define EMA_CHANNEL_PADDING 64 /* whole vectors and whole cache lines at every CPU level */
+
+/* The parameters, in the order of cumega_ema_parameters. */
+enum { EMA_DAMPING, EMA_DECAY, EMA_EXPANSION, EMA_PROJECTION, EMA_RESIDUAL, EMA_PARAMETER_COUNT };
+
+/* What the chain reads, each (N, padded D) with channels innermost and zeros behind D. */
 typedef struct ema_coefficients_f32 {
-  float *q_hi, *q_lo; /* q = q_hi + q_lo */
-  float *gain;        /* p * expansion */
-  float *projection;  /* scaling * kernel_projection */
-  float *residual;    /* (padded D) residual_weight */
-  float *kernel;      /* (K, padded D) where there is a truncation, else NULL */
+  float *q, *q_lo;   /* q in two floats: q + q_lo */
+  float *gain;       /* p * expansion */
+  float *projection; /* scaling * kernel_projection */
+  float *residual;   /* (padded D): residual_weight */
+  float *kernel;     /* (K, padded D) where there is a truncation, else NULL */
 } ema_coefficients_f32;
 
 typedef struct ema_coefficients_f64 {
   double *q, *gain, *projection, *residual, *kernel;
 } ema_coefficients_f64;
 
+/* Everything that depends on the parameters, in one piece of memory, so that new parameters replace
+ * the old ones all at once. */
+typedef struct ema_tables {
+  void *block;
+  int64_t block_bytes;
+  double
+      *parameters[EMA_PARAMETER_COUNT]; /* exactly as given: (D, N) each, the residual weight (D) */
+  double *p, *q, *one_minus_q;          /* (D, N) */
+  ema_coefficients_f32 f32;             /* where state_dtype is float32, else NULLs */
+  ema_coefficients_f64 f64;             /* where state_dtype is float64, else NULLs */
+} ema_tables;
+
 struct cumega_ema {
   memory *memory;
   DLDevice device;
   cumega_ema_config config;
   int64_t padded; /* D rounded up to EMA_CHANNEL_PADDING */
-  double
-      *parameters; /* damping, decay, expansion, projection (D, N) each, then residual (D): exact */
-  double *p, *q, *one_minus_q; /* (D, N) */
-  void *block;                 /* the memory of all of the above and below */
-  int64_t block_bytes;
-  ema_coefficients_f32 f32; /* used where state_dtype is float32 */
-  ema_coefficients_f64 f64; /* used where state_dtype is float64 */
+  ema_tables tables;
 };
 
-#define EMA_CHANNEL_PADDING 64
+/* Checks the settings and resolves what depends on other settings. */
+cumega_status ema_config_check(cumega_context *ctx, cumega_ema_config *config);
 
-typedef enum ema_type { EMA_FLOAT32, EMA_FLOAT16, EMA_BFLOAT16, EMA_FLOAT64 } ema_type;
+/* ctx entered, ema not NULL and on ctx's device. */
+cumega_status ema_enter(cumega_context *ctx, const cumega_ema *ema);
+
+/* Tables are allocated, their parameters filled in by the caller, and the rest derived
+ * (src/ema_tables.c). */
+cumega_status ema_tables_allocate(cumega_context *ctx, const cumega_ema *ema, ema_tables *tables);
+cumega_status ema_tables_derive(cumega_context *ctx, const cumega_ema *ema, ema_tables *tables);
+void ema_tables_free(const cumega_ema *ema, ema_tables *tables);
+
+/* A stretch of one channel's kernel, as the backend computes it: out[i] = sum over heads of
+ * weight[n] * q[n]^(first + i), in double, by the halving tree. */
+typedef struct ema_kernel_row {
+  int64_t num_heads, first, count; /* count <= EMA_KERNEL_BLOCK */
+  double *weight, *log_q;          /* (num_heads) */
+  double *terms;                   /* (num_heads, EMA_KERNEL_BLOCK), scratch */
+  double *out;                     /* (EMA_KERNEL_BLOCK) */
+} ema_kernel_row;
+#define EMA_KERNEL_BLOCK 64
+
+/* Finds the row's memory in ctx's scratch; then sets weight and log_q of channel d. */
+cumega_status ema_kernel_row_begin(cumega_context *ctx, const cumega_ema *ema, ema_kernel_row *row);
+void ema_kernel_row_channel(const cumega_ema *ema, const ema_tables *tables, int64_t d,
+                            ema_kernel_row *row);
 
 /* A strided vector of int32 or int64; data NULL: absent. */
 typedef struct ema_index {
@@ -49,23 +84,49 @@ static inline int64_t ema_index_at(const ema_index *index, int64_t i) {
                          : ((const int32_t *)index->data)[i * index->stride];
 }
 
-/* All strides in elements. */
+/* A state tensor (rows, D, N); data NULL: absent. Strides in elements. */
+typedef struct ema_state {
+  void *data;
+  int64_t rows, stride_row, stride_d, stride_n;
+} ema_state;
+
+/* A sequence tensor. Strides in elements; stride_b is 0 where packed. */
+typedef struct ema_sequences {
+  void *data;
+  int64_t stride_t, stride_b, stride_d;
+} ema_sequences;
+
+/* One forward or step, every default resolved. */
 typedef struct ema_run {
-  int64_t L, B, total; /* padded: L steps of B rows; packed: total rows, L = 0 */
-  int packed, raw, truncated;
-  ema_type type;
-  const void *x;
-  void *y;
-  int64_t x_stride_t, x_stride_b, x_stride_d; /* stride_b 0 where packed */
-  int64_t y_stride_t, y_stride_b, y_stride_d;
+  int64_t L, B;     /* packed: L is the number of rows of all sequences together */
+  int packed;       /* offsets are given */
+  int raw;          /* write e */
+  int truncated;    /* steps from truncation_length on use the kernel's table */
+  tensor_type type; /* of x and y */
+  ema_sequences x, y;
   const uint8_t *mask; /* or NULL */
   int64_t mask_stride_b, mask_stride_t;
   ema_index lengths, offsets, initial_slots, final_slots;
-  const void *initial_state; /* or NULL; state_dtype */
-  void *final_state;         /* or NULL */
-  int64_t initial_stride_b, initial_stride_d, initial_stride_n;
-  int64_t final_stride_b, final_stride_d, final_stride_n;
-  int64_t initial_rows, final_rows;
+  ema_state initial, final;
 } ema_run;
+
+/* Where sequence b lies: its first row, and how many it has. Indices have been checked. */
+static inline int64_t ema_run_first(const ema_run *run, int64_t b) {
+  return run->packed ? ema_index_at(&run->offsets, b) : 0;
+}
+static inline int64_t ema_run_length(const ema_run *run, int64_t b) {
+  if (run->packed) return ema_index_at(&run->offsets, b + 1) - ema_index_at(&run->offsets, b);
+  return run->lengths.data ? ema_index_at(&run->lengths, b) : run->L;
+}
+
+/* The row of a state that sequence b reads or writes; negative: none. */
+static inline int64_t ema_state_row(const ema_state *state, const ema_index *slots, int64_t b) {
+  if (state->data == NULL) return -1;
+  return slots->data ? ema_index_at(slots, b) : b;
+}
+
+/* Checks the values of a run's index tensors, in CPU memory (src/ema_indices.c). */
+cumega_status ema_indices_check(cumega_context *ctx, const ema_run *run, int aliased_pools);
+int64_t ema_indices_workspace(const ema_run *run);
 
 #endif

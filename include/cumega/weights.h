@@ -76,10 +76,12 @@ CUMEGA_API CUMEGA_CHECK_RESULT cumega_status cumega_weights_read(cumega_context 
                                                                  void *memory, int64_t bytes);
 
 /* Writes a file: beside its final place first, then renamed, so that path either keeps what it had
- * or holds the whole new file. Tensors are laid out by falling alignment, then in the given order,
- * as the safetensors library does it; metadata may be NULL where metadata_count is 0. Returns
- * CUMEGA_OK, _ARGUMENT (NULL, a duplicate or invalid UTF-8 name, a device or type that the format
- * has not), _FILE (cannot be written: the sentence has the system's reason), _RESOURCE. */
+ * or holds the whole new file. The bytes are those that the safetensors library writes: tensors by
+ * type (U64, I64, F64, C64, F32, U32, I32, BF16, F16, U16, I16, I8, U8, BOOL), then by name; only
+ * metadata keeps the given order, where that library's is random. metadata may be NULL where
+ * metadata_count is 0. A symbolic link is followed; path may not be a device. Returns CUMEGA_OK,
+ * _ARGUMENT (NULL, a duplicate or invalid UTF-8 name, a device or type that the format has not),
+ * _FILE (cannot be written: the sentence has the system's reason), _RESOURCE. */
 CUMEGA_API CUMEGA_CHECK_RESULT cumega_status
 cumega_weights_save(cumega_context *ctx, const char *path, const cumega_named_tensor *tensors,
                     int64_t tensor_count, const cumega_metadata *metadata, int64_t metadata_count);

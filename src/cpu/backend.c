@@ -1,0 +1,21 @@
+/* The CPU backend's table at one level. */
+#include "../backend.h"
+#include "ema_cpu.h"
+
+#define NAME_EXPANDED(level) #level
+#define NAME(level)          NAME_EXPANDED(level)
+
+#if defined(__x86_64__)
+#define BACKEND_NAME "cpu-x86-64-" NAME(CPU_LEVEL)
+#elif defined(__aarch64__)
+#define BACKEND_NAME "cpu-aarch64"
+#else
+#define BACKEND_NAME "cpu"
+#endif
+
+const backend LEVEL(backend_cpu) = {
+    .name = BACKEND_NAME,
+    .ema_kernel_row = LEVEL(ema_kernel_row_cpu),
+    .ema_workspace = LEVEL(ema_workspace_cpu),
+    .ema_forward = LEVEL(ema_forward_cpu),
+};

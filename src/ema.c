@@ -1,0 +1,341 @@
+/* The EMA as an object: made, read back, given new parameters, destroyed. Its runs are in
+ * ema_run.c. */
+#include <math.h>
+#include <stdio.h>
+#include "backend.h"
+#include "math/philox.h"
+#include "tensor_element.h"
+
+static const char *const parameter_names[EMA_PARAMETER_COUNT] = {
+    "damping_factor", "decay_factor", "ema_expansion_matrix", "kernel_projection_matrix",
+    "residual_weight"};
+
+cumega_status ema_enter(cumega_context *ctx, const cumega_ema *ema) {
+  TRY(context_enter(ctx));
+  if (ema == NULL) return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "ema is NULL, expected an EMA");
+  if (ema->device.device_type != ctx->device.device_type ||
+      ema->device.device_id != ctx->device.device_id)
+    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
+                        "ema was made for device (%d, %d), expected the context's (%d, %d)",
+                        (int)ema->device.device_type, (int)ema->device.device_id,
+                        (int)ctx->device.device_type, (int)ctx->device.device_id);
+  return CUMEGA_OK;
+}
+
+/* (D, N, 1) or (D, N); the projection (D, N) only; the residual weight (D). */
+static cumega_status check_parameter_shape(cumega_context *ctx, const cumega_ema *ema, int which,
+                                           const tensor_view *view) {
+  int64_t shape[] = {ema->config.size, ema->config.num_heads, 1};
+  if (which == EMA_RESIDUAL) return tensor_view_check_shape(ctx, view, "(D)", 1, shape);
+  if (which == EMA_PROJECTION || view->ndim == 2)
+    return tensor_view_check_shape(ctx, view, "(D, N)", 2, shape);
+  return tensor_view_check_shape(ctx, view, "(D, N, 1)", 3, shape);
+}
+
+static int64_t parameter_columns(const cumega_ema *ema, int which) {
+  return which == EMA_RESIDUAL ? 1 : ema->config.num_heads;
+}
+
+static int64_t parameter_offset(const tensor_view *view, int64_t d, int64_t n) {
+  return d * view->strides[0] + (view->ndim > 1 ? n * view->strides[1] : 0);
+}
+
+/* Copies one parameter in; a value that is not finite is named with its index. */
+static cumega_status read_parameter(cumega_context *ctx, const cumega_ema *ema, int which,
+                                    const char *name, const DLTensor *tensor, double *to) {
+  tensor_view view;
+  TRY(tensor_view_make_host(ctx, name, tensor, TYPES_FLOAT, &view));
+  TRY(check_parameter_shape(ctx, ema, which, &view));
+  int64_t columns = parameter_columns(ema, which);
+  for (int64_t d = 0; d < ema->config.size; d++)
+    for (int64_t n = 0; n < columns; n++) {
+      double value = tensor_element(&view, parameter_offset(&view, d, n));
+      if (!isfinite(value))
+        return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
+                            "%s is %g at channel %lld, head %lld, expected finite values", name,
+                            value, (long long)d, (long long)n);
+      to[d * columns + n] = value;
+    }
+  return CUMEGA_OK;
+}
+
+static cumega_status read_parameter_struct(cumega_context *ctx, const cumega_ema_parameters *given,
+                                           DLTensor **tensors) {
+  cumega_ema_parameters p;
+  memset(&p, 0, sizeof p);
+  TRY(context_read_struct(ctx, "parameters", given, sizeof p, &p, sizeof p));
+  tensors[EMA_DAMPING] = p.damping_factor;
+  tensors[EMA_DECAY] = p.decay_factor;
+  tensors[EMA_EXPANSION] = p.ema_expansion_matrix;
+  tensors[EMA_PROJECTION] = p.kernel_projection_matrix;
+  tensors[EMA_RESIDUAL] = p.residual_weight;
+  return CUMEGA_OK;
+}
+
+/* Random parameters, as float32 values. Stream: which parameter; index: the element. */
+static cumega_status draw_parameters(cumega_context *ctx, const cumega_ema *ema, double val,
+                                     double std1, double std2, uint64_t seed, ema_tables *t) {
+  const double std[EMA_PARAMETER_COUNT] = {std1, std1, 0.02, std2, std2};
+  for (int which = 0; which < EMA_PARAMETER_COUNT; which++) {
+    int64_t columns = parameter_columns(ema, which);
+    for (int64_t i = 0; i < ema->config.size * columns; i++) {
+      float value = (float)(val + std[which] * normal_at(seed, (uint64_t)which, (uint64_t)i));
+      if (which == EMA_EXPANSION) value += i % columns % 2 == 0 ? 1.0f : -1.0f;
+      if (!isfinite(value))
+        return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
+                            "val %g with a standard deviation of %g goes beyond float32 in %s", val,
+                            std[which], parameter_names[which]);
+      t->parameters[which][i] = value;
+    }
+  }
+  return CUMEGA_OK;
+}
+
+/* Where new parameters come from: one of the three. */
+typedef struct source {
+  const cumega_ema_parameters *parameters;
+  const cumega_weights *weights;
+  const char *prefix;
+  double val, std1, std2;
+  uint64_t seed;
+} source;
+
+static cumega_status read_from_struct(cumega_context *ctx, const cumega_ema *ema,
+                                      const cumega_ema_parameters *given, ema_tables *t) {
+  DLTensor *tensors[EMA_PARAMETER_COUNT];
+  TRY(read_parameter_struct(ctx, given, tensors));
+  for (int which = 0; which < EMA_PARAMETER_COUNT; which++)
+    TRY(read_parameter(ctx, ema, which, parameter_names[which], tensors[which],
+                       t->parameters[which]));
+  return CUMEGA_OK;
+}
+
+/* The file's tensor has to fit before it is read: a wrong file is a FORMAT error, not an ARGUMENT.
+ */
+static cumega_status check_entry(cumega_context *ctx, const cumega_ema *ema, int which,
+                                 const char *name, const cumega_weights_entry *entry) {
+  if (entry == NULL)
+    return context_fail(ctx, CUMEGA_ERROR_FORMAT, "the weight file has no tensor '%s'", name);
+  if ((tensor_type_of(entry->dtype) & TYPES_FLOAT) == 0)
+    return context_fail(ctx, CUMEGA_ERROR_FORMAT,
+                        "the weight file's tensor '%s' is %s, expected F32, F16, BF16 or F64", name,
+                        entry->dtype_name);
+  tensor_view view = {.name = name, .ndim = entry->ndim};
+  memcpy(view.shape, entry->shape, sizeof view.shape);
+  return check_parameter_shape(ctx, ema, which, &view) == CUMEGA_OK ? CUMEGA_OK
+                                                                    : CUMEGA_ERROR_FORMAT;
+}
+
+static cumega_status read_from_weights(cumega_context *ctx, const cumega_ema *ema,
+                                       const source *from, ema_tables *t) {
+  char name[1024];
+  const char *prefix = from->prefix ? from->prefix : "";
+  size_t length = strlen(prefix);
+  const char *dot = length == 0 || prefix[length - 1] == '.' ? "" : ".";
+  for (int which = 0; which < EMA_PARAMETER_COUNT; which++) {
+    int written = snprintf(name, sizeof name, "%s%s%s", prefix, dot, parameter_names[which]);
+    if (written >= (int)sizeof name)
+      return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
+                          "prefix has %zu characters, expected fewer than %zu", length,
+                          sizeof name - 32);
+    const cumega_weights_entry *entry = cumega_weights_find(from->weights, name);
+    TRY(check_entry(ctx, ema, which, name, entry));
+    void *data;
+    TRY(context_allocate(ctx, entry->bytes, name, &data));
+    cumega_tensor tensor;
+    cumega_tensor_init(&tensor, data, cumega_cpu, entry->dtype, entry->ndim, entry->shape);
+    cumega_status status = cumega_weights_read(ctx, from->weights, entry, data, entry->bytes);
+    if (status == CUMEGA_OK)
+      status = read_parameter(ctx, ema, which, name, &tensor.dl, t->parameters[which]);
+    memory_free(ctx->memory, data, entry->bytes);
+    TRY(status);
+  }
+  return CUMEGA_OK;
+}
+
+/* New tables from a source take the place of the old ones, or on failure leave them. */
+static cumega_status replace_tables(cumega_context *ctx, cumega_ema *ema, const source *from) {
+  ema_tables tables;
+  fenv_t environment;
+  cumega_status status = ema_tables_allocate(ctx, ema, &tables);
+  if (status != CUMEGA_OK) return status;
+  fp_begin(&environment);
+  if (from->weights)
+    status = read_from_weights(ctx, ema, from, &tables);
+  else if (from->parameters)
+    status = read_from_struct(ctx, ema, from->parameters, &tables);
+  else
+    status = draw_parameters(ctx, ema, from->val, from->std1, from->std2, from->seed, &tables);
+  if (status == CUMEGA_OK) status = ema_tables_derive(ctx, ema, &tables);
+  fp_end(&environment);
+  if (status == CUMEGA_OK) {
+    ema_tables old = ema->tables;
+    ema->tables = tables;
+    tables = old;
+  }
+  ema_tables_free(ema, &tables);
+  return status;
+}
+
+static cumega_status create(cumega_context *ctx, const cumega_ema_config *config,
+                            const source *from, cumega_ema **ema) {
+  if (ema == NULL)
+    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "ema is NULL, expected where to put the EMA");
+  *ema = NULL;
+  cumega_ema made;
+  memset(&made, 0, sizeof made);
+  TRY(context_read_struct(ctx, "config", config, sizeof made.config, &made.config,
+                          sizeof made.config));
+  TRY(ema_config_check(ctx, &made.config));
+  made.config.struct_size = sizeof made.config;
+  if (made.config.size > INT64_MAX - EMA_CHANNEL_PADDING)
+    return context_fail(ctx, CUMEGA_ERROR_RESOURCE, "config.size is %lld: too large for memory",
+                        (long long)made.config.size);
+  made.device = ctx->device;
+  made.padded =
+      (made.config.size + EMA_CHANNEL_PADDING - 1) / EMA_CHANNEL_PADDING * EMA_CHANNEL_PADDING;
+  made.memory = ctx->memory;
+  TRY(replace_tables(ctx, &made, from));
+  cumega_ema *object = memory_allocate(ctx->memory, sizeof *object);
+  if (object == NULL) {
+    ema_tables_free(&made, &made.tables);
+    return context_fail(ctx, CUMEGA_ERROR_RESOURCE, "cannot allocate %zu bytes for an EMA",
+                        sizeof *object);
+  }
+  memory_retain(ctx->memory);
+  *object = made;
+  *ema = object;
+  return CUMEGA_OK;
+}
+
+cumega_status cumega_ema_create(cumega_context *ctx, const cumega_ema_config *config,
+                                const cumega_ema_parameters *parameters, cumega_ema **ema) {
+  source from = {.parameters = parameters, .val = 0, .std1 = 0.2, .std2 = 1, .seed = 0};
+  if (ema) *ema = NULL;
+  TRY(context_enter(ctx));
+  return create(ctx, config, &from, ema);
+}
+
+cumega_status cumega_ema_create_from_weights(cumega_context *ctx, const cumega_weights *weights,
+                                             const char *prefix, const cumega_ema_config *config,
+                                             cumega_ema **ema) {
+  source from = {.weights = weights, .prefix = prefix};
+  if (ema) *ema = NULL;
+  TRY(context_enter(ctx));
+  if (weights == NULL)
+    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
+                        "weights is NULL, expected an open weight file");
+  return create(ctx, config, &from, ema);
+}
+
+void cumega_ema_destroy(cumega_ema *ema) {
+  if (ema == NULL) return;
+  memory *account = ema->memory;
+  ema_tables_free(ema, &ema->tables);
+  memory_free(account, ema, sizeof *ema);
+  memory_release(account);
+}
+
+cumega_status cumega_ema_set_parameters(cumega_context *ctx, cumega_ema *ema,
+                                        const cumega_ema_parameters *parameters) {
+  source from = {.parameters = parameters};
+  TRY(ema_enter(ctx, ema));
+  if (parameters == NULL)
+    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "parameters is NULL, expected five tensors");
+  return replace_tables(ctx, ema, &from);
+}
+
+static cumega_status check_spread(cumega_context *ctx, const char *name, double value) {
+  if (isfinite(value) && value >= 0) return CUMEGA_OK;
+  return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "%s is %g, expected a finite number >= 0", name,
+                      value);
+}
+
+cumega_status cumega_ema_reset_parameters(cumega_context *ctx, cumega_ema *ema, double val,
+                                          double std1, double std2, uint64_t seed) {
+  source from = {.val = val, .std1 = std1, .std2 = std2, .seed = seed};
+  TRY(ema_enter(ctx, ema));
+  if (!isfinite(val))
+    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "val is %g, expected a finite number", val);
+  TRY(check_spread(ctx, "std1", std1));
+  TRY(check_spread(ctx, "std2", std2));
+  return replace_tables(ctx, ema, &from);
+}
+
+/* Copies (D, columns) values out, to a tensor that has passed its checks. */
+static void write_values(const cumega_ema *ema, const double *values, int64_t columns,
+                         const tensor_view *view) {
+  fenv_t environment;
+  fp_begin(&environment);
+  for (int64_t d = 0; d < ema->config.size; d++)
+    for (int64_t n = 0; n < columns; n++)
+      tensor_set_element(view, parameter_offset(view, d, n), values[d * columns + n]);
+  fp_end(&environment);
+}
+
+static cumega_status check_values(cumega_context *ctx, const cumega_ema *ema, int which,
+                                  const char *name, const DLTensor *tensor, tensor_view *view) {
+  TRY(tensor_view_make_host(ctx, name, tensor, TYPES_FLOAT, view));
+  TRY(check_parameter_shape(ctx, ema, which, view));
+  return tensor_view_check_output(ctx, view);
+}
+
+cumega_status cumega_ema_get_parameters(cumega_context *ctx, const cumega_ema *ema,
+                                        const cumega_ema_parameters *parameters) {
+  DLTensor *tensors[EMA_PARAMETER_COUNT];
+  tensor_view views[EMA_PARAMETER_COUNT];
+  TRY(ema_enter(ctx, ema));
+  TRY(read_parameter_struct(ctx, parameters, tensors));
+  for (int i = 0; i < EMA_PARAMETER_COUNT; i++) {
+    if (tensors[i] == NULL) continue;
+    TRY(check_values(ctx, ema, i, parameter_names[i], tensors[i], &views[i]));
+    for (int j = 0; j < i; j++)
+      if (tensors[j]) TRY(tensor_view_check_apart(ctx, &views[i], &views[j], 0));
+  }
+  for (int i = 0; i < EMA_PARAMETER_COUNT; i++)
+    if (tensors[i])
+      write_values(ema, ema->tables.parameters[i], parameter_columns(ema, i), &views[i]);
+  return CUMEGA_OK;
+}
+
+cumega_status cumega_ema_compute_coefficients(cumega_context *ctx, const cumega_ema *ema,
+                                              DLTensor *damping_factor,
+                                              DLTensor *prev_timestep_weight) {
+  tensor_view p, q;
+  TRY(ema_enter(ctx, ema));
+  if (damping_factor)
+    TRY(check_values(ctx, ema, EMA_DAMPING, "damping_factor", damping_factor, &p));
+  if (prev_timestep_weight)
+    TRY(check_values(ctx, ema, EMA_DECAY, "prev_timestep_weight", prev_timestep_weight, &q));
+  if (damping_factor && prev_timestep_weight) TRY(tensor_view_check_apart(ctx, &q, &p, 0));
+  if (damping_factor) write_values(ema, ema->tables.p, ema->config.num_heads, &p);
+  if (prev_timestep_weight) write_values(ema, ema->tables.q, ema->config.num_heads, &q);
+  return CUMEGA_OK;
+}
+
+cumega_status cumega_ema_compute_kernel(cumega_context *ctx, const cumega_ema *ema,
+                                        DLTensor *kernel) {
+  tensor_view view;
+  ema_kernel_row row;
+  fenv_t environment;
+  TRY(ema_enter(ctx, ema));
+  TRY(tensor_view_make_host(ctx, "kernel", kernel, TYPES_FLOAT, &view));
+  int64_t shape[] = {ema->config.size, view.ndim == 2 ? view.shape[1] : 0};
+  TRY(tensor_view_check_shape(ctx, &view, "(D, length)", 2, shape));
+  TRY(tensor_view_check_output(ctx, &view));
+  TRY(ema_kernel_row_begin(ctx, ema, &row));
+  fp_begin(&environment);
+  for (int64_t d = 0; d < ema->config.size; d++) {
+    ema_kernel_row_channel(ema, &ema->tables, d, &row);
+    for (row.first = 0; row.first < shape[1]; row.first += row.count) {
+      int64_t left = shape[1] - row.first;
+      row.count = left < EMA_KERNEL_BLOCK ? left : EMA_KERNEL_BLOCK;
+      ctx->backend->ema_kernel_row(&row);
+      for (int64_t i = 0; i < row.count; i++)
+        tensor_set_element(&view, d * view.strides[0] + (row.first + i) * view.strides[1],
+                           row.out[i]);
+    }
+  }
+  fp_end(&environment);
+  return CUMEGA_OK;
+}

@@ -1,0 +1,272 @@
+/* The EMA's runs: io is checked and turned into an ema_run, which a backend computes. */
+#include "backend.h"
+
+/* The views that overlap checks need once everything else has been said. */
+typedef struct io_views {
+  tensor_view x, y, mask, lengths, offsets, initial, final, initial_slots, final_slots;
+} io_views;
+
+static cumega_status fail_io(cumega_context *ctx, const char *sentence) {
+  return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "%s", sentence);
+}
+
+/* An index tensor (count); absent ones leave the index empty. */
+static cumega_status read_index(cumega_context *ctx, const char *name, const DLTensor *tensor,
+                                const char *letters, int64_t count, tensor_view *view,
+                                ema_index *index) {
+  if (tensor == NULL) return CUMEGA_OK;
+  TRY(tensor_view_make(ctx, name, tensor, TYPES_INDEX, view));
+  TRY(tensor_view_check_shape(ctx, view, letters, 1, &count));
+  index->data = view->data; /* NULL only where there is nothing to read */
+  index->stride = view->strides[0];
+  index->is_int64 = view->type == TYPE_INT64;
+  return CUMEGA_OK;
+}
+
+/* (B, D, N), or (rows, D, N) where slots name the rows. */
+static cumega_status read_state(cumega_context *ctx, const char *name, const DLTensor *tensor,
+                                const cumega_ema *ema, int64_t B, int has_slots, tensor_view *view,
+                                ema_state *state) {
+  if (tensor == NULL) return CUMEGA_OK;
+  TRY(tensor_view_make(ctx, name, tensor, tensor_type_of(ema->config.state_dtype), view));
+  int64_t shape[] = {has_slots && view->ndim == 3 ? view->shape[0] : B, ema->config.size,
+                     ema->config.num_heads};
+  TRY(tensor_view_check_shape(ctx, view, has_slots ? "(rows, D, N)" : "(B, D, N)", 3, shape));
+  state->data = view->data; /* NULL only where there is no row */
+  state->rows = shape[0];
+  state->stride_row = view->strides[0];
+  state->stride_d = view->strides[1];
+  state->stride_n = view->strides[2];
+  return CUMEGA_OK;
+}
+
+/* x and y: (L, B, D), or packed (total, D). Sets L, B, type and the sequences. */
+static cumega_status read_sequences(cumega_context *ctx, const cumega_ema *ema,
+                                    const cumega_ema_io *io, io_views *v, ema_run *run) {
+  int64_t D = ema->config.size;
+  tensor_view *x = &v->x, *y = &v->y;
+  TRY(tensor_view_make(ctx, "x", io->x, TYPES_FLOAT, x));
+  TRY(tensor_view_make(ctx, "y", io->y, TYPES_FLOAT, y));
+  run->packed = io->sequence_offsets != NULL;
+  int64_t rows = x->ndim > 0 ? x->shape[0] : 0, batch = x->ndim > 1 ? x->shape[1] : 0;
+  int64_t packed[] = {rows, D}, padded[] = {rows, batch, D};
+  const char *letters = run->packed ? "(total, D)" : "(L, B, D)";
+  const int64_t *shape = run->packed ? packed : padded;
+  int ndim = run->packed ? 2 : 3;
+  TRY(tensor_view_check_shape(ctx, x, letters, ndim, shape));
+  TRY(tensor_view_check_shape(ctx, y, letters, ndim, shape));
+  if (x->type != y->type)
+    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "y is %s, expected x's type, %s",
+                        tensor_type_name(y->type), tensor_type_name(x->type));
+  if (x->type == TYPE_FLOAT64 && tensor_type_of(ema->config.state_dtype) != TYPE_FLOAT64)
+    return fail_io(ctx,
+                   "x is float64, which needs an EMA whose state_dtype is float64; it is float32");
+  run->type = x->type;
+  run->L = rows;
+  run->x = (ema_sequences){x->data, x->strides[0], run->packed ? 0 : x->strides[1],
+                           x->strides[ndim - 1]};
+  run->y = (ema_sequences){y->data, y->strides[0], run->packed ? 0 : y->strides[1],
+                           y->strides[ndim - 1]};
+  if (!run->packed) {
+    run->B = batch;
+    return CUMEGA_OK;
+  }
+  TRY(tensor_view_make(ctx, "sequence_offsets", io->sequence_offsets, TYPES_INDEX, &v->offsets));
+  if (v->offsets.ndim != 1 || v->offsets.shape[0] < 1)
+    return context_fail(
+        ctx, CUMEGA_ERROR_ARGUMENT,
+        "sequence_offsets has %d dimensions, and %lld in the first, expected (B + 1)",
+        v->offsets.ndim, v->offsets.ndim ? (long long)v->offsets.shape[0] : 0);
+  run->B = v->offsets.shape[0] - 1;
+  return CUMEGA_OK;
+}
+
+/* (B, 1, L) or (B, L). */
+static cumega_status read_mask(cumega_context *ctx, const DLTensor *mask, tensor_view *view,
+                               ema_run *run) {
+  if (mask == NULL) return CUMEGA_OK;
+  if (run->packed)
+    return fail_io(ctx, "mask is given with sequence_offsets, expected the padded form (L, B, D)");
+  TRY(tensor_view_make(ctx, "mask", mask, TYPES_MASK, view));
+  int64_t full[] = {run->B, 1, run->L}, flat[] = {run->B, run->L};
+  if (view->ndim == 2)
+    TRY(tensor_view_check_shape(ctx, view, "(B, L)", 2, flat));
+  else
+    TRY(tensor_view_check_shape(ctx, view, "(B, 1, L)", 3, full));
+  run->mask = (const uint8_t *)view->data;
+  run->mask_stride_b = view->strides[0];
+  run->mask_stride_t = view->strides[view->ndim - 1];
+  return CUMEGA_OK;
+}
+
+/* Outputs do not overlap themselves, each other or the inputs; y may be x, final_state may be
+ * initial_state. */
+static cumega_status check_memory(cumega_context *ctx, const cumega_ema_io *io, const io_views *v) {
+  const tensor_view *inputs[] = {&v->mask,    &v->lengths,       &v->offsets,
+                                 &v->initial, &v->initial_slots, &v->final_slots};
+  const size_t count = sizeof inputs / sizeof *inputs;
+  TRY(tensor_view_check_output(ctx, &v->y));
+  TRY(tensor_view_check_apart(ctx, &v->y, &v->x, 1));
+  for (size_t i = 0; i < count; i++) TRY(tensor_view_check_apart(ctx, &v->y, inputs[i], 0));
+  if (io->final_state == NULL) return CUMEGA_OK;
+  TRY(tensor_view_check_output(ctx, &v->final));
+  TRY(tensor_view_check_apart(ctx, &v->final, &v->x, 0));
+  TRY(tensor_view_check_apart(ctx, &v->final, &v->y, 0));
+  for (size_t i = 0; i < count; i++)
+    TRY(tensor_view_check_apart(ctx, &v->final, inputs[i], inputs[i] == &v->initial));
+  return CUMEGA_OK;
+}
+
+static cumega_status check_truncation(cumega_context *ctx, const cumega_ema *ema,
+                                      const cumega_ema_io *io, ema_run *run) {
+  int64_t K = ema->config.truncation_length;
+  run->truncated = !io->ignore_truncation && K < run->L;
+  if (!run->truncated || (io->initial_state == NULL && io->final_state == NULL)) return CUMEGA_OK;
+  return context_fail(
+      ctx, CUMEGA_ERROR_ARGUMENT,
+      "%s is given, but the EMA's truncation_length %lld is below the %lld %s of x: "
+      "set ignore_truncation, or leave the state out",
+      io->initial_state ? "initial_state" : "final_state", (long long)K, (long long)run->L,
+      run->packed ? "rows" : "steps");
+}
+
+/* Everything about io that does not need values: after this only index tensors can be wrong. */
+static cumega_status read_io(cumega_context *ctx, const cumega_ema *ema, const cumega_ema_io *io,
+                             io_views *v, ema_run *run) {
+  memset(v, 0, sizeof *v);
+  memset(run, 0, sizeof *run);
+  if (io->sequence_lengths && io->sequence_offsets)
+    return fail_io(ctx,
+                   "sequence_lengths and sequence_offsets are both given, expected one of them");
+  if (io->initial_slots && !io->initial_state)
+    return fail_io(ctx, "initial_slots is given without initial_state, expected both");
+  if (io->final_slots && !io->final_state)
+    return fail_io(ctx, "final_slots is given without final_state, expected both");
+  TRY(read_sequences(ctx, ema, io, v, run));
+  int64_t B = run->B;
+  TRY(read_mask(ctx, io->mask, &v->mask, run));
+  TRY(read_index(ctx, "sequence_lengths", io->sequence_lengths, "(B)", B, &v->lengths,
+                 &run->lengths));
+  TRY(read_index(ctx, "sequence_offsets", io->sequence_offsets, "(B + 1)", B + 1, &v->offsets,
+                 &run->offsets));
+  TRY(read_index(ctx, "initial_slots", io->initial_slots, "(B)", B, &v->initial_slots,
+                 &run->initial_slots));
+  TRY(read_index(ctx, "final_slots", io->final_slots, "(B)", B, &v->final_slots,
+                 &run->final_slots));
+  TRY(read_state(ctx, "initial_state", io->initial_state, ema, B, io->initial_slots != NULL,
+                 &v->initial, &run->initial));
+  TRY(read_state(ctx, "final_state", io->final_state, ema, B, io->final_slots != NULL, &v->final,
+                 &run->final));
+  TRY(check_truncation(ctx, ema, io, run));
+  return check_memory(ctx, io, v);
+}
+
+static cumega_status read_io_struct(cumega_context *ctx, const cumega_ema_io *given,
+                                    cumega_ema_io *io) {
+  memset(io, 0, sizeof *io);
+  return context_read_struct(ctx, "io", given, sizeof *io, io, sizeof *io);
+}
+
+/* A step is a forward of length 1: (B, D) becomes (1, B, D), its mask (B, 1). */
+typedef struct step_views {
+  cumega_tensor x, y, mask;
+} step_views;
+
+static const DLTensor *add_leading(cumega_tensor *view, const DLTensor *tensor, int ndim) {
+  if (tensor == NULL || tensor->ndim != ndim || tensor->shape == NULL) return tensor;
+  view->dl = *tensor;
+  view->shape[0] = 1;
+  memcpy(view->shape + 1, tensor->shape, (size_t)ndim * sizeof *view->shape);
+  view->dl.ndim = ndim + 1;
+  view->dl.shape = view->shape;
+  if (tensor->strides) {
+    view->strides[0] = 0;
+    memcpy(view->strides + 1, tensor->strides, (size_t)ndim * sizeof *view->strides);
+    view->dl.strides = view->strides;
+  }
+  return &view->dl;
+}
+
+static cumega_status step_io(cumega_context *ctx, cumega_ema_io *io, step_views *v) {
+  if (io->sequence_lengths)
+    return fail_io(ctx, "sequence_lengths is given to a step, which has one row per sequence");
+  if (io->sequence_offsets)
+    return fail_io(ctx, "sequence_offsets is given to a step, which has one row per sequence");
+  io->x = add_leading(&v->x, io->x, 2);
+  io->y = (DLTensor *)(uintptr_t)add_leading(&v->y, io->y, 2);
+  if (io->x && io->x->ndim == 3 && io->x->shape && io->x->shape[0] != 1)
+    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
+                        "x has %lld steps, expected one: (B, D) or (1, B, D)",
+                        (long long)io->x->shape[0]);
+  if (io->mask && io->mask->ndim == 1) {
+    /* (B) is (B, 1): the batch keeps its stride, the one step needs none. */
+    v->mask.dl = *io->mask;
+    v->mask.dl.ndim = 2;
+    v->mask.dl.shape = v->mask.shape;
+    v->mask.dl.strides = v->mask.strides;
+    v->mask.shape[0] = io->mask->shape ? io->mask->shape[0] : 0;
+    v->mask.shape[1] = 1;
+    v->mask.strides[0] = io->mask->strides ? io->mask->strides[0] : 1;
+    v->mask.strides[1] = 0;
+    io->mask = &v->mask.dl;
+  }
+  io->ignore_truncation = 1;
+  return CUMEGA_OK;
+}
+
+/* From a public call's arguments to a run: forward, or step. */
+static cumega_status prepare(cumega_context *ctx, const cumega_ema *ema, const cumega_ema_io *given,
+                             int is_step, int *aliased_pools, ema_run *run) {
+  cumega_ema_io io;
+  step_views steps;
+  io_views views;
+  TRY(ema_enter(ctx, ema));
+  TRY(read_io_struct(ctx, given, &io));
+  if (is_step)
+    TRY(step_io(ctx, &io, &steps));
+  else if (io.raw)
+    return fail_io(ctx, "raw is given to forward, expected 0: it belongs to cumega_ema_step");
+  TRY(read_io(ctx, ema, &io, &views, run));
+  run->raw = io.raw;
+  *aliased_pools =
+      io.initial_state && io.final_state && tensor_view_same(&views.initial, &views.final);
+  return CUMEGA_OK;
+}
+
+static cumega_status run_ema(cumega_context *ctx, const cumega_ema *ema, const cumega_ema_io *io,
+                             int is_step) {
+  ema_run run;
+  int aliased_pools;
+  TRY(prepare(ctx, ema, io, is_step, &aliased_pools, &run));
+  if (ctx->device.device_type == kDLCPU) TRY(ema_indices_check(ctx, &run, aliased_pools));
+  ctx->runs++;
+  return ctx->backend->ema_forward(ctx, ema, &run);
+}
+
+cumega_status cumega_ema_forward(cumega_context *ctx, const cumega_ema *ema,
+                                 const cumega_ema_io *io) {
+  return run_ema(ctx, ema, io, 0);
+}
+
+cumega_status cumega_ema_step(cumega_context *ctx, const cumega_ema *ema, const cumega_ema_io *io) {
+  return run_ema(ctx, ema, io, 1);
+}
+
+cumega_status cumega_ema_workspace_size(cumega_context *ctx, const cumega_ema *ema,
+                                        const cumega_ema_io *io, int64_t *bytes) {
+  ema_run run;
+  int aliased_pools, is_step;
+  TRY(ema_enter(ctx, ema));
+  if (bytes == NULL)
+    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
+                        "bytes is NULL, expected where to put the size");
+  cumega_ema_io known;
+  TRY(read_io_struct(ctx, io, &known));
+  /* Only a step has x (B, D) without offsets, or wants e. */
+  is_step = known.raw || (known.x && known.x->ndim == 2 && !known.sequence_offsets);
+  TRY(prepare(ctx, ema, io, is_step, &aliased_pools, &run));
+  int64_t checking = ema_indices_workspace(&run);
+  int64_t running = ctx->backend->ema_workspace(ctx, ema, &run);
+  *bytes = checking > running ? checking : running; /* one after the other, in the same memory */
+  return CUMEGA_OK;
+}

@@ -1,0 +1,81 @@
+/* What every function of src/math/ is written in: how it is qualified, the one fused multiply-add,
+ * and the bits of numbers.
+ *
+ * The headers of this folder give the same bits wherever they are compiled: as C11 by gcc and clang
+ * at any optimisation and vector width, as C++17, and as CUDA for host and device. They are
+ * therefore made of IEEE + - * / and sqrt, fma where it is written, integer operations,
+ * comparisons and selects, in round-to-nearest with subnormals kept; no table, no libm, no branch
+ * that depends on a value, so that a plain loop over any of them is vectorised. The build must not
+ * contract products and sums (-ffp-contract=off, nvcc -fmad=false). Which NaN comes out is the one
+ * thing that hardware decides; that a NaN comes out is not. */
+#ifndef CUMEGA_SRC_MATH_ATTRIBUTES_H
+#define CUMEGA_SRC_MATH_ATTRIBUTES_H
+
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__CUDACC__)
+#define CUMEGA_MATH        static __host__ __device__ __forceinline__
+#define MATH_FMA(a, b, c)  fma((double)(a), (double)(b), (double)(c))
+#define MATH_FMAF(a, b, c) fmaf((a), (b), (c))
+#define MATH_SQRT(x)       sqrt((double)(x))
+#else
+#define CUMEGA_MATH        static inline
+#define MATH_FMA(a, b, c)  __builtin_fma((a), (b), (c))
+#define MATH_FMAF(a, b, c) __builtin_fmaf((a), (b), (c))
+#define MATH_SQRT(x)       __builtin_sqrt(x)
+#endif
+
+CUMEGA_MATH uint32_t math_bits_f32(float x) {
+  uint32_t bits;
+  memcpy(&bits, &x, sizeof bits);
+  return bits;
+}
+
+CUMEGA_MATH float math_f32_of(uint32_t bits) {
+  float x;
+  memcpy(&x, &bits, sizeof x);
+  return x;
+}
+
+CUMEGA_MATH uint64_t math_bits_f64(double x) {
+  uint64_t bits;
+  memcpy(&bits, &x, sizeof bits);
+  return bits;
+}
+
+CUMEGA_MATH double math_f64_of(uint64_t bits) {
+  double x;
+  memcpy(&x, &bits, sizeof x);
+  return x;
+}
+
+/* Without the sign, and the magnitude of one number with the sign of another. */
+CUMEGA_MATH float math_absf(float x) {
+  return math_f32_of(math_bits_f32(x) & 0x7fffffffu);
+}
+
+CUMEGA_MATH double math_abs(double x) {
+  return math_f64_of(math_bits_f64(x) & 0x7fffffffffffffffu);
+}
+
+CUMEGA_MATH float math_with_signf(float magnitude, float sign) {
+  return math_f32_of(math_bits_f32(magnitude) | (math_bits_f32(sign) & 0x80000000u));
+}
+
+CUMEGA_MATH double math_with_sign(double magnitude, double sign) {
+  return math_f64_of(math_bits_f64(magnitude) | (math_bits_f64(sign) & 0x8000000000000000u));
+}
+
+/* x moved into [low, high]. A NaN passes: written so that it is one min and one max on x86. */
+CUMEGA_MATH float math_clampf(float x, float low, float high) {
+  x = low > x ? low : x;
+  return high < x ? high : x;
+}
+
+CUMEGA_MATH double math_clamp(double x, double low, double high) {
+  x = low > x ? low : x;
+  return high < x ? high : x;
+}
+
+#endif

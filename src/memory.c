@@ -1,0 +1,130 @@
+/* The account is kept by compare-and-exchange: bytes are charged before the allocator is asked, so
+ * that threads which allocate at once can never pass the limit together, and given back where the
+ * allocator refuses. Another thread may therefore see an allocation that is about to fail in
+ * memory_held for a moment. The peak counts what was really had, plus at most such moments of
+ * others.
+ *
+ * The account's own struct is allocated and counted like everything else, so that the caller's
+ * allocator sees every byte, and bytes held are exactly what it has given out. */
+#include "memory.h"
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+/* Pointers into anything larger could not be subtracted; leaves room for rounding up. */
+#define LARGEST_HELD ((int64_t)(PTRDIFF_MAX - MEMORY_ALIGNMENT))
+
+struct memory {
+  cumega_allocator allocator;
+  int64_t limit;   /* as given */
+  int64_t ceiling; /* the limit, or LARGEST_HELD */
+  _Atomic int64_t references;
+  _Atomic int64_t held;
+  _Atomic int64_t peak;
+};
+
+static void *library_allocate(void *user, size_t bytes, size_t alignment) {
+  (void)user;
+  return aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
+}
+
+static void library_release(void *user, void *pointer, size_t bytes) {
+  (void)user;
+  (void)bytes;
+  free(pointer);
+}
+
+/* Memory that the caller's allocator has not aligned is given back at once: a refusal with a
+ * sentence is kinder than a fault in the first vector instruction. */
+static void *allocate_aligned(const cumega_allocator *allocator, int64_t bytes) {
+  void *pointer = allocator->allocate(allocator->user, (size_t)bytes, MEMORY_ALIGNMENT);
+  if (pointer && (uintptr_t)pointer % MEMORY_ALIGNMENT != 0) {
+    allocator->release(allocator->user, pointer, (size_t)bytes);
+    return NULL;
+  }
+  return pointer;
+}
+
+memory *memory_create(const cumega_allocator *allocator, int64_t limit) {
+  cumega_allocator chosen = *allocator;
+  if (!chosen.allocate) {
+    chosen.allocate = library_allocate;
+    chosen.release = library_release;
+  }
+  int64_t ceiling = limit > 0 && limit < LARGEST_HELD ? limit : LARGEST_HELD;
+  if ((int64_t)sizeof(memory) > ceiling) return NULL;
+  memory *m = allocate_aligned(&chosen, sizeof *m);
+  if (!m) return NULL;
+  m->allocator = chosen;
+  m->limit = limit;
+  m->ceiling = ceiling;
+  atomic_init(&m->references, 1);
+  atomic_init(&m->held, (int64_t)sizeof *m);
+  atomic_init(&m->peak, (int64_t)sizeof *m);
+  return m;
+}
+
+memory *memory_retain(memory *m) {
+  atomic_fetch_add_explicit(&m->references, 1, memory_order_relaxed);
+  return m;
+}
+
+void memory_release(memory *m) {
+  if (atomic_fetch_sub_explicit(&m->references, 1, memory_order_acq_rel) != 1) return;
+  cumega_allocator allocator = m->allocator;
+  allocator.release(allocator.user, m, sizeof *m);
+}
+
+/* What is held after the charge, or -1 where it would pass the ceiling. */
+static int64_t charge(memory *m, int64_t bytes) {
+  int64_t held = atomic_load_explicit(&m->held, memory_order_relaxed);
+  do {
+    if (bytes > m->ceiling - held) return -1;
+  } while (!atomic_compare_exchange_weak_explicit(&m->held, &held, held + bytes,
+                                                  memory_order_relaxed, memory_order_relaxed));
+  return held + bytes;
+}
+
+static void raise_peak(memory *m, int64_t held) {
+  int64_t peak = atomic_load_explicit(&m->peak, memory_order_relaxed);
+  while (held > peak && !atomic_compare_exchange_weak_explicit(
+                            &m->peak, &peak, held, memory_order_relaxed, memory_order_relaxed)) {
+  }
+}
+
+/* An allocator may answer NULL to 0 bytes, so nobody is asked for less than 1. */
+static int64_t bytes_to_ask(int64_t bytes) {
+  return bytes == 0 ? 1 : bytes;
+}
+
+void *memory_allocate(memory *m, int64_t bytes) {
+  if (bytes < 0) return NULL;
+  bytes = bytes_to_ask(bytes);
+  int64_t held = charge(m, bytes);
+  if (held < 0) return NULL;
+  void *pointer = allocate_aligned(&m->allocator, bytes);
+  if (pointer)
+    raise_peak(m, held);
+  else
+    atomic_fetch_sub_explicit(&m->held, bytes, memory_order_relaxed);
+  return pointer;
+}
+
+void memory_free(memory *m, void *pointer, int64_t bytes) {
+  if (!pointer) return;
+  bytes = bytes_to_ask(bytes);
+  m->allocator.release(m->allocator.user, pointer, (size_t)bytes);
+  atomic_fetch_sub_explicit(&m->held, bytes, memory_order_relaxed);
+}
+
+int64_t memory_held(const memory *m) {
+  return atomic_load_explicit(&m->held, memory_order_relaxed);
+}
+
+int64_t memory_peak(const memory *m) {
+  return atomic_load_explicit(&m->peak, memory_order_relaxed);
+}
+
+int64_t memory_limit(const memory *m) {
+  return m->limit;
+}
