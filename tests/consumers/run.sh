@@ -19,7 +19,7 @@ configure() {
     -DCMAKE_FIND_PACKAGE_NO_PACKAGE_REGISTRY=ON "$@"
 }
 build_and_run() {
-  cmake --build "$here/build"
+  cmake --build "$here/build" -j "$(nproc)"
   "$here/build/consumer"
 }
 # Configuring must fail and say a sentence (CMake wraps its lines).
