@@ -32,11 +32,11 @@ must_not_configure() {
 }
 # make_and_run FILE [VARIABLE=VALUE...]: the Makefile's project, of that one file.
 make_and_run() {
-  local file=$1
-  shift
   cp "$source/tests/consumers/makefile/Makefile" "$here"
-  PKG_CONFIG_PATH=$(dirname "$(find "$prefix" -name cumega.pc)") make -C "$here" SOURCE="$file" "$@"
-  LD_LIBRARY_PATH=$(dirname "$(find "$prefix" -name libcumega.so.0)") "$here/consumer"
+  cp "$1" "$here/program.c" # make knows no names with spaces
+  shift
+  PKG_CONFIG_PATH=$(dirname "$(find "$prefix" -name cumega.pc)") make -C "$here" "$@"
+  LD_LIBRARY_PATH=$(dirname "$(find "$prefix" -name libcumega.so.0)") "$here/program"
 }
 has_archive() { [ -n "$(find "$prefix" -name libcumega.a)" ]; }
 # An installed program finds its own library and verifies its own data.
@@ -124,7 +124,7 @@ case_readme() {
   awk '/^```c$/ { inside = 1; next } /^```$/ { inside = 0 } inside' "$source/README.md" \
     >"$here/readme.c"
   grep -q 'int main' "$here/readme.c" || fail "README.md has no C program"
-  make_and_run readme.c
+  make_and_run "$here/readme.c"
 
   # The commands that check the promises name tests that exist.
   local name
