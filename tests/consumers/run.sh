@@ -56,20 +56,30 @@ case_install() {
   cmake --install "$build" --prefix "$prefix"
   verify_below "$prefix"
 }
-case_cmake_cpu() { configure -DCOMPONENTS=cpu && build_and_run; }
+case_cmake_cpu() {
+  configure -DCOMPONENTS=cpu
+  build_and_run
+}
 case_cmake_archive() {
   has_archive || skip "built without CUMEGA_STATIC"
-  configure -DLIBRARY=cumega::cumega_static && build_and_run
+  configure -DLIBRARY=cumega::cumega_static
+  build_and_run
   if readelf -d "$here/build/consumer" | grep libcumega; then fail "the shared library was linked"; fi
 }
-case_cmake_cxx17() { configure -DCONSUMER_LANGUAGE=CXX && build_and_run; }
+case_cmake_cxx17() {
+  configure -DCONSUMER_LANGUAGE=CXX
+  build_and_run
+}
 case_cmake_cuda_required() { must_not_configure "has no CUDA backend" "-DCOMPONENTS=cpu;cuda"; }
 case_cmake_cuda_optional() {
   configure -DCOMPONENTS=cpu -DOPTIONAL_COMPONENTS=cuda | grep -F "cpu 'TRUE' cuda 'FALSE'"
   build_and_run
 }
 case_cmake_unknown_component() { must_not_configure "there is none of that name" -DCOMPONENTS=tpu; }
-case_cmake_build_tree() { configure -Dcumega_DIR="$build/cmake" && build_and_run; }
+case_cmake_build_tree() {
+  configure -Dcumega_DIR="$build/cmake"
+  build_and_run
+}
 case_add_subdirectory() {
   cmake -S "$source/tests/consumers/subproject" -B "$here/build" -DCUMEGA_SOURCE="$source" \
     -DBUILD_SHARED_LIBS=ON -DCMAKE_BUILD_TYPE=Debug
@@ -91,7 +101,8 @@ case_moved_prefix() {
   cp -a "$first" "$here/moved tree"
   prefix="$here/moved tree"
   verify_below "$prefix"
-  configure -DCOMPONENTS=cpu && build_and_run
+  configure -DCOMPONENTS=cpu
+  build_and_run
   prefix=$here/moved
   make_and_run "$consumer"
   if grep -rIl -- "$first" "$prefix"; then fail "these files name the first prefix"; fi
@@ -105,6 +116,7 @@ case_tgz() {
 case_deb() {
   need dpkg-deb
   need dpkg-shlibdeps
+  [ -n "$(find "$prefix" -name libcumega.so.0)" ] || skip "the packages are of the shared library"
   pack DEB
   local deb root=$here/root
   mkdir "$root"
