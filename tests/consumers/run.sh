@@ -116,6 +116,7 @@ case_tgz() {
 case_deb() {
   need dpkg-deb
   need dpkg-shlibdeps
+  need file
   [ -n "$(find "$prefix" -name libcumega.so.0)" ] || skip "the packages are of the shared library"
   pack DEB
   local deb root=$here/root
