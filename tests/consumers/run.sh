@@ -32,6 +32,7 @@ must_not_configure() {
 }
 # make_and_run FILE [VARIABLE=VALUE...]: the Makefile's project, of that one file.
 make_and_run() {
+  need make
   cp "$source/tests/consumers/makefile/Makefile" "$here"
   cp "$1" "$here/program.c" # make knows no names with spaces
   shift
@@ -67,6 +68,7 @@ case_cmake_archive() {
   if readelf -d "$here/build/consumer" | grep libcumega; then fail "the shared library was linked"; fi
 }
 case_cmake_cxx17() {
+  need "${CXX:-c++}"
   configure -DCONSUMER_LANGUAGE=CXX
   build_and_run
 }
