@@ -53,6 +53,7 @@ static cumega_status read_sequences(cumega_context *ctx, const cumega_ema *ema,
   const char *letters = run->packed ? "(total, D)" : "(L, B, D)";
   const int64_t *shape = run->packed ? packed : padded;
   int ndim = run->packed ? 2 : 3;
+  TRY(tensor_view_check_ndim(ctx, x, letters, ndim));
   TRY(tensor_view_check_shape(ctx, x, letters, ndim, shape));
   TRY(tensor_view_check_shape(ctx, y, letters, ndim, shape));
   if (x->type != y->type)

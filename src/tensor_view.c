@@ -197,6 +197,15 @@ cumega_status tensor_view_make_host(cumega_context *ctx, const char *name, const
   return make(ctx, name, tensor, types, view);
 }
 
+cumega_status tensor_view_check_ndim(cumega_context *ctx, const tensor_view *view,
+                                     const char *letters, int ndim) {
+  if (view->ndim == ndim) return CUMEGA_OK;
+  char have[SHAPE_TEXT];
+  name_shape(view->ndim, view->shape, have, sizeof have);
+  return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "%s has shape %s, expected %d dimensions, %s",
+                      view->name, have, ndim, letters);
+}
+
 cumega_status tensor_view_check_shape(cumega_context *ctx, const tensor_view *view,
                                       const char *letters, int ndim, const int64_t *shape) {
   if (view->ndim == ndim && memcmp(view->shape, shape, (size_t)ndim * sizeof *shape) == 0)

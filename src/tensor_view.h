@@ -48,6 +48,10 @@ cumega_status tensor_view_make(cumega_context *ctx, const char *name, const DLTe
 cumega_status tensor_view_make_host(cumega_context *ctx, const char *name, const DLTensor *tensor,
                                     unsigned types, tensor_view *view);
 
+/* So many dimensions, before their sizes can be spoken of; letters as "(L, B, D)". */
+cumega_status tensor_view_check_ndim(cumega_context *ctx, const tensor_view *view,
+                                     const char *letters, int ndim);
+
 /* The shape must be exactly this; letters as "(B, D, N)". */
 cumega_status tensor_view_check_shape(cumega_context *ctx, const tensor_view *view,
                                       const char *letters, int ndim, const int64_t *shape);
