@@ -17,7 +17,6 @@
 /* A struct_size this far above ours is not a newer header's but memory that nobody has set. */
 #define STRUCT_GROWTH_LIMIT 4096
 
-#define END_OF(type, member)     (offsetof(type, member) + sizeof(((type *)NULL)->member))
 #define CONTEXT_OPTIONS_SMALLEST END_OF(cumega_context_options, log_user)
 #define STATISTICS_SMALLEST      END_OF(cumega_statistics, runs)
 

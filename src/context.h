@@ -2,6 +2,7 @@
 #ifndef CUMEGA_SRC_CONTEXT_H
 #define CUMEGA_SRC_CONTEXT_H
 
+#include <stddef.h>
 #include <sys/types.h>
 #include <cumega/context.h>
 #include "memory.h"
@@ -50,6 +51,9 @@ cumega_status context_allocate(cumega_context *ctx, int64_t bytes, const char *w
 
 /* The context's scratch, at least bytes large; grown where it is not. Contents are undefined. */
 cumega_status context_scratch(cumega_context *ctx, int64_t bytes, void **pointer);
+
+/* The size of a struct whose last member this is: what its first published form had. */
+#define END_OF(type, member) (offsetof(type, member) + sizeof(((type *)NULL)->member))
 
 /* Copies a public struct that begins with its size into `known` (known_size bytes, already holding
  * defaults). smallest is the size of its first published form. A struct from a newer header is

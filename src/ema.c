@@ -47,24 +47,26 @@ static cumega_status read_parameter(cumega_context *ctx, const cumega_ema *ema, 
   tensor_view view;
   TRY(tensor_view_make_host(ctx, name, tensor, TYPES_FLOAT, &view));
   TRY(check_parameter_shape(ctx, ema, which, &view));
-  int64_t columns = parameter_columns(ema, which);
-  for (int64_t d = 0; d < ema->config.size; d++)
-    for (int64_t n = 0; n < columns; n++) {
-      double value = tensor_element(&view, parameter_offset(&view, d, n));
-      if (!isfinite(value))
-        return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
-                            "%s is %g at channel %lld, head %lld, expected finite values", name,
-                            value, (long long)d, (long long)n);
-      to[d * columns + n] = value;
-    }
-  return CUMEGA_OK;
+  const int64_t columns = parameter_columns(ema, which), count = ema->config.size * columns;
+  int64_t wrong = -1;
+  fp_environment environment;
+  fp_begin(&environment);
+  for (int64_t i = 0; i < count; i++) {
+    to[i] = tensor_element(&view, parameter_offset(&view, i / columns, i % columns));
+    if (!isfinite(to[i]) && wrong < 0) wrong = i;
+  }
+  fp_end(&environment);
+  if (wrong < 0) return CUMEGA_OK;
+  return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
+                      "%s is %g at channel %lld, head %lld, expected finite values", name,
+                      to[wrong], (long long)(wrong / columns), (long long)(wrong % columns));
 }
 
 static cumega_status read_parameter_struct(cumega_context *ctx, const cumega_ema_parameters *given,
                                            DLTensor **tensors) {
   cumega_ema_parameters p;
   memset(&p, 0, sizeof p);
-  TRY(context_read_struct(ctx, "parameters", given, sizeof p, &p, sizeof p));
+  TRY(context_read_struct(ctx, "parameters", given, EMA_PARAMETERS_SMALLEST, &p, sizeof p));
   tensors[EMA_DAMPING] = p.damping_factor;
   tensors[EMA_DECAY] = p.decay_factor;
   tensors[EMA_EXPANSION] = p.ema_expansion_matrix;
@@ -77,19 +79,23 @@ static cumega_status read_parameter_struct(cumega_context *ctx, const cumega_ema
 static cumega_status draw_parameters(cumega_context *ctx, const cumega_ema *ema, double val,
                                      double std1, double std2, uint64_t seed, ema_tables *t) {
   const double std[EMA_PARAMETER_COUNT] = {std1, std1, 0.02, std2, std2};
+  int beyond = -1;
+  fp_environment environment;
+  fp_begin(&environment);
   for (int which = 0; which < EMA_PARAMETER_COUNT; which++) {
     int64_t columns = parameter_columns(ema, which);
     for (int64_t i = 0; i < ema->config.size * columns; i++) {
       float value = (float)(val + std[which] * normal_at(seed, (uint64_t)which, (uint64_t)i));
       if (which == EMA_EXPANSION) value += i % columns % 2 == 0 ? 1.0f : -1.0f;
-      if (!isfinite(value))
-        return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
-                            "val %g with a standard deviation of %g goes beyond float32 in %s", val,
-                            std[which], parameter_names[which]);
+      if (!isfinite(value)) beyond = which;
       t->parameters[which][i] = value;
     }
   }
-  return CUMEGA_OK;
+  fp_end(&environment);
+  if (beyond < 0) return CUMEGA_OK;
+  return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
+                      "val %g with a standard deviation of %g goes beyond float32 in %s", val,
+                      std[beyond], parameter_names[beyond]);
 }
 
 /* Where new parameters come from: one of the three. */
@@ -157,10 +163,8 @@ static cumega_status read_from_weights(cumega_context *ctx, const cumega_ema *em
 /* New tables from a source take the place of the old ones, or on failure leave them. */
 static cumega_status replace_tables(cumega_context *ctx, cumega_ema *ema, const source *from) {
   ema_tables tables;
-  fp_environment environment;
   cumega_status status = ema_tables_allocate(ctx, ema, &tables);
   if (status != CUMEGA_OK) return status;
-  fp_begin(&environment);
   if (from->weights)
     status = read_from_weights(ctx, ema, from, &tables);
   else if (from->parameters)
@@ -168,7 +172,6 @@ static cumega_status replace_tables(cumega_context *ctx, cumega_ema *ema, const 
   else
     status = draw_parameters(ctx, ema, from->val, from->std1, from->std2, from->seed, &tables);
   if (status == CUMEGA_OK) status = ema_tables_derive(ctx, ema, &tables);
-  fp_end(&environment);
   if (status == CUMEGA_OK) {
     ema_tables old = ema->tables;
     ema->tables = tables;
@@ -185,7 +188,7 @@ static cumega_status create(cumega_context *ctx, const cumega_ema_config *config
   *ema = NULL;
   cumega_ema made;
   memset(&made, 0, sizeof made);
-  TRY(context_read_struct(ctx, "config", config, sizeof made.config, &made.config,
+  TRY(context_read_struct(ctx, "config", config, EMA_CONFIG_SMALLEST, &made.config,
                           sizeof made.config));
   TRY(ema_config_check(ctx, &made.config));
   made.config.struct_size = sizeof made.config;
@@ -246,8 +249,13 @@ cumega_status cumega_ema_set_parameters(cumega_context *ctx, cumega_ema *ema,
   return replace_tables(ctx, ema, &from);
 }
 
+/* In our environment: the caller's may take a subnormal number for zero. */
 static cumega_status check_spread(cumega_context *ctx, const char *name, double value) {
-  if (isfinite(value) && value >= 0) return CUMEGA_OK;
+  fp_environment environment;
+  fp_begin(&environment);
+  int fits = isfinite(value) && value >= 0;
+  fp_end(&environment);
+  if (fits) return CUMEGA_OK;
   return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "%s is %g, expected a finite number >= 0", name,
                       value);
 }
@@ -321,7 +329,8 @@ cumega_status cumega_ema_compute_kernel(cumega_context *ctx, const cumega_ema *e
   fp_environment environment;
   TRY(ema_enter(ctx, ema));
   TRY(tensor_view_make_host(ctx, "kernel", kernel, TYPES_FLOAT, &view));
-  int64_t shape[] = {ema->config.size, view.ndim == 2 ? view.shape[1] : 0};
+  TRY(tensor_view_check_ndim(ctx, &view, "(D, length)", 2));
+  int64_t shape[] = {ema->config.size, view.shape[1]};
   TRY(tensor_view_check_shape(ctx, &view, "(D, length)", 2, shape));
   TRY(tensor_view_check_output(ctx, &view));
   TRY(ema_kernel_row_begin(ctx, ema, &row));

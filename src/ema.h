@@ -45,6 +45,11 @@ struct cumega_ema {
   ema_tables tables;
 };
 
+/* What the first published headers had. */
+#define EMA_CONFIG_SMALLEST     END_OF(cumega_ema_config, ftswish_mean_shift)
+#define EMA_PARAMETERS_SMALLEST END_OF(cumega_ema_parameters, residual_weight)
+#define EMA_IO_SMALLEST         END_OF(cumega_ema_io, raw)
+
 /* Checks the settings and resolves what depends on other settings. */
 cumega_status ema_config_check(cumega_context *ctx, cumega_ema_config *config);
 

@@ -1,6 +1,7 @@
 /* The EMA's settings: names, checks, reading back. */
 #include <math.h>
 #include "ema.h"
+#include "fp_environment.h"
 
 static const struct {
   cumega_activation value;
@@ -68,7 +69,7 @@ static cumega_status check_activation(cumega_context *ctx, cumega_ema_config *co
                       (int)config->activation, ACTIVATION_COUNT - 1);
 }
 
-cumega_status ema_config_check(cumega_context *ctx, cumega_ema_config *config) {
+static cumega_status check_settings(cumega_context *ctx, cumega_ema_config *config) {
   if (config->size < 1)
     return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "config.size is %lld, expected at least 1",
                         (long long)config->size);
@@ -88,9 +89,17 @@ cumega_status ema_config_check(cumega_context *ctx, cumega_ema_config *config) {
   return check_activation(ctx, config);
 }
 
+cumega_status ema_config_check(cumega_context *ctx, cumega_ema_config *config) {
+  fp_environment environment;
+  fp_begin(&environment);
+  cumega_status status = check_settings(ctx, config);
+  fp_end(&environment);
+  return status;
+}
+
 cumega_status cumega_ema_get_config(cumega_context *ctx, const cumega_ema *ema,
                                     cumega_ema_config *config) {
   TRY(ema_enter(ctx, ema));
-  return context_write_struct(ctx, "config", config, sizeof *config, &ema->config,
+  return context_write_struct(ctx, "config", config, EMA_CONFIG_SMALLEST, &ema->config,
                               sizeof ema->config);
 }

@@ -165,7 +165,7 @@ static cumega_status read_io(cumega_context *ctx, const cumega_ema *ema, const c
 static cumega_status read_io_struct(cumega_context *ctx, const cumega_ema_io *given,
                                     cumega_ema_io *io) {
   memset(io, 0, sizeof *io);
-  return context_read_struct(ctx, "io", given, sizeof *io, io, sizeof *io);
+  return context_read_struct(ctx, "io", given, EMA_IO_SMALLEST, io, sizeof *io);
 }
 
 /* A step is a forward of length 1: (B, D) becomes (1, B, D), its mask (B, 1). */
@@ -263,8 +263,9 @@ cumega_status cumega_ema_workspace_size(cumega_context *ctx, const cumega_ema *e
                         "bytes is NULL, expected where to put the size");
   cumega_ema_io known;
   TRY(read_io_struct(ctx, io, &known));
-  /* Only a step has x (B, D) without offsets, or wants e. */
-  is_step = known.raw || (known.x && known.x->ndim == 2 && !known.sequence_offsets);
+  /* Only a step has x (B, D) without offsets, or mask (B), or wants e. */
+  is_step = known.raw || (known.x && known.x->ndim == 2 && !known.sequence_offsets) ||
+            (known.mask && known.mask->ndim == 1);
   TRY(prepare(ctx, ema, io, is_step, &aliased_pools, &run));
   int64_t checking = ema_indices_workspace(&run);
   int64_t running = ctx->backend->ema_workspace(ctx, ema, &run);

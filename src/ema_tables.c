@@ -8,6 +8,7 @@
  * coefficients. */
 #include <math.h>
 #include "backend.h"
+#include "fp_environment.h"
 #include "math/elementary_f64.h"
 
 /* Both branches keep their relative accuracy: e^a does not overflow in the one, nor e^-a in the
@@ -157,32 +158,56 @@ void ema_kernel_row_channel(const cumega_ema *ema, const ema_tables *t, int64_t 
 }
 
 /* The table of the truncated sum. */
-static cumega_status derive_kernel(cumega_context *ctx, const cumega_ema *ema, ema_tables *t) {
-  int64_t K = ema->config.truncation_length, padded = ema->padded;
-  ema_kernel_row row;
-  TRY(ema_kernel_row_begin(ctx, ema, &row));
+static void derive_kernel(const cumega_context *ctx, const cumega_ema *ema, ema_tables *t,
+                          ema_kernel_row *row) {
+  const int64_t K = ema->config.truncation_length, padded = ema->padded;
   for (int64_t d = 0; d < ema->config.size; d++) {
-    ema_kernel_row_channel(ema, t, d, &row);
-    for (row.first = 0; row.first < K; row.first += row.count) {
-      row.count = K - row.first < EMA_KERNEL_BLOCK ? K - row.first : EMA_KERNEL_BLOCK;
-      ctx->backend->ema_kernel_row(&row);
-      for (int64_t i = 0; i < row.count; i++) {
-        int64_t to = (row.first + i) * padded + d;
+    ema_kernel_row_channel(ema, t, d, row);
+    for (row->first = 0; row->first < K; row->first += row->count) {
+      row->count = K - row->first < EMA_KERNEL_BLOCK ? K - row->first : EMA_KERNEL_BLOCK;
+      ctx->backend->ema_kernel_row(row);
+      for (int64_t i = 0; i < row->count; i++) {
+        int64_t to = (row->first + i) * padded + d;
         if (t->f64.kernel)
-          t->f64.kernel[to] = row.out[i];
+          t->f64.kernel[to] = row->out[i];
         else
-          t->f32.kernel[to] = (float)row.out[i];
+          t->f32.kernel[to] = (float)row->out[i];
       }
     }
+  }
+}
+
+/* Finite parameters whose products are beyond the chain's type would give NaN where x is 0. */
+static cumega_status check_range(cumega_context *ctx, const cumega_ema *ema, const ema_tables *t) {
+  const int64_t D = ema->config.size, N = ema->config.num_heads, padded = ema->padded;
+  for (int64_t i = 0; i < D * N; i++) {
+    const int64_t at = i % N * padded + i / N;
+    double gain = t->f64.q ? t->f64.gain[at] : t->f32.gain[at];
+    double projection = t->f64.q ? t->f64.projection[at] : t->f32.projection[at];
+    double residual = t->f64.q ? t->f64.residual[i / N] : t->f32.residual[i / N];
+    if (isfinite(gain) && isfinite(projection) && isfinite(residual)) continue;
+    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
+                        "%s is beyond the range of state_dtype %s at channel %lld, head %lld",
+                        !isfinite(gain)         ? "ema_expansion_matrix"
+                        : !isfinite(projection) ? "kernel_projection_matrix"
+                                                : "residual_weight",
+                        t->f64.q ? "float64" : "float32", (long long)(i / N), (long long)(i % N));
   }
   return CUMEGA_OK;
 }
 
 cumega_status ema_tables_derive(cumega_context *ctx, const cumega_ema *ema, ema_tables *t) {
+  ema_kernel_row row;
+  fp_environment environment;
+  const int has_kernel = t->f64.kernel || t->f32.kernel;
+  if (has_kernel) TRY(ema_kernel_row_begin(ctx, ema, &row));
+  fp_begin(&environment);
   derive_coefficients(ema, t);
   if (t->f64.q)
     derive_f64(ema, t);
   else
     derive_f32(ema, t);
-  return t->f64.kernel || t->f32.kernel ? derive_kernel(ctx, ema, t) : CUMEGA_OK;
+  if (has_kernel) derive_kernel(ctx, ema, t, &row);
+  fp_end(&environment);
+  return check_range(ctx, ema, t);
 }

@@ -135,7 +135,8 @@ CUMEGA_API CUMEGA_CHECK_RESULT int cumega_activation_from_name(const char *name,
 /* Makes an EMA on ctx's device. parameters are copied (NULL: reset with the defaults, seed 0), so
  * their memory is free on return. *ema is NULL on failure. Contexts of one device share an EMA; a
  * run never changes it. Returns CUMEGA_OK, _ARGUMENT (a setting or parameter; one that is not
- * finite is named with its index), _RESOURCE, _STATE, _FATAL. */
+ * finite, or beyond the range of state_dtype, is named with its index), _UNSUPPORTED (a struct with
+ * settings that this version does not know), _RESOURCE, _STATE, _FATAL. */
 CUMEGA_API CUMEGA_CHECK_RESULT cumega_status
 cumega_ema_create(cumega_context *ctx, const cumega_ema_config *config,
                   const cumega_ema_parameters *parameters, cumega_ema **ema);
@@ -197,12 +198,20 @@ CUMEGA_API CUMEGA_CHECK_RESULT cumega_status cumega_ema_workspace_size(cumega_co
                                                                        int64_t *bytes);
 
 /* y = activation(EMA(x) + residual_weight * x): whole sequences, chunks of them, or single steps.
- * With an initial or final state, a truncation_length below L is an ARGUMENT error unless
- * ignore_truncation is set. An empty sequence copies its initial state (or zeros) to its final one;
- * L = 0 and B = 0 succeed. The arithmetic is float32 inside, with one rounding at the store;
- * float64 where x is; with state_dtype float64 the chain and the sum over heads are float64. After
- * an infinite input e is NaN. Enqueued on ctx's stream (a CPU call has finished on return). Returns
- * CUMEGA_OK, _ARGUMENT (nothing is written), _RESOURCE, _STATE, _DEVICE, _FATAL. */
+ *
+ * An empty sequence copies its initial state (or zeros) to its final one; L = 0 and B = 0 succeed.
+ * With an initial or final state, a truncation_length below L (packed: below total, whatever the
+ * sequences' own lengths) is an ARGUMENT error unless ignore_truncation is set, which is exact for
+ * sequences that are not longer than it. Without a state each step of a truncated EMA sees its last
+ * truncation_length steps; a step that has fewer behind it has the bits of the untruncated EMA.
+ *
+ * The arithmetic is float32 inside, float64 where x is, with one rounding at the store. With
+ * state_dtype float64 and a narrower x the chain, the sum over heads and the residual are float64,
+ * rounded to float32 for the activation. After an infinite input e is infinite or NaN.
+ *
+ * Enqueued on ctx's stream (a CPU call has finished on return). Returns CUMEGA_OK, _ARGUMENT
+ * (nothing is written), _UNSUPPORTED (a struct with settings that this version does not know),
+ * _RESOURCE, _STATE, _DEVICE, _FATAL. */
 CUMEGA_API CUMEGA_CHECK_RESULT cumega_status cumega_ema_forward(cumega_context *ctx,
                                                                 const cumega_ema *ema,
                                                                 const cumega_ema_io *io);

@@ -23,9 +23,15 @@ typedef struct NAME(chain) {
   int raw;
 } NAME(chain);
 
+/* clang takes no notice of GCC's pragma, and would leave the arrays in memory. */
+#if defined(__clang__)
+#define UNROLL       _Pragma("clang loop unroll(full)")
+#define UNROLL_STEPS _Pragma("clang loop unroll_count(8)")
+#else
 #define UNROLL       _Pragma("GCC unroll 16")
 #define UNROLL_STEPS _Pragma("GCC unroll 8")
-#define HEADS_MAX    16
+#endif
+#define HEADS_MAX 16
 
 /* A tile's registers for a block of steps. */
 typedef struct NAME(registers) {

@@ -1,13 +1,14 @@
 /* The EMA on a CPU: what its files share.
  *
- *   ema_forward_cpu.c   a run cut into items (one sequence, a group of channels), and the threads'
- * memory ema_item.h          an item through all its steps: written once, compiled for float and
- * for double states ema_tile_cpu.c      tiles between the caller's types and layouts and our own
- *   ema_finish_cpu.c    activations, and y
- *   ema_kernel_cpu.c    the convolution kernel's values
+ *   ema_forward_cpu.c  a run cut into items (one sequence, a group of channels); the threads' memory
+ *   ema_item.h         an item through all its steps: written once, compiled for float and double
+ *   ema_chain.h        the recurrence of one vector of channels, in registers
+ *   ema_tile_cpu.c     tiles between the caller's types and layouts and our own
+ *   ema_finish_cpu.c   activations, and y
+ *   ema_kernel_cpu.c   the convolution kernel's values
  *
- * A tile is a few time steps of LANES channels, (steps, LANES) floats or doubles in the first-level
- * cache. */
+ * A tile is a few steps of some channels, floats or doubles in the first-level cache: (steps, width),
+ * where width is the number of channels in whole vectors. Two of doubles take 16 KiB of stack. */
 #ifndef CUMEGA_SRC_CPU_EMA_CPU_H
 #define CUMEGA_SRC_CPU_EMA_CPU_H
 

@@ -43,8 +43,8 @@ static int can_stream(const cumega_ema *ema, const ema_run *run) {
   if (!CAN_STREAM || run->type != TYPE_FLOAT32 || y->stride_d != 1) return 0;
   if ((uintptr_t)y->data % VECTOR_BYTES || y->stride_t % LANES_F32 || y->stride_b % LANES_F32)
     return 0;
-  int64_t rows = run->L * (run->packed ? 1 : run->B);
-  return rows >= STREAM_BYTES / (int64_t)sizeof(float) / ema->config.size;
+  int64_t elements = run->L * (run->packed ? 1 : run->B) * ema->config.size;
+  return elements >= STREAM_BYTES / (int64_t)sizeof(float);
 }
 
 ema_finish LEVEL(ema_finish_of)(const cumega_ema *ema, const ema_run *run) {

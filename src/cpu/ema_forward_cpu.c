@@ -9,11 +9,15 @@
 
 #define GROUP_MAX 512
 
+/* Fewer steps of channels and heads than this are done before another thread would have woken up for them. */
+#define ITEM_LEAST_WORK 32768
+
 /* How a run is cut, and what a thread needs. */
 typedef struct plan {
   int64_t group;  /* channels of an item */
   int64_t groups; /* items of a sequence */
   int64_t state_bytes, terms_bytes, history_bytes;
+  int shared; /* among the context's threads */
 } plan;
 
 static int64_t whole_lines(int64_t bytes) {
@@ -24,12 +28,14 @@ static plan make_plan(const cumega_context *ctx, const cumega_ema *ema, const em
   const int64_t D = ema->config.size, N = ema->config.num_heads;
   int is_double = ema->tables.f64.q != NULL;
   int64_t real = is_double ? (int64_t)sizeof(double) : (int64_t)sizeof(float);
+  const double steps = (double)run->L * (double)N; /* of one head each; packed: of all sequences */
   plan p;
   p.group = GROUP_MAX * 4 / N * (int64_t)sizeof(float) / real;
   if (p.group > GROUP_MAX) p.group = GROUP_MAX;
   if (p.group > ema->padded) p.group = ema->padded;
-  /* A few items for every thread, so that none waits long for the last one. */
+  /* A few items for every thread, so that none waits long for the last one, unless they would be small. */
   while (p.group > EMA_CHANNEL_PADDING && ctx->threads > 1 &&
+         steps * (double)p.group >= ITEM_LEAST_WORK &&
          run->B * ((D + p.group - 1) / p.group) < 4 * (int64_t)ctx->threads)
     p.group /= 2;
   p.group = p.group / EMA_CHANNEL_PADDING * EMA_CHANNEL_PADDING;
@@ -39,6 +45,7 @@ static plan make_plan(const cumega_context *ctx, const cumega_ema *ema, const em
   p.terms_bytes = whole_lines(N * VECTOR_BYTES);
   p.history_bytes =
       run->truncated ? (ema->config.truncation_length - 1 + TILE_STEPS) * TILE_CHANNELS * real : 0;
+  p.shared = ctx->pool && steps * (double)D * (double)run->B >= 4 * ITEM_LEAST_WORK;
   return p;
 }
 
@@ -80,13 +87,14 @@ static void run_item(void *argument, int64_t index, int worker) {
 
 cumega_status LEVEL(ema_forward_cpu)(cumega_context *ctx, const cumega_ema *ema,
                                      const ema_run *run) {
+  if (run->L == 0 && run->final.data == NULL) return CUMEGA_OK;
   plan p = make_plan(ctx, ema, run);
   void *scratch;
   fp_environment environment;
   TRY(context_scratch(ctx, ctx->threads * bytes_per_thread(&p), &scratch));
   job j = {ema, run, &p, scratch};
   fp_begin(&environment);
-  if (ctx->pool)
+  if (p.shared)
     pool_run(ctx->pool, run_item, &j, run->B * p.groups);
   else
     for (int64_t i = 0; i < run->B * p.groups; i++) run_item(&j, i, 0);

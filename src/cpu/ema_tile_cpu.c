@@ -128,13 +128,19 @@ void LEVEL(ema_store_f64)(const ema_place *place, const double *tile, int64_t wi
 
 void LEVEL(ema_zero)(const ema_place *place) {
   const ema_sequences *s = place->tensor;
-  int64_t bytes = tensor_type_bytes(place->type);
-  char *to = (char *)s->data + place->offset * bytes;
-  for (int64_t t = 0; t < place->steps; t++, to += s->stride_t * bytes) {
-    if (s->stride_d == 1)
-      memset(to, 0, (size_t)(place->channels * bytes));
+  const int64_t bytes = tensor_type_bytes(place->type);
+  /* Rows along whichever dimension is contiguous. */
+  const int along_time = s->stride_t == 1 && s->stride_d != 1;
+  const int64_t rows = along_time ? place->channels : place->steps;
+  const int64_t columns = along_time ? place->steps : place->channels;
+  const int64_t row_stride = along_time ? s->stride_d : s->stride_t;
+  const int64_t column_stride = along_time ? 1 : s->stride_d;
+  for (int64_t r = 0; r < rows; r++) {
+    char *to = (char *)s->data + (place->offset + r * row_stride) * bytes;
+    if (column_stride == 1)
+      memset(to, 0, (size_t)(columns * bytes));
     else
-      for (int64_t c = 0; c < place->channels; c++)
-        memset(to + c * s->stride_d * bytes, 0, (size_t)bytes);
+      for (int64_t c = 0; c < columns; c++)
+        memset(to + c * column_stride * bytes, 0, (size_t)bytes);
   }
 }
