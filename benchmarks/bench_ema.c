@@ -430,7 +430,11 @@ int main(int argc, char **argv) {
                  "*: x, y and states fit the last cache\n");
     print_heading(out);
   }
+  double start = steady_seconds(), before = machine_seconds_elsewhere();
   int right = o.sweep ? run_sweep(&o, out, results) : run_row(&o.set, o.repeats, out, results);
+  double busy = (machine_seconds_elsewhere() - before) / (steady_seconds() - start);
+  json_object_set_new(machine, "cpus_busy_elsewhere", json_real(busy));
+  if (out) fprintf(out, "%.2f CPUs were busy elsewhere meanwhile\n", busy);
   if (right && o.json) right = write_json(o.json, machine, results);
   json_decref(results);
   json_decref(machine);

@@ -30,6 +30,20 @@ static void read_cpu(char *text, size_t size) {
   snprintf(text, size, "%s (family %s, model %s)", name, family, model);
 }
 
+double machine_seconds_elsewhere(void) {
+  struct timespec own;
+  long long user = 0, nice = 0, system = 0, idle, waiting, irq = 0, softirq = 0, steal = 0;
+  FILE *file = fopen("/proc/stat", "r");
+  int read = file ? fscanf(file, "cpu %lld %lld %lld %lld %lld %lld %lld %lld", &user, &nice,
+                           &system, &idle, &waiting, &irq, &softirq, &steal)
+                  : 0;
+  if (file) fclose(file);
+  if (read != 8) return -1;
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &own);
+  return (double)(user + nice + system + irq + softirq + steal) / (double)sysconf(_SC_CLK_TCK) -
+         (double)own.tv_sec - 1e-9 * (double)own.tv_nsec;
+}
+
 int64_t machine_last_cache(void) {
   int64_t largest = 0;
   for (int i = 0; i < 8; i++) {

@@ -14,6 +14,11 @@ json_t *machine_describe(const char *commit);
 /* The same in a few lines. */
 void machine_print(FILE *out, const json_t *machine);
 
+/* CPU seconds that all other processes have used so far, and that the host took from a virtual
+ * machine; divide the growth by the time that passed to know how many CPUs were busy elsewhere.
+ * Negative where the system does not say. */
+double machine_seconds_elsewhere(void);
+
 /* Bytes of the largest cache that one core sees; 0 where the system does not say. */
 int64_t machine_last_cache(void);
 

@@ -259,6 +259,14 @@ def describe_machine(settings, library):
     }
 
 
+def seconds_elsewhere():
+    """CPU seconds of all other processes, and of the host where this is a virtual machine."""
+    with open("/proc/stat") as file:
+        user, nice, system, _, _, irq, softirq, steal = map(int, file.readline().split()[1:9])
+    ticks = user + nice + system + irq + softirq + steal
+    return ticks / os.sysconf("SC_CLK_TCK") - time.process_time()
+
+
 HEADING = (
     f"{'op':8} {'L,B,D':14} {'activation':10} {'th':>2} {'cumega us':>10} {'min':>10} "
     f"{'ESPnet us':>11} {'min':>11} {'medians':>8} {'pairs':>8} {'GB/s':>6} {'copy':>6} "
@@ -312,11 +320,15 @@ def main():
         print(f"{key}: {value}")
     print(HEADING)
     results = []
+    start, before = time.perf_counter(), seconds_elsewhere()
     for threads in settings.threads:
         for op in ("forward", "step"):
             for activation in ACTIVATIONS:
                 results.append(run_row(settings, library, op, activation, threads))
                 print_row(results[-1])
+    busy = (seconds_elsewhere() - before) / (time.perf_counter() - start)
+    machine["cpus_busy_elsewhere"] = busy
+    print(f"{busy:.2f} CPUs were busy elsewhere meanwhile")
     if settings.json:
         with open(settings.json, "w") as file:
             json.dump({"machine": machine, "results": results}, file, indent=1)
