@@ -326,7 +326,7 @@ def main():
             for activation in ACTIVATIONS:
                 results.append(run_row(settings, library, op, activation, threads))
                 print_row(results[-1])
-    busy = (seconds_elsewhere() - before) / (time.perf_counter() - start)
+    busy = max(0.0, (seconds_elsewhere() - before) / (time.perf_counter() - start))
     machine["cpus_busy_elsewhere"] = busy
     print(f"{busy:.2f} CPUs were busy elsewhere meanwhile")
     if settings.json:
