@@ -1,0 +1,89 @@
+/* The caller's thread copies the first slice of every part, thread i the i-th. All meet at a
+ * barrier before a copy and after it, as the threads of a context do. */
+#include "copy.h"
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LINE 64 /* slices begin at whole cache lines */
+
+typedef struct copy_thread {
+  struct copier *copier;
+  int index;
+  pthread_t thread;
+} copy_thread;
+
+struct copier {
+  int threads, parts_count, made;
+  int ends; /* written before the first barrier, read behind it */
+  copy_part parts[COPY_MAX_PARTS];
+  pthread_barrier_t begin, done;
+  copy_thread *helpers; /* threads - 1 of them */
+};
+
+static size_t slice_begin(size_t bytes, int threads, int index) {
+  size_t lines = bytes / LINE;
+  return index == threads ? bytes : lines * (size_t)index / (size_t)threads * LINE;
+}
+
+static void copy_slices(const copier *c, int index) {
+  for (int i = 0; i < c->parts_count; i++) {
+    const copy_part *part = &c->parts[i];
+    size_t begin = slice_begin(part->bytes, c->threads, index);
+    size_t end = slice_begin(part->bytes, c->threads, index + 1);
+    memcpy((char *)part->to + begin, (const char *)part->from + begin, end - begin);
+  }
+}
+
+static void *helper_main(void *argument) {
+  copy_thread *self = argument;
+  copier *c = self->copier;
+  for (;;) {
+    pthread_barrier_wait(&c->begin);
+    if (c->ends) return NULL;
+    copy_slices(c, self->index);
+    pthread_barrier_wait(&c->done);
+  }
+}
+
+void copier_run(void *argument) {
+  copier *c = argument;
+  if (c->threads > 1) pthread_barrier_wait(&c->begin);
+  copy_slices(c, 0);
+  if (c->threads > 1) pthread_barrier_wait(&c->done);
+}
+
+copier *copier_create(int threads, const copy_part *parts, int count) {
+  copier *c = calloc(1, sizeof *c);
+  if (c == NULL) return NULL;
+  c->threads = threads;
+  c->parts_count = count;
+  memcpy(c->parts, parts, (size_t)count * sizeof *parts);
+  if (threads == 1) return c;
+  c->helpers = calloc((size_t)threads - 1, sizeof *c->helpers);
+  pthread_barrier_init(&c->begin, NULL, (unsigned)threads);
+  pthread_barrier_init(&c->done, NULL, (unsigned)threads);
+  for (int i = 1; c->helpers && i < threads; i++) {
+    copy_thread *helper = &c->helpers[i - 1];
+    helper->copier = c;
+    helper->index = i;
+    if (pthread_create(&helper->thread, NULL, helper_main, helper)) break;
+    c->made++;
+  }
+  /* Those that were made would wait for the missing ones at a barrier for ever: the benchmark ends
+   * here, so they are left. */
+  return c->made == threads - 1 ? c : NULL;
+}
+
+void copier_destroy(copier *c) {
+  if (c == NULL) return;
+  if (c->threads > 1) {
+    c->ends = 1;
+    pthread_barrier_wait(&c->begin);
+    for (int i = 0; i < c->made; i++) pthread_join(c->helpers[i].thread, NULL);
+    pthread_barrier_destroy(&c->begin);
+    pthread_barrier_destroy(&c->done);
+    free(c->helpers);
+  }
+  free(c);
+}

@@ -1,0 +1,195 @@
+"""cumega's C API as far as the peers need it: ctypes over libcumega.so, tensors by their memory.
+
+The structs are those of include/cumega/*.h and of DLPack; a tensor is anything with data_ptr(),
+shape and stride(), as PyTorch's are, and must stay alive as long as what was made of it.
+"""
+
+import ctypes
+from ctypes import POINTER, Structure, byref, c_char_p, c_double, c_int, c_int32, c_int64
+from ctypes import c_size_t, c_uint8, c_uint16, c_uint64, c_void_p
+
+
+class DLDevice(Structure):
+    _fields_ = [("device_type", c_int), ("device_id", c_int32)]
+
+
+class DLDataType(Structure):
+    _fields_ = [("code", c_uint8), ("bits", c_uint8), ("lanes", c_uint16)]
+
+
+class DLTensor(Structure):
+    _fields_ = [
+        ("data", c_void_p),
+        ("device", DLDevice),
+        ("ndim", c_int32),
+        ("dtype", DLDataType),
+        ("shape", POINTER(c_int64)),
+        ("strides", POINTER(c_int64)),
+        ("byte_offset", c_uint64),
+    ]
+
+
+class EmaConfig(Structure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("size", c_int64),
+        ("num_heads", c_int64),
+        ("truncation_length", c_int64),
+        ("state_dtype", DLDataType),
+        ("activation", c_int),
+        ("swish_beta", c_double),
+        ("leakyrelu_neg_slope", c_double),
+        ("hardtanh_min_val", c_double),
+        ("hardtanh_max_val", c_double),
+        ("smish_alpha", c_double),
+        ("smish_beta", c_double),
+        ("ftswish_threshold", c_double),
+        ("ftswish_mean_shift", c_double),
+    ]
+
+
+PARAMETERS = (
+    "damping_factor",
+    "decay_factor",
+    "ema_expansion_matrix",
+    "kernel_projection_matrix",
+    "residual_weight",
+)
+
+
+class EmaParameters(Structure):
+    _fields_ = [("struct_size", c_size_t)] + [(name, POINTER(DLTensor)) for name in PARAMETERS]
+
+
+class EmaIo(Structure):
+    _fields_ = (
+        [("struct_size", c_size_t)]
+        + [
+            (name, POINTER(DLTensor))
+            for name in (
+                "x",
+                "y",
+                "mask",
+                "sequence_lengths",
+                "sequence_offsets",
+                "initial_state",
+                "final_state",
+                "initial_slots",
+                "final_slots",
+            )
+        ]
+        + [("ignore_truncation", c_int32), ("raw", c_int32)]
+    )
+
+
+class Allocator(Structure):
+    _fields_ = [("allocate", c_void_p), ("release", c_void_p), ("user", c_void_p)]
+
+
+class ContextOptions(Structure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("device", DLDevice),
+        ("stream", c_void_p),
+        ("threads", c_int32),
+        ("memory_limit", c_int64),
+        ("allocator", Allocator),
+        ("log_callback", c_void_p),
+        ("log_user", c_void_p),
+    ]
+
+
+CPU = DLDevice(1, 0)
+FLOAT32 = DLDataType(2, 32, 1)
+NO_TRUNCATION = 2**63 - 1
+
+
+class Failure(Exception):
+    """A call's sentence."""
+
+
+def describe(tensor):
+    """The DLTensor of a float32 CPU tensor."""
+    ndim = len(tensor.shape)
+    shape = (c_int64 * ndim)(*tensor.shape)
+    strides = (c_int64 * ndim)(*tensor.stride())
+    return DLTensor(tensor.data_ptr(), CPU, ndim, FLOAT32, shape, strides, 0)
+
+
+class Library:
+    def __init__(self, path):
+        self.calls = ctypes.CDLL(path)
+        self.calls.cumega_version_string.restype = c_char_p
+        self.calls.cumega_context_message.restype = c_char_p
+        self.calls.cumega_context_message.argtypes = [c_void_p]
+        self.calls.cumega_context_backend.restype = c_char_p
+        self.calls.cumega_context_backend.argtypes = [c_void_p]
+        self.calls.cumega_context_destroy.argtypes = [c_void_p]
+        self.calls.cumega_context_destroy.restype = None
+        self.calls.cumega_ema_destroy.argtypes = [c_void_p]
+        self.calls.cumega_ema_destroy.restype = None
+        for name in ("cumega_ema_forward", "cumega_ema_step"):
+            getattr(self.calls, name).argtypes = [c_void_p, c_void_p, c_void_p]
+
+    def version(self):
+        return self.calls.cumega_version_string().decode()
+
+
+class Context:
+    def __init__(self, library, threads):
+        self.calls = library.calls
+        self.pointer = c_void_p()
+        options = ContextOptions(struct_size=ctypes.sizeof(ContextOptions), device=CPU)
+        options.threads = threads
+        self.check(self.calls.cumega_context_create(byref(options), byref(self.pointer)))
+
+    def check(self, status):
+        if status:
+            raise Failure(self.calls.cumega_context_message(self.pointer).decode())
+
+    def backend(self):
+        return self.calls.cumega_context_backend(self.pointer).decode()
+
+    def close(self):
+        self.calls.cumega_context_destroy(self.pointer)
+
+
+class Ema:
+    """An EMA with the parameters of an ESPnet module."""
+
+    def __init__(self, context, module, activation):
+        size, heads = module.kernel_projection_matrix.shape
+        calls = context.calls
+        number = c_int()
+        if not calls.cumega_activation_from_name(activation.encode(), byref(number)):
+            raise Failure(f"no activation {activation}")
+        config = EmaConfig(ctypes.sizeof(EmaConfig), size, heads, NO_TRUNCATION, FLOAT32, number)
+        tensors = {name: describe(getattr(module, name).detach()) for name in PARAMETERS}
+        parameters = EmaParameters(ctypes.sizeof(EmaParameters))
+        for name, tensor in tensors.items():
+            setattr(parameters, name, ctypes.pointer(tensor))
+        self.context = context
+        self.pointer = c_void_p()
+        context.check(
+            calls.cumega_ema_create(
+                context.pointer, byref(config), byref(parameters), byref(self.pointer)
+            )
+        )
+
+    def prepare(self, name, **tensors):
+        """A function without arguments that calls cumega_ema_<name> on the tensors."""
+        io = EmaIo(struct_size=ctypes.sizeof(EmaIo))
+        for key, tensor in tensors.items():
+            setattr(io, key, ctypes.pointer(describe(tensor)))
+        call = getattr(self.context.calls, f"cumega_ema_{name}")
+        context, ema, argument = self.context.pointer, self.pointer, byref(io)
+
+        def run():
+            if call(context, ema, argument):
+                self.context.check(1)
+
+        run()  # an argument that is wrong is said here
+        return run
+
+    def close(self):
+        self.context.calls.cumega_ema_destroy(self.pointer)
