@@ -432,10 +432,12 @@ int main(int argc, char **argv) {
   }
   double start = steady_seconds(), before = machine_seconds_elsewhere();
   int right = o.sweep ? run_sweep(&o, out, results) : run_row(&o.set, o.repeats, out, results);
-  double busy = (machine_seconds_elsewhere() - before) / (steady_seconds() - start);
-  if (busy < 0) busy = 0; /* a run too short for the system's ticks */
-  json_object_set_new(machine, "cpus_busy_elsewhere", json_real(busy));
-  if (out) fprintf(out, "%.2f CPUs were busy elsewhere meanwhile\n", busy);
+  double passed = steady_seconds() - start;
+  if (passed > 1) { /* a shorter run says nothing: the system counts in ticks of 10 ms */
+    double busy = (machine_seconds_elsewhere() - before) / passed;
+    json_object_set_new(machine, "cpus_busy_elsewhere", json_real(busy < 0 ? 0 : busy));
+    if (out) fprintf(out, "%.2f CPUs were busy elsewhere meanwhile\n", busy < 0 ? 0 : busy);
+  }
   if (right && o.json) right = write_json(o.json, machine, results);
   json_decref(results);
   json_decref(machine);
