@@ -19,7 +19,6 @@ typedef struct NAME(chain) {
   REAL *terms;           /* (num_heads, LANES), scratch of the general chain */
   REAL *v;               /* (steps, LANES), v_pitch apart */
   int64_t v_pitch;
-  REAL a, b; /* the activation's arguments, where it is part of the chain */
   int raw;
 } NAME(chain);
 
@@ -51,10 +50,9 @@ static inline __attribute__((always_inline)) VEC NAME(step_of)(const int N, NAME
   return term[0];
 }
 
-/* N and kind are constants at every call: N a power of two up to HEADS_MAX, so that the arrays
- * become registers; kind an activation that is part of the loop, where it fills the time that a
- * step's chain of two fmas leaves idle. With kind identity it comes later, or not at all. */
-static inline __attribute__((always_inline)) void NAME(chain_of)(const int N, const int kind,
+/* N and relu are constants at every call: N a power of two up to HEADS_MAX, so that the arrays
+ * become registers; relu where it is part of the loop. (Other activations need more registers than are left.) */
+static inline __attribute__((always_inline)) void NAME(chain_of)(const int N, const int relu,
                                                                  const NAME(chain) * c) {
   NAME(registers) r;
   UNROLL for (int n = 0; n < N; n++) {
@@ -67,20 +65,19 @@ static inline __attribute__((always_inline)) void NAME(chain_of)(const int N, co
   const VEC residual = LOAD(c->residual), zero = {0};
   const REAL *from = c->x;
   REAL *to = c->v;
-  const REAL a = c->a, b = c->b;
   const int64_t steps = c->steps, x_pitch = c->x_pitch, v_pitch = c->v_pitch;
   if (c->masked || c->raw)
     for (int64_t t = 0; t < steps; t++, from += x_pitch, to += v_pitch) {
       const VEC x = LOAD(from);
       const VEC e = NAME(step_of)(N, &r, c->masked && c->masked[t] ? zero : x);
-      STORE(to, c->raw ? e : FMA(residual, x, e));
-      _Pragma("GCC unroll 1") for (int i = 0; i < LANES; i++) to[i] = ACTIVATION(kind, a, b, to[i]);
+      const VEC v = c->raw ? e : FMA(residual, x, e);
+      STORE(to, relu ? RELU(v) : v);
     }
   else
     UNROLL_STEPS for (int64_t t = 0; t < steps; t++, from += x_pitch, to += v_pitch) {
       const VEC x = LOAD(from);
-      STORE(to, FMA(residual, x, NAME(step_of)(N, &r, x)));
-      _Pragma("GCC unroll 1") for (int i = 0; i < LANES; i++) to[i] = ACTIVATION(kind, a, b, to[i]);
+      const VEC v = FMA(residual, x, NAME(step_of)(N, &r, x));
+      STORE(to, relu ? RELU(v) : v);
     }
   UNROLL for (int n = 0; n < N; n++) STORE(c->state + n * TILE_CHANNELS, r.h[n]);
 }
@@ -114,10 +111,10 @@ typedef void (*NAME(chain_function))(const NAME(chain) *);
 
 #define DEFINE_CHAINS(N)                                                                           \
   static void NAME(chain_##N)(const NAME(chain) * c) {                                             \
-    NAME(chain_of)(N, CUMEGA_ACTIVATION_IDENTITY, c);                                              \
+    NAME(chain_of)(N, 0, c);                                                                       \
   }                                                                                                \
   static void NAME(chain_relu_##N)(const NAME(chain) * c) {                                        \
-    NAME(chain_of)(N, CUMEGA_ACTIVATION_RELU, c);                                                  \
+    NAME(chain_of)(N, 1, c);                                                                       \
   }
 
 DEFINE_CHAINS(1)
@@ -126,18 +123,16 @@ DEFINE_CHAINS(4)
 DEFINE_CHAINS(8)
 DEFINE_CHAINS(16)
 
-#define CHOOSE_CHAIN(N) return *fused ? NAME(chain_relu_##N) : NAME(chain_##N)
+#define CHOOSE_CHAIN(N) return relu ? NAME(chain_relu_##N) : NAME(chain_##N)
 
-/* The chain for so many heads, with the activation in it where there is one for that kind. *fused:
- * whether it is. */
-static NAME(chain_function) NAME(choose_chain)(int64_t num_heads, int kind, int *fused) {
-  *fused = kind == CUMEGA_ACTIVATION_RELU;
+/* The chain for so many heads, with ReLU in it as asked for; NULL where there is none such. */
+static NAME(chain_function) NAME(choose_chain)(int64_t num_heads, int relu) {
   switch (num_heads) {
   case 1: CHOOSE_CHAIN(1);
   case 2: CHOOSE_CHAIN(2);
   case 4: CHOOSE_CHAIN(4);
   case 8: CHOOSE_CHAIN(8);
   case 16: CHOOSE_CHAIN(16);
-  default: *fused = 0; return NAME(chain_general);
+  default: return relu ? NULL : NAME(chain_general);
   }
 }

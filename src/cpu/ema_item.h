@@ -5,8 +5,7 @@
  *   REAL, VEC, LANES                  the chain's number, a vector of it, and its lanes
  *   LOAD, STORE, FMA                  its vector operations
  *   ADVANCE(q, q_lo, gain, h, x)      one step of one head
- *   ACTIVATION(kind, a, b, v)         of one number
- *   ACTIVATION_IN_CHAIN(finish)       the kind that the chain may apply; identity: it may not
+ *   RELU, STREAM                      of a vector; and a store past the caches
  *   LOAD_TILE, ACTIVATE, FINISH_TILE  a tile in from x, through the activation, and out to y
  *   COEFFICIENTS, TABLES, Q_LO        what the EMA's tables are called
  *
@@ -26,14 +25,30 @@ typedef struct NAME(work) {
   const cumega_ema *ema;
   const ema_run *run;
   const ema_item *item;
-  NAME(chain_function) run_chain;
+  NAME(chain_function) tile_chain;   /* to v */
+  NAME(chain_function) vector_chain; /* to y, with its activation, where fused; else to v */
   NAME(chain) chain;
   ema_finish finish;
   int64_t tile_channels, tile_steps;
-  int fused;      /* the chain applies the activation */
+  int fused, relu;
   int x_in_place; /* x can be read where it lies */
+  int y_in_place; /* and y written */
   REAL *states, *history;
 } NAME(work);
+
+/* ReLU, or nothing, can be part of the chain where y is written in place: straight from its registers, but not past the
+ * caches, which is faster a vector's block at a time. */
+static void NAME(choose_chains)(NAME(work) * w) {
+  const cumega_ema_config *config = &w->ema->config;
+  const int none = w->run->raw || config->activation == CUMEGA_ACTIVATION_IDENTITY;
+  w->relu = !w->run->raw && config->activation == CUMEGA_ACTIVATION_RELU;
+  w->tile_chain = w->vector_chain = NAME(choose_chain)(config->num_heads, 0);
+  w->fused = 0;
+  if (!w->y_in_place || w->finish.stream || !(w->relu || none)) return;
+  NAME(chain_function) fused = NAME(choose_chain)(config->num_heads, w->relu);
+  w->fused = fused != NULL;
+  if (fused) w->vector_chain = fused;
+}
 
 /* Steps from t on of the sequence, and the tile of channels that begins at d. */
 static ema_place NAME(place)(const NAME(work) * w, const ema_sequences *tensor, int64_t t,
@@ -93,19 +108,62 @@ static void NAME(chain_tile)(const NAME(work) * w, int64_t t, int64_t steps, int
     c.residual = w->chain.residual + at;
     c.state = w->states + NAME(state_offset)(at - w->item->d0, c.num_heads);
     c.v = v + i;
-    w->run_chain(&c);
-    if (!w->fused) ACTIVATE(&w->finish, c.v, steps, width);
+    w->tile_chain(&c);
+    ACTIVATE(&w->finish, c.v, steps, width);
     c.x += LANES;
   }
   FINISH_TILE(&w->finish, &y, v, width);
+}
+
+/* y = activation(v) of one vector of channels. */
+static void NAME(finish_vector)(const NAME(work) * w, int64_t steps, REAL *v, REAL *y) {
+  const int64_t pitch = w->run->y.stride_t;
+  if (!w->relu) ACTIVATE(&w->finish, v, steps, LANES);
+  if (w->finish.stream && w->relu)
+    for (int64_t t = 0; t < steps; t++) STREAM(y + t * pitch, RELU(LOAD(v + t * LANES)));
+  else if (w->finish.stream)
+    for (int64_t t = 0; t < steps; t++) STREAM(y + t * pitch, LOAD(v + t * LANES));
+  else if (w->relu)
+    for (int64_t t = 0; t < steps; t++) STORE(y + t * pitch, RELU(LOAD(v + t * LANES)));
+  else
+    for (int64_t t = 0; t < steps; t++) STORE(y + t * pitch, LOAD(v + t * LANES));
+}
+
+/* The same where x and y are numbers of ours with channels contiguous: the group's whole vectors, with nothing
+ * between the chain and y but the activation. Returns the channel behind the last of them. */
+static int64_t NAME(chain_vectors)(const NAME(work) * w, int64_t t, int64_t steps,
+                                   const uint8_t *masked) {
+  REAL v[IN_PLACE_STEPS * LANES] __attribute__((aligned(MEMORY_ALIGNMENT)));
+  const int64_t d0 = w->item->d0, whole = (w->item->d1 - d0) / LANES * LANES;
+  const ema_place x = NAME(place)(w, &w->run->x, t, steps, d0);
+  REAL *y = (REAL *)w->run->y.data + NAME(place)(w, &w->run->y, t, steps, d0).offset;
+  NAME(chain) c = w->chain;
+  c.steps = steps;
+  c.masked = masked;
+  c.x = (const REAL *)x.tensor->data + x.offset;
+  c.x_pitch = x.tensor->stride_t;
+  c.v_pitch = w->fused ? w->run->y.stride_t : LANES;
+  for (int64_t i = 0; i < whole; i += LANES, c.x += LANES, y += LANES) {
+    c.q = w->chain.q + d0 + i;
+    c.q_lo = w->chain.q_lo + d0 + i;
+    c.gain = w->chain.gain + d0 + i;
+    c.projection = w->chain.projection + d0 + i;
+    c.residual = w->chain.residual + d0 + i;
+    c.state = w->states + NAME(state_offset)(i, c.num_heads);
+    c.v = w->fused ? y : v;
+    w->vector_chain(&c);
+    if (!w->fused) NAME(finish_vector)(w, steps, v, y);
+  }
+  return d0 + whole;
 }
 
 /* The same for every channel of the group. */
 static void NAME(chain_block)(const NAME(work) * w, int64_t t, int64_t steps) {
   uint8_t masked[NARROW_TILE_STEPS];
   const uint8_t *mask = NAME(mask_of)(w, t, steps, masked);
-  for (int64_t d = w->item->d0; d < w->item->d1; d += w->tile_channels)
-    NAME(chain_tile)(w, t, steps, d, mask);
+  int64_t d = w->item->d0;
+  if (w->y_in_place) d = NAME(chain_vectors)(w, t, steps, mask);
+  for (; d < w->item->d1; d += w->tile_channels) NAME(chain_tile)(w, t, steps, d, mask);
 }
 
 /* x~ of a tile's steps t .. t + steps - 1 to rows of the history; x itself to `tile` where it is
@@ -254,7 +312,6 @@ void LEVEL(NAME(ema_item))(const cumega_ema *ema, const ema_run *run, const ema_
   const COEFFICIENTS *k = &ema->tables.TABLES;
   NAME(work) w = {.ema = ema, .run = run, .item = item};
   w.finish = LEVEL(ema_finish_of)(ema, run);
-  w.run_chain = NAME(choose_chain)(ema->config.num_heads, ACTIVATION_IN_CHAIN(&w.finish), &w.fused);
   w.chain.q = k->q;
   w.chain.q_lo = Q_LO(k);
   w.chain.gain = k->gain;
@@ -263,10 +320,10 @@ void LEVEL(NAME(ema_item))(const cumega_ema *ema, const ema_run *run, const ema_
   w.chain.pitch = ema->padded;
   w.chain.num_heads = ema->config.num_heads;
   w.chain.terms = parts->terms;
-  w.chain.a = w.finish.NAME(activation).a;
-  w.chain.b = w.finish.NAME(activation).b;
   w.chain.raw = run->raw;
   w.x_in_place = run->type == REAL_TYPE && run->x.stride_d == 1;
+  w.y_in_place = w.x_in_place && run->y.stride_d == 1;
+  NAME(choose_chains)(&w);
   int time_contiguous = run->x.stride_t == 1 && run->x.stride_d != 1;
   w.tile_channels = time_contiguous ? NARROW_TILE_CHANNELS : TILE_CHANNELS;
   w.tile_steps = w.x_in_place ? IN_PLACE_STEPS : TILE_ELEMENTS / w.tile_channels;

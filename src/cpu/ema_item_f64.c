@@ -1,20 +1,19 @@
 /* Items whose state is float64: x of any type, q in one double. */
 #include "ema_cpu.h"
 
-#define NAME(x)     x##_f64
-#define REAL        double
-#define REAL_TYPE   TYPE_FLOAT64
-#define VEC         vector_f64
-#define LANES       LANES_F64
-#define LOAD        load_f64
-#define STORE       store_f64
-#define FMA         fma_f64
-#define LOAD_TILE   LEVEL(ema_load_f64)
-#define FINISH_TILE LEVEL(ema_finish_f64)
-#define ACTIVATE    LEVEL(ema_activate_f64)
-#define ACTIVATION  activation_apply_f64
-#define ACTIVATION_IN_CHAIN(finish)                                                                \
-  ((finish)->raw || (finish)->narrows ? CUMEGA_ACTIVATION_IDENTITY : (finish)->activation_f64.kind)
+#define NAME(x)      x##_f64
+#define REAL         double
+#define REAL_TYPE    TYPE_FLOAT64
+#define VEC          vector_f64
+#define LANES        LANES_F64
+#define LOAD         load_f64
+#define STORE        store_f64
+#define FMA          fma_f64
+#define LOAD_TILE    LEVEL(ema_load_f64)
+#define FINISH_TILE  LEVEL(ema_finish_f64)
+#define ACTIVATE     LEVEL(ema_activate_f64)
+#define RELU         relu_f64
+#define STREAM       stream_f64
 #define COEFFICIENTS ema_coefficients_f64
 #define TABLES       f64
 #define Q_LO(k)      ((k)->q) /* there is none, and ADVANCE does not use it */

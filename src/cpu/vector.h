@@ -72,6 +72,29 @@ static inline vector_f64 fma_f64(vector_f64 a, vector_f64 b, vector_f64 c) {
 #endif
 }
 
+/* v < 0 ? 0 : v, lane by lane: x86's max gives its second operand where one is NaN or both are zero. */
+static inline vector_f32 relu_f32(vector_f32 v) {
+#if defined(__AVX512F__)
+  return (vector_f32)_mm512_max_ps(_mm512_setzero_ps(), (__m512)v);
+#elif defined(__AVX2__) && defined(__FMA__)
+  return (vector_f32)_mm256_max_ps(_mm256_setzero_ps(), (__m256)v);
+#else
+  for (int i = 0; i < LANES_F32; i++) v[i] = v[i] < 0 ? 0 : v[i];
+  return v;
+#endif
+}
+
+static inline vector_f64 relu_f64(vector_f64 v) {
+#if defined(__AVX512F__)
+  return (vector_f64)_mm512_max_pd(_mm512_setzero_pd(), (__m512d)v);
+#elif defined(__AVX2__) && defined(__FMA__)
+  return (vector_f64)_mm256_max_pd(_mm256_setzero_pd(), (__m256d)v);
+#else
+  for (int i = 0; i < LANES_F64; i++) v[i] = v[i] < 0 ? 0 : v[i];
+  return v;
+#endif
+}
+
 /* Whole vectors past the caches, for outputs that are much larger than they are. p is aligned to
  * VECTOR_BYTES; stream_fence before another thread may read. */
 #if defined(__SSE2__)
@@ -95,5 +118,10 @@ static inline void stream_f32(float *p, vector_f32 v) {
 }
 static inline void stream_fence(void) {}
 #endif
+
+/* float64 outputs are never streamed. */
+static inline void stream_f64(double *p, vector_f64 v) {
+  store_f64(p, v);
+}
 
 #endif
