@@ -192,12 +192,13 @@ static cumega_status create(cumega_context *ctx, const cumega_ema_config *config
                           sizeof made.config));
   TRY(ema_config_check(ctx, &made.config));
   made.config.struct_size = sizeof made.config;
-  if (made.config.size > INT64_MAX - EMA_CHANNEL_PADDING)
+  if (made.config.size > INT64_MAX - 2 * EMA_CHANNEL_PADDING)
     return context_fail(ctx, CUMEGA_ERROR_RESOURCE, "config.size is %lld: too large for memory",
                         (long long)made.config.size);
   made.device = ctx->device;
   made.padded =
-      (made.config.size + EMA_CHANNEL_PADDING - 1) / EMA_CHANNEL_PADDING * EMA_CHANNEL_PADDING;
+      (made.config.size + EMA_CHANNEL_PADDING - 1) / EMA_CHANNEL_PADDING * EMA_CHANNEL_PADDING +
+      EMA_ROW_SKEW;
   made.memory = ctx->memory;
   TRY(replace_tables(ctx, &made, from));
   cumega_ema *object = memory_allocate(ctx->memory, sizeof *object);

@@ -9,6 +9,10 @@
 
 #define EMA_CHANNEL_PADDING 64 /* whole vectors and whole cache lines at every CPU level */
 
+/* Rows of coefficients of a power of two of channels would all meet in a few sets of a cache: with 8 heads they are
+ * too many for it. A cache line more, or two, spreads them. */
+#define EMA_ROW_SKEW 16
+
 /* The parameters, in the order of cumega_ema_parameters. */
 enum { EMA_DAMPING, EMA_DECAY, EMA_EXPANSION, EMA_PROJECTION, EMA_RESIDUAL, EMA_PARAMETER_COUNT };
 
@@ -41,7 +45,7 @@ struct cumega_ema {
   memory *memory;
   DLDevice device;
   cumega_ema_config config;
-  int64_t padded; /* D rounded up to EMA_CHANNEL_PADDING */
+  int64_t padded; /* channels in a row of the tables: D in whole paddings, and EMA_ROW_SKEW */
   ema_tables tables;
 };
 

@@ -32,7 +32,8 @@ static plan make_plan(const cumega_context *ctx, const cumega_ema *ema, const em
   plan p;
   p.group = GROUP_MAX * 4 / N * (int64_t)sizeof(float) / real;
   if (p.group > GROUP_MAX) p.group = GROUP_MAX;
-  if (p.group > ema->padded) p.group = ema->padded;
+  if (p.group > D)
+    p.group = (D + EMA_CHANNEL_PADDING - 1) / EMA_CHANNEL_PADDING * EMA_CHANNEL_PADDING;
   /* A few items for every thread, so that none waits long for the last one, unless they would be small. */
   while (p.group > EMA_CHANNEL_PADDING && ctx->threads > 1 &&
          steps * (double)p.group >= ITEM_LEAST_WORK &&
