@@ -46,7 +46,8 @@ static plan make_plan(const cumega_context *ctx, const cumega_ema *ema, const em
   p.terms_bytes = whole_lines(N * VECTOR_BYTES);
   p.history_bytes =
       run->truncated ? (ema->config.truncation_length - 1 + TILE_STEPS) * TILE_CHANNELS * real : 0;
-  p.shared = ctx->pool && steps * (double)D * (double)run->B >= 4 * ITEM_LEAST_WORK;
+  const double rows = run->packed ? 1 : (double)run->B;
+  p.shared = ctx->pool && steps * (double)D * rows >= 4 * ITEM_LEAST_WORK;
   return p;
 }
 
