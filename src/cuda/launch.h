@@ -12,20 +12,11 @@
 
 #if defined(CUMEGA_EMULATION)
 
-/* Arguments by value, as a launch copies them. */
-#define CUMEGA_LAUNCH(kernel, grid, block, shared_bytes, stream, ...)                              \
-  launch_error([&]() {                                                                             \
-    emulation_launch(#kernel, grid, block, shared_bytes, stream, [=]() { kernel(__VA_ARGS__); });  \
-  })
-#define CUMEGA_SHARED(type, name) type *name = (type *)emulation_shared()
+#include <emulation_launch.h>
 
-/* The error that a launch adds to what is pending. */
-template <typename LAUNCH> static inline cudaError_t launch_error(LAUNCH launch) {
-  const cudaError_t before = cudaPeekAtLastError();
-  launch();
-  const cudaError_t after = cudaPeekAtLastError();
-  return after != before ? after : cudaSuccess;
-}
+#define CUMEGA_LAUNCH(kernel, grid, block, shared_bytes, stream, ...)                              \
+  emulation_launch_values(#kernel, grid, block, shared_bytes, stream, kernel, __VA_ARGS__)
+#define CUMEGA_SHARED(type, name) type *name = (type *)emulation_shared()
 
 #else
 
