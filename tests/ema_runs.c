@@ -21,7 +21,7 @@ cumega_context *runs_context(int level, int threads) {
   return *ctx;
 }
 
-static cumega_context *runs_device(void) {
+cumega_context *runs_device(void) {
   if (device_context == NULL) device_context = context_new();
   return device_context;
 }

@@ -8,6 +8,7 @@
 #define CUMEGA_SRC_CUDA_EMA_CUDA_H
 
 #include <cuda_runtime_api.h>
+#include <stdbool.h>
 #include "../ema_run.h"
 #include "../math/activation.h"
 
@@ -36,6 +37,12 @@ int64_t ema_recurrent_scratch(const ema_launch *launch);
 /* Any run: one launch. *kernel becomes its name. */
 cudaError_t ema_recurrent_launch(const ema_launch *launch, cudaStream_t stream,
                                  const char **kernel);
+
+/* Whether the kernel of ema_lanes.cu takes a run of this shape; then it is one launch without
+ * scratch, and faster. Below so many steps its pipeline would not even fill. */
+#define EMA_LANES_STEPS 16
+bool ema_lanes_can(const ema_launch *launch);
+cudaError_t ema_lanes_launch(const ema_launch *launch, cudaStream_t stream, const char **kernel);
 
 #ifdef __cplusplus
 }

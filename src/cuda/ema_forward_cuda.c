@@ -27,8 +27,12 @@ int64_t ema_workspace_cuda(const cumega_context *ctx, const cumega_ema *ema, con
 
 static cumega_status enqueue(cumega_context *ctx, ema_launch *launch) {
   cuda_context *c = cuda_context_of(ctx);
-  TRY(cuda_scratch(ctx, ema_recurrent_scratch(launch), &launch->states));
   launch->report = c->report;
+  if (ema_lanes_can(launch)) {
+    CUDA_TRY(ctx, ema_lanes_launch(launch, c->stream, &ctx->kernels));
+    return CUMEGA_OK;
+  }
+  TRY(cuda_scratch(ctx, ema_recurrent_scratch(launch), &launch->states));
   CUDA_TRY(ctx, ema_recurrent_launch(launch, c->stream, &ctx->kernels));
   return CUMEGA_OK;
 }

@@ -299,6 +299,7 @@ int64_t ema_recurrent_scratch(const ema_launch *launch) {
   return has_many_heads(launch) ? blocks_of(launch) * bytes_per_block(launch) : 0;
 }
 
+/* The name has no space (cumega_context_kernels). */
 #define LAUNCH(...)                                                                                \
   do {                                                                                             \
     *kernel = #__VA_ARGS__;                                                                        \
