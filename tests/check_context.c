@@ -111,8 +111,9 @@ START_TEST(devices_that_are_not_there_are_refused) {
     cumega_context_options options = options_with_ledger();
     options.device.device_type = (DLDeviceType)cases[i].type;
     options.device.device_id = cases[i].id;
+    int64_t calls = ledger.calls;
     expect_refusal(&options, cases[i].status, cases[i].words);
-    if (cases[i].status == CUMEGA_ERROR_ARGUMENT) ck_assert_int_eq(ledger.calls, 0);
+    if (cases[i].status == CUMEGA_ERROR_ARGUMENT) ck_assert_int_eq(ledger.calls, calls);
     ck_assert_int_eq(ledger.bytes, 0);
   }
 }
