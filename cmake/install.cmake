@@ -18,6 +18,12 @@ endif()
 install(TARGETS ${targets} EXPORT cumegaTargets
   LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT library NAMELINK_COMPONENT development
   ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT development)
+set(PACKAGE_HAS_CUDA FALSE)
+if(CUMEGA_HAS_CUDA AND NOT CUMEGA_EMULATION)
+  set(PACKAGE_HAS_CUDA TRUE)
+  install(TARGETS cumega_cuda LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT library
+    NAMELINK_SKIP)
+endif()
 install(EXPORT cumegaTargets NAMESPACE cumega:: DESTINATION ${cmake_dir} COMPONENT development)
 export(EXPORT cumegaTargets NAMESPACE cumega:: FILE ${build_dir}/cumegaTargets.cmake)
 

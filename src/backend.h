@@ -6,11 +6,35 @@
 #include "context.h"
 #include "ema.h"
 
+/* What a backend with memory and streams of its own does beyond that. Every one of them leaves the
+ * caller's current CUDA context and pending CUDA error as found. */
+typedef struct backend_device {
+  /* Fills ctx->device_state; stream NULL: an own one. context_close is allowed after a failure. */
+  cumega_status (*context_open)(cumega_context *ctx, void *stream);
+  void (*context_close)(cumega_context *ctx);
+  cumega_status (*context_synchronize)(cumega_context *ctx);
+  cumega_status (*context_reserve)(cumega_context *ctx, int64_t bytes);
+  cumega_status (*context_set_stream)(cumega_context *ctx, void *stream);
+  cumega_status (*context_report)(cumega_context *ctx, uint32_t *bits);
+
+  /* Memory of the device, in ctx's account, and copies that have finished on return. */
+  cumega_status (*memory_allocate)(cumega_context *ctx, int64_t bytes, void **pointer);
+  cumega_status (*memory_release)(cumega_context *ctx, void *pointer, int64_t bytes);
+  cumega_status (*memory_write)(cumega_context *ctx, void *to, const void *from, int64_t bytes);
+  cumega_status (*memory_read)(cumega_context *ctx, void *to, const void *from, int64_t bytes);
+
+  /* tables->device from the host's coefficients, on the device when it returns; and back. Release
+   * needs no context: the one that made the tables may be gone. */
+  cumega_status (*ema_upload)(cumega_context *ctx, const cumega_ema *ema, ema_tables *tables);
+  void (*ema_release)(const cumega_ema *ema, ema_tables *tables);
+} backend_device;
+
 typedef struct backend {
-  const char *name; /* cumega_context_backend */
-  void (*ema_kernel_row)(const ema_kernel_row *row);
+  const char *name;                                  /* cumega_context_backend */
+  void (*ema_kernel_row)(const ema_kernel_row *row); /* CPU tables only: ctx->host has one */
   int64_t (*ema_workspace)(const cumega_context *ctx, const cumega_ema *ema, const ema_run *run);
   cumega_status (*ema_forward)(cumega_context *ctx, const cumega_ema *ema, const ema_run *run);
+  const backend_device *device; /* NULL in the CPU's tables */
 } backend;
 
 /* src/cpu/backend.c, compiled once per level. */
@@ -25,5 +49,34 @@ const backend *backend_cpu_choose(cumega_context *ctx);
 /* The levels compiled in, and whether this machine runs them, for `cumega info` and the tests: i =
  * 0, 1, ... until the name is NULL. */
 const char *backend_cpu_level(int i, int *runs_here);
+
+/* The CUDA backend's table, from libcumega_cuda.so.0, which is opened at the first call and stays
+ * open. DEVICE, with the reason in ctx's message, where there is none (src/backend_cuda.c). */
+cumega_status backend_cuda_find(cumega_context *ctx, const backend **found);
+
+/* What a backend in a library of its own calls of ours. */
+typedef struct backend_front {
+  int version;         /* CUMEGA_VERSION_NUMBER */
+  size_t struct_bytes; /* BACKEND_STRUCT_BYTES: both sides read the same structs */
+  cumega_status (*fail)(cumega_context *ctx, cumega_status status, const char *format, ...)
+      __attribute__((format(printf, 3, 4)));
+  void (*log)(cumega_context *ctx, cumega_log_level level, const char *format, ...)
+      __attribute__((format(printf, 3, 4)));
+  void *(*memory_allocate)(memory *m, int64_t bytes);
+  void (*memory_free)(memory *m, void *pointer, int64_t bytes);
+  int (*memory_charge)(memory *m, int64_t bytes);
+  void (*memory_discharge)(memory *m, int64_t bytes);
+  int64_t (*memory_held)(const memory *m);
+  int64_t (*memory_limit)(const memory *m);
+} backend_front;
+
+#define BACKEND_STRUCT_BYTES                                                                       \
+  (((sizeof(cumega_context) * 1024 + sizeof(cumega_ema)) * 1024 + sizeof(ema_run)) * 1024 +        \
+   sizeof(backend_device))
+
+/* The one symbol of libcumega_cuda. NULL where the two libraries are not of one build. */
+typedef const backend *(*backend_cuda_entry)(const backend_front *front);
+#define BACKEND_CUDA_LIBRARY "libcumega_cuda.so.0"
+#define BACKEND_CUDA_ENTRY   "cumega_backend_cuda"
 
 #endif

@@ -162,11 +162,6 @@ static cumega_status check_options(const cumega_context_options *options) {
     return context_fail(NULL, CUMEGA_ERROR_ARGUMENT,
                         "options.allocator has only %s, expected allocate and release, or neither",
                         allocator->allocate ? "allocate" : "release");
-  if (options->device.device_type != kDLCPU)
-    return context_fail(NULL, CUMEGA_ERROR_DEVICE,
-                        "device cuda:%d was asked for, but this build of cumega has no CUDA "
-                        "backend",
-                        options->device.device_id);
   return CUMEGA_OK;
 }
 
@@ -182,6 +177,8 @@ static cumega_context *allocate_context(const cumega_context_options *options) {
   memset(ctx, 0, sizeof *ctx);
   ctx->memory = m;
   ctx->device = options->device;
+  ctx->kernels = "";
+  if (ctx->device.device_type == kDLCUDAManaged) ctx->device.device_type = kDLCUDA;
   ctx->threads = (int)options->threads;
   ctx->log_callback = options->log_callback;
   ctx->log_user = options->log_user;
@@ -189,9 +186,14 @@ static cumega_context *allocate_context(const cumega_context_options *options) {
   return ctx;
 }
 
-static cumega_status equip_context(cumega_context *ctx) {
+static cumega_status equip_context(cumega_context *ctx, void *stream) {
   const char *reason;
-  TRY(cpu_level_choose(ctx, &ctx->backend));
+  TRY(cpu_level_choose(ctx, &ctx->host));
+  ctx->backend = ctx->host;
+  if (ctx->device.device_type != kDLCPU) {
+    TRY(backend_cuda_find(ctx, &ctx->backend));
+    return ctx->backend->device->context_open(ctx, stream);
+  }
   if (ctx->threads == 1) return CUMEGA_OK;
   ctx->pool = pool_create(ctx->memory, ctx->threads, &reason);
   if (!ctx->pool)
@@ -215,7 +217,7 @@ cumega_status cumega_context_create(const cumega_context_options *options, cumeg
                         "cannot allocate the context itself: the allocator gave no memory aligned "
                         "to %d bytes, or options.memory_limit (%" PRId64 ") is below %zu",
                         MEMORY_ALIGNMENT, known.memory_limit, sizeof *made);
-  cumega_status status = equip_context(made);
+  cumega_status status = equip_context(made, known.stream);
   if (status != CUMEGA_OK) {
     context_fail(NULL, status, "%s", made->message);
     cumega_context_destroy(made);
@@ -234,14 +236,21 @@ void cumega_context_destroy(cumega_context *ctx) {
     return;
   }
   pool_destroy(ctx->pool);
+  if (ctx->device_state) ctx->backend->device->context_close(ctx);
   memory *m = ctx->memory;
   memory_free(m, ctx->scratch, ctx->scratch_bytes);
   memory_free(m, ctx, sizeof *ctx);
   memory_release(m);
 }
 
+/* What the context's backend does for a device; NULL on a CPU. */
+static const backend_device *device_of(const cumega_context *ctx) {
+  return ctx->backend->device;
+}
+
 cumega_status cumega_context_synchronize(cumega_context *ctx) {
-  return context_enter(ctx);
+  TRY(context_enter(ctx));
+  return device_of(ctx) ? device_of(ctx)->context_synchronize(ctx) : CUMEGA_OK;
 }
 
 const char *cumega_context_message(const cumega_context *ctx) {
@@ -254,11 +263,13 @@ cumega_status cumega_context_reserve(cumega_context *ctx, int64_t bytes) {
   if (bytes < 0)
     return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "bytes is %" PRId64 ", expected at least 0",
                         bytes);
+  if (device_of(ctx)) return device_of(ctx)->context_reserve(ctx, bytes);
   return context_scratch(ctx, bytes, &scratch);
 }
 
 cumega_status cumega_context_set_stream(cumega_context *ctx, void *stream) {
   TRY(context_enter(ctx));
+  if (device_of(ctx)) return device_of(ctx)->context_set_stream(ctx, stream);
   if (stream)
     return context_fail(ctx, CUMEGA_ERROR_UNSUPPORTED,
                         "stream is %p, expected NULL: a CPU context has no streams", stream);
@@ -269,7 +280,7 @@ cumega_status cumega_context_report(cumega_context *ctx, uint32_t *bits) {
   TRY(context_enter(ctx));
   if (!bits) return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "bits is NULL");
   *bits = 0;
-  return CUMEGA_OK;
+  return device_of(ctx) ? device_of(ctx)->context_report(ctx, bits) : CUMEGA_OK;
 }
 
 cumega_status cumega_context_statistics(cumega_context *ctx, cumega_statistics *statistics) {
@@ -278,7 +289,7 @@ cumega_status cumega_context_statistics(cumega_context *ctx, cumega_statistics *
       .struct_size = sizeof known,
       .bytes_held = memory_held(ctx->memory),
       .bytes_peak = memory_peak(ctx->memory),
-      .scratch_bytes = ctx->scratch_bytes,
+      .scratch_bytes = ctx->scratch_bytes + ctx->device_scratch_bytes,
       .runs = ctx->runs,
   };
   return context_write_struct(ctx, "statistics", statistics, STATISTICS_SMALLEST, &known,
@@ -287,4 +298,54 @@ cumega_status cumega_context_statistics(cumega_context *ctx, cumega_statistics *
 
 const char *cumega_context_backend(const cumega_context *ctx) {
   return ctx ? ctx->backend->name : "";
+}
+
+const char *cumega_context_kernels(const cumega_context *ctx) {
+  return ctx ? ctx->kernels : "";
+}
+
+static cumega_status enter_memory(cumega_context *ctx, const char *name, const void *pointer,
+                                  int64_t bytes) {
+  TRY(context_enter(ctx));
+  if (bytes < 0)
+    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "bytes is %" PRId64 ", expected at least 0",
+                        bytes);
+  if (!pointer && bytes > 0)
+    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "%s is NULL, expected %" PRId64 " bytes", name,
+                        bytes);
+  return CUMEGA_OK;
+}
+
+cumega_status cumega_memory_allocate(cumega_context *ctx, int64_t bytes, void **pointer) {
+  if (pointer) *pointer = NULL;
+  TRY(enter_memory(ctx, "pointer", pointer, bytes));
+  if (!pointer) return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "pointer is NULL");
+  if (device_of(ctx)) return device_of(ctx)->memory_allocate(ctx, bytes, pointer);
+  return context_allocate(ctx, bytes, "the caller", pointer);
+}
+
+cumega_status cumega_memory_release(cumega_context *ctx, void *pointer, int64_t bytes) {
+  TRY(enter_memory(ctx, "pointer", ctx, bytes)); /* a NULL pointer is allowed */
+  if (!pointer) return CUMEGA_OK;
+  if (device_of(ctx)) return device_of(ctx)->memory_release(ctx, pointer, bytes);
+  memory_free(ctx->memory, pointer, bytes);
+  return CUMEGA_OK;
+}
+
+cumega_status cumega_memory_write(cumega_context *ctx, void *to, const void *from, int64_t bytes) {
+  TRY(enter_memory(ctx, "to", to, bytes));
+  TRY(enter_memory(ctx, "from", from, bytes));
+  if (bytes == 0) return CUMEGA_OK;
+  if (device_of(ctx)) return device_of(ctx)->memory_write(ctx, to, from, bytes);
+  memcpy(to, from, (size_t)bytes);
+  return CUMEGA_OK;
+}
+
+cumega_status cumega_memory_read(cumega_context *ctx, void *to, const void *from, int64_t bytes) {
+  TRY(enter_memory(ctx, "to", to, bytes));
+  TRY(enter_memory(ctx, "from", from, bytes));
+  if (bytes == 0) return CUMEGA_OK;
+  if (device_of(ctx)) return device_of(ctx)->memory_read(ctx, to, from, bytes);
+  memcpy(to, from, (size_t)bytes);
+  return CUMEGA_OK;
 }

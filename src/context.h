@@ -12,12 +12,16 @@ struct backend;
 
 struct cumega_context {
   const struct backend *backend;
-  DLDevice device;
+  const struct backend *host; /* the CPU's table, with which objects are made on every device */
+  DLDevice device;            /* a CUDA context's type is kDLCUDA, never kDLCUDAManaged */
   memory *memory;
   pool *pool; /* NULL for one thread */
   int threads;
-  void *scratch;
+  void *scratch; /* in the host's memory */
   int64_t scratch_bytes;
+  void *device_state; /* the backend's own; NULL on a CPU */
+  int64_t device_scratch_bytes;
+  const char *kernels; /* cumega_context_kernels */
   int64_t runs;
   cumega_log_callback log_callback;
   void *log_user;
@@ -49,7 +53,8 @@ void context_log(cumega_context *ctx, cumega_log_level level, const char *format
 cumega_status context_allocate(cumega_context *ctx, int64_t bytes, const char *what,
                                void **pointer);
 
-/* The context's scratch, at least bytes large; grown where it is not. Contents are undefined. */
+/* The context's scratch in the host's memory, at least bytes large; grown where it is not. Contents
+ * are undefined. */
 cumega_status context_scratch(cumega_context *ctx, int64_t bytes, void **pointer);
 
 /* The size of a struct whose last member this is: what its first published form had. */

@@ -172,6 +172,8 @@ static cumega_status replace_tables(cumega_context *ctx, cumega_ema *ema, const 
   else
     status = draw_parameters(ctx, ema, from->val, from->std1, from->std2, from->seed, &tables);
   if (status == CUMEGA_OK) status = ema_tables_derive(ctx, ema, &tables);
+  if (status == CUMEGA_OK && ctx->backend->device)
+    status = ctx->backend->device->ema_upload(ctx, ema, &tables);
   if (status == CUMEGA_OK) {
     ema_tables old = ema->tables;
     ema->tables = tables;
@@ -200,6 +202,8 @@ static cumega_status create(cumega_context *ctx, const cumega_ema_config *config
       (made.config.size + EMA_CHANNEL_PADDING - 1) / EMA_CHANNEL_PADDING * EMA_CHANNEL_PADDING +
       EMA_ROW_SKEW;
   made.memory = ctx->memory;
+  made.backend = ctx->backend;
+  made.owner = ctx->owner;
   TRY(replace_tables(ctx, &made, from));
   cumega_ema *object = memory_allocate(ctx->memory, sizeof *object);
   if (object == NULL) {
@@ -341,7 +345,7 @@ cumega_status cumega_ema_compute_kernel(cumega_context *ctx, const cumega_ema *e
     for (row.first = 0; row.first < shape[1]; row.first += row.count) {
       int64_t left = shape[1] - row.first;
       row.count = left < EMA_KERNEL_BLOCK ? left : EMA_KERNEL_BLOCK;
-      ctx->backend->ema_kernel_row(&row);
+      ctx->host->ema_kernel_row(&row);
       for (int64_t i = 0; i < row.count; i++)
         tensor_set_element(&view, d * view.strides[0] + (row.first + i) * view.strides[1],
                            row.out[i]);

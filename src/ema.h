@@ -4,6 +4,7 @@
 #define CUMEGA_SRC_EMA_H
 
 #include <cumega/ema.h>
+#include "ema_run.h"
 #include "memory.h"
 #include "tensor_view.h"
 
@@ -16,18 +17,13 @@
 /* The parameters, in the order of cumega_ema_parameters. */
 enum { EMA_DAMPING, EMA_DECAY, EMA_EXPANSION, EMA_PROJECTION, EMA_RESIDUAL, EMA_PARAMETER_COUNT };
 
-/* What the chain reads, each (N, padded D) with channels innermost and zeros behind D. */
-typedef struct ema_coefficients_f32 {
-  float *q, *q_lo;   /* q in two floats: q + q_lo */
-  float *gain;       /* p * expansion */
-  float *projection; /* scaling * kernel_projection */
-  float *residual;   /* (padded D): residual_weight */
-  float *kernel;     /* (K, padded D) where there is a truncation, else NULL */
-} ema_coefficients_f32;
-
-typedef struct ema_coefficients_f64 {
-  double *q, *gain, *projection, *residual, *kernel;
-} ema_coefficients_f64;
+/* A copy of the coefficients in a GPU's memory; block NULL where runs read the host's. */
+typedef struct ema_device_tables {
+  void *block;
+  int64_t bytes;
+  ema_coefficients_f32 f32;
+  ema_coefficients_f64 f64;
+} ema_device_tables;
 
 /* Everything that depends on the parameters, in one piece of memory, so that new parameters replace
  * the old ones all at once. */
@@ -39,10 +35,13 @@ typedef struct ema_tables {
   double *p, *q, *one_minus_q;          /* (D, N) */
   ema_coefficients_f32 f32;             /* where state_dtype is float32, else NULLs */
   ema_coefficients_f64 f64;             /* where state_dtype is float64, else NULLs */
+  ema_device_tables device;             /* the coefficients where runs read them, on a GPU */
 } ema_tables;
 
 struct cumega_ema {
   memory *memory;
+  const struct backend *backend; /* of the context that made it, for what a GPU keeps */
+  pid_t owner;                   /* the process that made it */
   DLDevice device;
   cumega_ema_config config;
   int64_t padded; /* channels in a row of the tables: D in whole paddings, and EMA_ROW_SKEW */
@@ -80,59 +79,6 @@ typedef struct ema_kernel_row {
 cumega_status ema_kernel_row_begin(cumega_context *ctx, const cumega_ema *ema, ema_kernel_row *row);
 void ema_kernel_row_channel(const cumega_ema *ema, const ema_tables *tables, int64_t d,
                             ema_kernel_row *row);
-
-/* A strided vector of int32 or int64; data NULL: absent. */
-typedef struct ema_index {
-  const void *data;
-  int64_t stride;
-  int is_int64;
-} ema_index;
-
-static inline int64_t ema_index_at(const ema_index *index, int64_t i) {
-  return index->is_int64 ? ((const int64_t *)index->data)[i * index->stride]
-                         : ((const int32_t *)index->data)[i * index->stride];
-}
-
-/* A state tensor (rows, D, N); data NULL: absent. Strides in elements. */
-typedef struct ema_state {
-  void *data;
-  int64_t rows, stride_row, stride_d, stride_n;
-} ema_state;
-
-/* A sequence tensor. Strides in elements; stride_b is 0 where packed. */
-typedef struct ema_sequences {
-  void *data;
-  int64_t stride_t, stride_b, stride_d;
-} ema_sequences;
-
-/* One forward or step, every default resolved. */
-typedef struct ema_run {
-  int64_t L, B;     /* packed: L is the number of rows of all sequences together */
-  int packed;       /* offsets are given */
-  int raw;          /* write e */
-  int truncated;    /* steps from truncation_length on use the kernel's table */
-  tensor_type type; /* of x and y */
-  ema_sequences x, y;
-  const uint8_t *mask; /* or NULL */
-  int64_t mask_stride_b, mask_stride_t;
-  ema_index lengths, offsets, initial_slots, final_slots;
-  ema_state initial, final;
-} ema_run;
-
-/* Where sequence b lies: its first row, and how many it has. Indices have been checked. */
-static inline int64_t ema_run_first(const ema_run *run, int64_t b) {
-  return run->packed ? ema_index_at(&run->offsets, b) : 0;
-}
-static inline int64_t ema_run_length(const ema_run *run, int64_t b) {
-  if (run->packed) return ema_index_at(&run->offsets, b + 1) - ema_index_at(&run->offsets, b);
-  return run->lengths.data ? ema_index_at(&run->lengths, b) : run->L;
-}
-
-/* The row of a state that sequence b reads or writes; negative: none. */
-static inline int64_t ema_state_row(const ema_state *state, const ema_index *slots, int64_t b) {
-  if (state->data == NULL) return -1;
-  return slots->data ? ema_index_at(slots, b) : b;
-}
 
 /* Checks the values of a run's index tensors, in CPU memory (src/ema_indices.c). */
 cumega_status ema_indices_check(cumega_context *ctx, const ema_run *run, int aliased_pools);

@@ -239,6 +239,7 @@ static cumega_status run_ema(cumega_context *ctx, const cumega_ema *ema, const c
   ema_run run;
   int aliased_pools;
   TRY(prepare(ctx, ema, io, is_step, &aliased_pools, &run));
+  ctx->kernels = "";
   if (ctx->device.device_type == kDLCPU) TRY(ema_indices_check(ctx, &run, aliased_pools));
   ctx->runs++;
   return ctx->backend->ema_forward(ctx, ema, &run);
@@ -267,7 +268,7 @@ cumega_status cumega_ema_workspace_size(cumega_context *ctx, const cumega_ema *e
   is_step = known.raw || (known.x && known.x->ndim == 2 && !known.sequence_offsets) ||
             (known.mask && known.mask->ndim == 1);
   TRY(prepare(ctx, ema, io, is_step, &aliased_pools, &run));
-  int64_t checking = ema_indices_workspace(&run);
+  int64_t checking = ctx->device.device_type == kDLCPU ? ema_indices_workspace(&run) : 0;
   int64_t running = ctx->backend->ema_workspace(ctx, ema, &run);
   *bytes = checking > running ? checking : running; /* one after the other, in the same memory */
   return CUMEGA_OK;

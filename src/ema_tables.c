@@ -81,6 +81,7 @@ cumega_status ema_tables_allocate(cumega_context *ctx, const cumega_ema *ema, em
 }
 
 void ema_tables_free(const cumega_ema *ema, ema_tables *tables) {
+  if (tables->device.block) ema->backend->device->ema_release(ema, tables);
   memory_free(ema->memory, tables->block, tables->block_bytes);
   memset(tables, 0, sizeof *tables);
 }
@@ -165,7 +166,7 @@ static void derive_kernel(const cumega_context *ctx, const cumega_ema *ema, ema_
     ema_kernel_row_channel(ema, t, d, row);
     for (row->first = 0; row->first < K; row->first += row->count) {
       row->count = K - row->first < EMA_KERNEL_BLOCK ? K - row->first : EMA_KERNEL_BLOCK;
-      ctx->backend->ema_kernel_row(row);
+      ctx->host->ema_kernel_row(row);
       for (int64_t i = 0; i < row->count; i++) {
         int64_t to = (row->first + i) * padded + d;
         if (t->f64.kernel)

@@ -117,6 +117,16 @@ void memory_free(memory *m, void *pointer, int64_t bytes) {
   atomic_fetch_sub_explicit(&m->held, bytes, memory_order_relaxed);
 }
 
+int memory_charge(memory *m, int64_t bytes) {
+  int64_t held = bytes < 0 ? -1 : charge(m, bytes);
+  if (held >= 0) raise_peak(m, held);
+  return held >= 0;
+}
+
+void memory_discharge(memory *m, int64_t bytes) {
+  atomic_fetch_sub_explicit(&m->held, bytes, memory_order_relaxed);
+}
+
 int64_t memory_held(const memory *m) {
   return atomic_load_explicit(&m->held, memory_order_relaxed);
 }

@@ -20,6 +20,11 @@ void memory_release(memory *m);
 void *memory_allocate(memory *m, int64_t bytes);
 void memory_free(memory *m, void *pointer, int64_t bytes); /* bytes as allocated; NULL is allowed */
 
+/* Memory of other kinds, as a device's, in the same account: charge returns 0 where the limit says
+ * no, and bytes have been taken from the account where it does not. */
+int memory_charge(memory *m, int64_t bytes);
+void memory_discharge(memory *m, int64_t bytes);
+
 int64_t memory_held(const memory *m);
 int64_t memory_peak(const memory *m);
 int64_t memory_limit(const memory *m); /* 0: none */

@@ -97,10 +97,8 @@ START_TEST(devices_that_are_not_there_are_refused) {
     cumega_status status;
     const char *words;
   } cases[] = {
-      {kDLCUDA, 0, CUMEGA_ERROR_DEVICE,
-       "device cuda:0 was asked for, but this build of cumega has no CUDA backend"},
-      {kDLCUDA, 3, CUMEGA_ERROR_DEVICE, "device cuda:3 was asked for"},
-      {kDLCUDAManaged, 0, CUMEGA_ERROR_DEVICE, "device cuda:0 was asked for"},
+      {kDLCUDA, 9999, CUMEGA_ERROR_DEVICE, "device cuda:9999 was asked for, but "},
+      {kDLCUDAManaged, 9999, CUMEGA_ERROR_DEVICE, "device cuda:9999 was asked for, but "},
       {kDLCUDA, -1, CUMEGA_ERROR_ARGUMENT, "cuda:-1, expected an id of at least 0"},
       {kDLCUDAManaged, -1, CUMEGA_ERROR_ARGUMENT, "cuda:-1, expected an id of at least 0"},
       {kDLCPU, 1, CUMEGA_ERROR_ARGUMENT, "options.device is cpu:1, expected cpu:0"},
@@ -113,9 +111,11 @@ START_TEST(devices_that_are_not_there_are_refused) {
     cumega_context_options options = options_with_ledger();
     options.device.device_type = (DLDeviceType)cases[i].type;
     options.device.device_id = cases[i].id;
+    int64_t calls = ledger.calls;
     expect_refusal(&options, cases[i].status, cases[i].words);
+    if (cases[i].status == CUMEGA_ERROR_ARGUMENT) ck_assert_int_eq(ledger.calls, calls);
+    ck_assert_int_eq(ledger.bytes, 0);
   }
-  ck_assert_int_eq(ledger.calls, 0);
 }
 END_TEST
 

@@ -355,7 +355,14 @@ cumega_context *context_of_level(const char *level, int threads) {
 }
 
 cumega_context *context_new(void) {
-  cumega_context *ctx = context_of_level(NULL, 1);
+  cumega_context *ctx = NULL;
+  cumega_context_options options = cumega_context_options_default();
+  options.device = device_of_tests();
+  if (device_is_cuda())
+    ck_assert_msg(cumega_context_create(&options, &ctx) == CUMEGA_OK, "%s",
+                  cumega_context_message(NULL));
+  else
+    ctx = context_of_level(NULL, 1);
   ck_assert_ptr_nonnull(ctx);
   return ctx;
 }

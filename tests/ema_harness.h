@@ -5,6 +5,7 @@
 
 #include <check.h>
 #include <cumega/cumega.h>
+#include "ema_device.h"
 #include "oracle/ema_oracle.h"
 
 #define MUST(ctx, call)                                                                            \
@@ -114,6 +115,7 @@ static const char *const cpu_levels[] = {"plain", "v3", "v4"};
 
 /* A context of a CPU level (NULL: the best), or NULL where the machine lacks it. */
 cumega_context *context_of_level(const char *level, int threads);
+/* A context of the device that the suites run on: the best CPU level, or CUDA. */
 cumega_context *context_new(void);
 
 #endif

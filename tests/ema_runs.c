@@ -7,6 +7,7 @@
 
 #define MOST_THREADS 3
 static cumega_context *contexts[CPU_LEVELS][MOST_THREADS + 1];
+static cumega_context *device_context;
 
 cumega_context *runs_context(int level, int threads) {
   static int lacking[CPU_LEVELS];
@@ -20,7 +21,14 @@ cumega_context *runs_context(int level, int threads) {
   return *ctx;
 }
 
+cumega_context *runs_device(void) {
+  if (device_context == NULL) device_context = context_new();
+  return device_context;
+}
+
 void runs_end(void) {
+  cumega_context_destroy(device_context);
+  device_context = NULL;
   for (int level = 0; level < CPU_LEVELS; level++)
     for (int threads = 0; threads <= MOST_THREADS; threads++) {
       cumega_context_destroy(contexts[level][threads]);
@@ -90,11 +98,14 @@ problem *problem_new(const recipe *r) {
   for (int64_t i = 0; i < r->B * r->D * r->N && r->stateful; i++)
     p->state[i] = number_round(r->state_dtype, random_noise(&seed));
   p->ema = ema_new(runs_context(0, 1), config_of(r), p->parameters, cumega_float64);
+  if (device_is_cuda())
+    p->ema_of_device = ema_new(runs_device(), config_of(r), p->parameters, cumega_float64);
   return p;
 }
 
 void problem_free(problem *p) {
   cumega_ema_destroy(p->ema);
+  cumega_ema_destroy(p->ema_of_device);
   parameters_free(p->parameters);
   free(p->lengths);
   free(p->starts);
@@ -119,6 +130,7 @@ typedef struct call {
   double *state; /* (B, D, N) where the sequences stand; NULL: no state is given or kept */
   outcome *out;
   uint64_t seed;
+  int on_cpu; /* wherever the suites run */
   int packed, step;
   int64_t rows; /* time steps of x, or packed rows */
   int64_t lead; /* packed rows before the first sequence */
@@ -322,7 +334,9 @@ static void free_call(call *c) {
 }
 
 static void run_call(call *c) {
-  cumega_context *ctx = runs_context(c->w->level, c->w->threads);
+  int elsewhere = c->p->ema_of_device != NULL && !c->on_cpu;
+  cumega_context *ctx = elsewhere ? runs_device() : runs_context(c->w->level, c->w->threads);
+  cumega_ema *ema = elsewhere ? c->p->ema_of_device : c->p->ema;
   for (int64_t i = 0; i < c->count; i++) {
     int64_t rows = c->pieces[i].count;
     c->rows = c->packed ? c->rows + rows : rows > c->rows ? rows : c->rows;
@@ -347,7 +361,7 @@ static void run_call(call *c) {
   io.initial_slots = dl(c->initial_slots);
   io.final_slots = dl(c->final_slots);
   cumega_status status =
-      c->step ? cumega_ema_step(ctx, c->p->ema, &io) : cumega_ema_forward(ctx, c->p->ema, &io);
+      c->step ? cumega_ema_step(ctx, ema, &io) : cumega_ema_forward(ctx, ema, &io);
   if (status != CUMEGA_OK) fault(c->out, "refused: %s", cumega_context_message(ctx));
   check_surroundings(c, all, 5);
   take_results(c);
@@ -358,8 +372,9 @@ static void run_call(call *c) {
 /* ---- from a problem to calls ---- */
 
 static void run_pieces(const problem *p, const way *w, const piece *pieces, int64_t count,
-                       double *state, outcome *out, uint64_t *seed) {
+                       double *state, outcome *out, int on_cpu, uint64_t *seed) {
   call c = {.p = p, .w = w, .pieces = pieces, .count = count, .state = state, .out = out};
+  c.on_cpu = on_cpu;
   c.seed = random_bits(seed);
   c.packed = w->form == PACKED && p->mask == NULL;
   if (w->form != ALONE) {
@@ -398,7 +413,7 @@ static int64_t next_pieces(const problem *p, const way *w, int64_t *done, int ro
   return count;
 }
 
-outcome *outcome_of(const problem *p, const way *w) {
+static outcome *outcome_on(const problem *p, const way *w, int on_cpu) {
   const recipe *r = &p->made_from;
   int64_t states = r->B * r->D * r->N;
   outcome *out = memory_new(sizeof *out);
@@ -415,7 +430,7 @@ outcome *outcome_of(const problem *p, const way *w) {
   int round = 0;
   do {
     int64_t count = next_pieces(p, w, done, round++, pieces, &seed);
-    run_pieces(p, w, pieces, count, state, out, &seed);
+    run_pieces(p, w, pieces, count, state, out, on_cpu, &seed);
     left = 0;
     for (int64_t b = 0; b < r->B; b++) left += p->lengths[b] - done[b];
   } while (left > 0);
@@ -423,6 +438,10 @@ outcome *outcome_of(const problem *p, const way *w) {
   free(pieces);
   free(state);
   return out;
+}
+
+outcome *outcome_of(const problem *p, const way *w) {
+  return outcome_on(p, w, 0);
 }
 
 void outcome_free(outcome *o) {
@@ -440,7 +459,7 @@ static int64_t first_difference(const uint64_t *a, const uint64_t *b, int64_t co
 int way_differs(const problem *p, const way *w, char *reason, size_t size) {
   const recipe *r = &p->made_from;
   const way plain = {0};
-  outcome *expected = outcome_of(p, &plain), *found = outcome_of(p, w);
+  outcome *expected = outcome_on(p, &plain, 1), *found = outcome_of(p, w);
   int64_t y = first_difference(expected->y, found->y, p->steps * r->D), state = -1;
   if (expected->state != NULL)
     state = first_difference(expected->state, found->state, r->B * r->D * r->N);

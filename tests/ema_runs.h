@@ -29,6 +29,7 @@ typedef struct problem {
   unsigned char *mask; /* (steps) or NULL */
   double *state;       /* (B, D, N) or NULL: from zeros, and none is kept unless runs are cut */
   cumega_ema *ema;
+  cumega_ema *ema_of_device; /* the same where the suites run on another device, else NULL */
 } problem;
 
 problem *problem_new(const recipe *r);
@@ -60,15 +61,20 @@ typedef struct outcome {
   char fault[400];     /* what went wrong beside the bits, or "" */
 } outcome;
 
+/* On the suites' device: where that is no CPU, level and threads mean nothing. */
 outcome *outcome_of(const problem *p, const way *w);
 void outcome_free(outcome *o);
 
-/* Whether w gives other bits than the plain way; says where, or what else went wrong. */
+/* Whether w gives other bits than the plain way has on the CPU; says where, or what else went
+ * wrong.
+ */
 int way_differs(const problem *p, const way *w, char *reason, size_t size);
 
 /* The context of a level and thread count, kept until runs_end. Level 0 .. 2; one that the machine
  * lacks gives the best one. */
 cumega_context *runs_context(int level, int threads);
+/* The context of the suites' device, where that is no CPU. */
+cumega_context *runs_device(void);
 void runs_end(void);
 
 /* FNV-1a, 64 bits, over values of `bytes` bytes each. */

@@ -157,6 +157,27 @@ static int make_final_state(job *j, ema_call *call, int64_t batch) {
   return code;
 }
 
+/* What was found and made on the host, for the device. */
+static int stage_io(job *j, ema_call *call) {
+  cumega_ema_io *io = &call->io;
+  const DLTensor **inputs[] = {&io->x,
+                               &io->mask,
+                               &io->sequence_lengths,
+                               &io->sequence_offsets,
+                               &io->initial_state,
+                               &io->initial_slots,
+                               &io->final_slots};
+  int code = EXIT_OK;
+  for (size_t i = 0; code == EXIT_OK && i < sizeof inputs / sizeof *inputs; i++) {
+    DLTensor *tensor = (DLTensor *)(uintptr_t)*inputs[i];
+    code = job_stage(j, &tensor);
+    *inputs[i] = tensor;
+  }
+  if (code == EXIT_OK) code = job_stage(j, &io->y);
+  if (code == EXIT_OK) code = job_stage(j, &io->final_state);
+  return code;
+}
+
 int ema_forward_prepare(job *j) {
   ema_call *call;
   int code = make_ema(j, NULL, &call);
@@ -177,8 +198,8 @@ int ema_forward_prepare(job *j) {
     return fail(EXIT_INPUT, "%s: tensor 'inputs.sequence_offsets' is empty, expected (B + 1)",
                 j->file->path);
   /* A truncated sum over the past has no state that could be handed on. */
-  if (call->config.truncation_length < io->x->shape[0]) return EXIT_OK;
-  return make_final_state(j, call, batch);
+  if (call->config.truncation_length >= io->x->shape[0]) code = make_final_state(j, call, batch);
+  return code == EXIT_OK ? stage_io(j, call) : code;
 }
 
 cumega_status ema_forward_run(job *j) {
@@ -197,7 +218,8 @@ int ema_step_prepare(job *j) {
     code = case_expect_shape(j->file, "inputs.mask", mask, 3, expected);
     if (code != EXIT_OK) return code;
   }
-  return make_final_state(j, call, x->shape[1]);
+  code = make_final_state(j, call, x->shape[1]);
+  return code == EXIT_OK ? stage_io(j, call) : code;
 }
 
 /* Step t of (T, B, D). */

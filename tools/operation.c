@@ -50,9 +50,10 @@ static int check_inputs(const operation *o, const case_file *file) {
   return EXIT_OK;
 }
 
-int job_begin(job *j, cumega_context *ctx, const case_file *file) {
+int job_begin(job *j, cumega_context *ctx, DLDevice place, const case_file *file) {
   memset(j, 0, sizeof *j);
   j->ctx = ctx;
+  j->place = place;
   j->file = file;
   const operation *o = operation_of(file);
   if (o == NULL) return EXIT_INPUT;
@@ -64,6 +65,8 @@ int job_begin(job *j, cumega_context *ctx, const case_file *file) {
 
 void job_end(job *j) {
   if (j->operation != NULL) j->operation->release(j);
+  for (int i = 0; i < j->staged_count; i++)
+    (void)!cumega_memory_release(j->ctx, j->staged[i].device.dl.data, j->staged[i].bytes);
   for (int i = 0; i < j->output_count; i++) values_release(&j->outputs[i].tensor);
   memset(j, 0, sizeof *j);
 }
@@ -72,6 +75,18 @@ static double now(void) {
   struct timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);
   return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* Outputs as the device has them. */
+static int fetch(job *j) {
+  cumega_status status = CUMEGA_OK;
+  for (int i = 0; i < j->staged_count && status == CUMEGA_OK; i++) {
+    const staged_tensor *s = &j->staged[i];
+    for (int o = 0; o < j->output_count && status == CUMEGA_OK; o++)
+      if (s->host == &j->outputs[o].tensor.dl)
+        status = cumega_memory_read(j->ctx, s->host->data, s->device.dl.data, s->bytes);
+  }
+  return job_check(j, status);
 }
 
 int job_run(job *j, double enough_seconds, double *seconds) {
@@ -86,7 +101,8 @@ int job_run(job *j, double enough_seconds, double *seconds) {
     start = end;
   } while (start - first < enough_seconds);
   uint32_t report = 0;
-  int code = job_check(j, cumega_context_report(j->ctx, &report));
+  int code = fetch(j);
+  if (code == EXIT_OK) code = job_check(j, cumega_context_report(j->ctx, &report));
   if (code == EXIT_OK && report != 0)
     code = fail(EXIT_INPUT, "%s: sequence lengths, offsets or slots lie outside their tensors",
                 j->file->path);
@@ -108,6 +124,26 @@ int job_add_output(job *j, const char *name, DLDataType dtype, int ndim, const i
   j->output_count++;
   *tensor = &output->tensor.dl;
   return EXIT_OK;
+}
+
+int job_stage(job *j, DLTensor **tensor) {
+  if (*tensor == NULL || j->place.device_type == kDLCPU) return EXIT_OK;
+  if (j->staged_count == JOB_STAGED)
+    return fail(EXIT_DEVICE, "%s: more tensors than the program can stage", j->file->path);
+  staged_tensor *s = &j->staged[j->staged_count];
+  s->host = *tensor;
+  s->bytes = values_bytes(s->host);
+  void *memory = NULL;
+  cumega_status status = cumega_memory_allocate(j->ctx, s->bytes, &memory);
+  if (status != CUMEGA_OK) return job_check(j, status);
+  if (cumega_tensor_init(&s->device, memory, j->place, s->host->dtype, s->host->ndim,
+                         s->host->shape) == NULL) {
+    (void)!cumega_memory_release(j->ctx, memory, s->bytes);
+    return fail(EXIT_INPUT, "%s: a tensor has a shape that no tensor can have", j->file->path);
+  }
+  j->staged_count++;
+  *tensor = &s->device.dl;
+  return job_check(j, cumega_memory_write(j->ctx, memory, s->host->data, s->bytes));
 }
 
 int job_check(const job *j, cumega_status status) {

@@ -6,6 +6,7 @@
 #include "case.h"
 
 #define JOB_OUTPUTS 4
+#define JOB_STAGED  12
 
 typedef struct job job;
 
@@ -20,13 +21,24 @@ typedef struct operation {
   void (*release)(job *j);      /* frees j->object; also after a prepare that failed */
 } operation;
 
+/* A tensor's twin in the device's memory. */
+typedef struct staged_tensor {
+  DLTensor *host;
+  cumega_tensor device;
+  int64_t bytes;
+} staged_tensor;
+
+/* Stays where job_begin found it: outputs and staged tensors point into themselves. */
 struct job {
   const operation *operation;
   const case_file *file;
   cumega_context *ctx;
-  void *object; /* the operation's own */
+  DLDevice place; /* ctx's device */
+  void *object;   /* the operation's own */
   case_tensor outputs[JOB_OUTPUTS];
   int output_count;
+  staged_tensor staged[JOB_STAGED];
+  int staged_count;
   /* What the table of results says. */
   char shape[96];
   DLDataType dtype; /* of the activations, or of the result where there are none */
@@ -39,9 +51,10 @@ const operation *operation_at(int i);
 /* The operation of a case, or NULL after a sentence. */
 const operation *operation_of(const case_file *file);
 
-/* Makes a case ready: checks its inputs, calls prepare. ctx and file must outlive the job. Returns
- * 0 or an exit code after a sentence; job_end is allowed after either, and on a zeroed struct. */
-int job_begin(job *j, cumega_context *ctx, const case_file *file);
+/* Makes a case ready: checks its inputs, calls prepare. place is ctx's device; ctx and file must
+ * outlive the job. Returns 0 or an exit code after a sentence; job_end is allowed after either, and
+ * on a zeroed struct. */
+int job_begin(job *j, cumega_context *ctx, DLDevice place, const case_file *file);
 void job_end(job *j);
 
 /* Runs it once, then again until enough_seconds have been spent; *seconds is the shortest run. */
@@ -53,6 +66,10 @@ const DLTensor *job_find(const job *j, const char *name);
 /* For prepare: a zeroed output; name is the whole one, "outputs.y". */
 int job_add_output(job *j, const char *name, DLDataType dtype, int ndim, const int64_t *shape,
                    DLTensor **tensor);
+
+/* For prepare: *tensor, where it is not NULL, becomes what ctx's device can read and write: itself
+ * on a CPU, else a copy in the device's memory. job_run brings outputs back, job_end releases. */
+int job_stage(job *j, DLTensor **tensor);
 
 /* For prepare: 0, or the exit code of a failed call of the library after its sentence. */
 int job_check(const job *j, cumega_status status);

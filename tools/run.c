@@ -44,6 +44,18 @@ static int check_output(const char *input, const char *output) {
   return EXIT_OK;
 }
 
+/* The names that cumega_context_kernels puts one behind the other. */
+static json_t *kernels_json(const cumega_context *ctx) {
+  json_t *names = json_array();
+  const char *at = cumega_context_kernels(ctx);
+  while (*at != '\0') {
+    size_t length = strcspn(at, " ");
+    json_array_append_new(names, json_stringn(at, length));
+    at += length + strspn(at + length, " ");
+  }
+  return names;
+}
+
 static int report_json(const session *on, const job *j, double seconds) {
   json_t *outputs = json_object();
   for (int i = 0; i < j->output_count; i++) {
@@ -55,11 +67,11 @@ static int report_json(const session *on, const job *j, double seconds) {
         outputs, strchr(j->outputs[i].name, '.') + 1,
         json_pack("{s:s, s:o}", "dtype", values_dtype_name(tensor->dtype), "shape", shape));
   }
-  return print_json(json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:[]}", "op", j->operation->name,
+  return print_json(json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o}", "op", j->operation->name,
                               "case", j->file->name, "device", on->device, "backend",
                               cumega_context_backend(on->ctx), "seconds", json_of_double(seconds),
                               "elements_per_second", json_of_double((double)j->elements / seconds),
-                              "outputs", outputs, "kernels"));
+                              "outputs", outputs, "kernels", kernels_json(on->ctx)));
 }
 
 static int report(const session *on, const job *j, double seconds, const options *given) {
@@ -86,7 +98,7 @@ static int run_case(const char *operation_name, const char *path, const options 
   if (code == EXIT_OK && strcmp(file.operation, operation_name) != 0)
     code = fail(EXIT_INPUT, "%s: this is a case of %s, not of %s", path, file.operation,
                 operation_name);
-  if (code == EXIT_OK) code = job_begin(&j, on.ctx, &file);
+  if (code == EXIT_OK) code = job_begin(&j, on.ctx, on.place, &file);
   if (code == EXIT_OK) code = job_run(&j, 0, &seconds);
   if (code == EXIT_OK) code = save(&on, &j, given->output);
   if (code == EXIT_OK) code = report(&on, &j, seconds, given);

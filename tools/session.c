@@ -13,6 +13,7 @@ static cumega_status open_on(const options *given, DLDeviceType type, session *o
     snprintf(opened->device, sizeof opened->device, "cpu");
   else
     snprintf(opened->device, sizeof opened->device, "cuda:%d", given->device_id);
+  opened->place = wanted.device;
   return cumega_context_create(&wanted, &opened->ctx);
 }
 

@@ -8,6 +8,7 @@
 
 typedef struct session {
   cumega_context *host, *ctx;
+  DLDevice place;  /* of ctx */
   char device[24]; /* "cpu", "cuda:0" */
 } session;
 

@@ -125,7 +125,7 @@ static int compare_with_float64(const job *j, verdict *v) {
   v->from_float64 = 1;
   int code = session_open_plain(&plain);
   if (code == EXIT_OK) code = case_widen(j->file, j->operation->widest_setting, &wide);
-  if (code == EXIT_OK) code = job_begin(&exact, plain, &wide);
+  if (code == EXIT_OK) code = job_begin(&exact, plain, cumega_cpu, &wide);
   if (code == EXIT_OK) code = job_run(&exact, 0, &seconds);
   if (code == EXIT_OK) code = compare_outputs(j, &exact, v);
   job_end(&exact);
@@ -221,7 +221,7 @@ static int verify_case(const session *on, const char *path, table *t, json_t *ar
   job j = {0};
   verdict v = {0};
   v.code = case_open(on->host, path, 1, &file);
-  if (v.code == EXIT_OK) v.code = job_begin(&j, on->ctx, &file);
+  if (v.code == EXIT_OK) v.code = job_begin(&j, on->ctx, on->place, &file);
   if (v.code == EXIT_OK) v.code = verify_job(&j, &v);
   const char *name = file.name != NULL ? file.name : path;
   int code = EXIT_OK;

@@ -58,7 +58,8 @@ typedef enum cumega_report_bit {
 
 typedef struct cumega_statistics {
   size_t struct_size;
-  int64_t bytes_held;    /* host memory held now by the context and the objects made through it */
+  int64_t bytes_held;    /* memory, of host and device, held now by the context and the objects
+                            made through it */
   int64_t bytes_peak;    /* the largest value of bytes_held so far */
   int64_t scratch_bytes; /* of these, the context's scratch memory */
   int64_t runs;          /* runs (forward, step) that were started, those of length 0 included */
@@ -120,8 +121,30 @@ CUMEGA_API CUMEGA_CHECK_RESULT cumega_status cumega_context_report(cumega_contex
 CUMEGA_API CUMEGA_CHECK_RESULT cumega_status
 cumega_context_statistics(cumega_context *ctx, cumega_statistics *statistics);
 
-/* The name of the backend in use, as "cpu-x86-64-v3". Valid as long as ctx; "" for NULL. */
+/* The name of the backend in use, as "cpu-x86-64-v3" or "cuda". Valid as long as ctx; "" for NULL.
+ */
 CUMEGA_API const char *cumega_context_backend(const cumega_context *ctx);
+
+/* The names of the kernels that the last run on ctx launched, with spaces between; "" on a CPU, and
+ * where there was nothing to launch. Valid as long as ctx; "" for NULL. */
+CUMEGA_API const char *cumega_context_kernels(const cumega_context *ctx);
+
+/* Memory of the context's device, for programs that have no other way to it: on a CPU the host's.
+ * It counts against memory_limit, and is released with the size that it was allocated with, before
+ * ctx is destroyed. Return CUMEGA_OK, _ARGUMENT, _RESOURCE, _STATE (also while ctx's stream is
+ * being captured), _DEVICE, _FATAL. */
+CUMEGA_API CUMEGA_CHECK_RESULT cumega_status cumega_memory_allocate(cumega_context *ctx,
+                                                                    int64_t bytes, void **pointer);
+/* Waits for what was enqueued through ctx first. pointer may be NULL. */
+CUMEGA_API CUMEGA_CHECK_RESULT cumega_status cumega_memory_release(cumega_context *ctx,
+                                                                   void *pointer, int64_t bytes);
+
+/* Copies from the host to the context's device (write) and back (read), behind what was enqueued
+ * through ctx; finished on return. */
+CUMEGA_API CUMEGA_CHECK_RESULT cumega_status cumega_memory_write(cumega_context *ctx, void *to,
+                                                                 const void *from, int64_t bytes);
+CUMEGA_API CUMEGA_CHECK_RESULT cumega_status cumega_memory_read(cumega_context *ctx, void *to,
+                                                                const void *from, int64_t bytes);
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,73 @@
+/* Finds the CUDA backend, a library of its own: so one package serves machines with and without a
+ * GPU, and a missing driver is a status with a sentence, not a loader's error.
+ *
+ * It is looked for once per process: beside the file that this code is in (libcumega, or a program
+ * that has it linked statically), then where the loader looks for any library. A run path would do
+ * the first too, but not under AddressSanitizer, whose dlopen is called from elsewhere. Once found
+ * it is never closed, since objects with memory on a device outlive the contexts that made them. */
+#include <dlfcn.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdio.h>
+#include "backend.h"
+
+static pthread_once_t looked = PTHREAD_ONCE_INIT;
+static const backend *table; /* NULL: reason says why */
+static char reason[512];
+
+static const backend_front front = {
+    .version = CUMEGA_VERSION_NUMBER,
+    .struct_bytes = BACKEND_STRUCT_BYTES,
+    .fail = context_fail,
+    .log = context_log,
+    .memory_allocate = memory_allocate,
+    .memory_free = memory_free,
+    .memory_charge = memory_charge,
+    .memory_discharge = memory_discharge,
+    .memory_held = memory_held,
+    .memory_limit = memory_limit,
+};
+
+/* A function from dlsym; ISO C has no cast from void * to one. */
+static backend_cuda_entry entry_of(void *library) {
+  union {
+    void *object;
+    backend_cuda_entry function;
+  } symbol = {dlsym(library, BACKEND_CUDA_ENTRY)};
+  return symbol.function;
+}
+
+static void *open_beside_us(void) {
+  Dl_info ours;
+  char path[PATH_MAX];
+  const char *slash;
+  if (!dladdr(&front, &ours) || !ours.dli_fname || !(slash = strrchr(ours.dli_fname, '/')))
+    return NULL;
+  int length = snprintf(path, sizeof path, "%.*s/%s", (int)(slash - ours.dli_fname), ours.dli_fname,
+                        BACKEND_CUDA_LIBRARY);
+  return length < (int)sizeof path ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
+}
+
+static void look(void) {
+  void *library = open_beside_us();
+  if (!library) library = dlopen(BACKEND_CUDA_LIBRARY, RTLD_NOW | RTLD_LOCAL);
+  if (!library) {
+    const char *error = dlerror();
+    snprintf(reason, sizeof reason, "the CUDA backend cannot be opened: %s",
+             error ? error : BACKEND_CUDA_LIBRARY);
+    return;
+  }
+  backend_cuda_entry entry = entry_of(library);
+  table = entry ? entry(&front) : NULL;
+  if (!table)
+    snprintf(reason, sizeof reason, "%s is not of the same build as libcumega %s",
+             BACKEND_CUDA_LIBRARY, cumega_version_string());
+}
+
+cumega_status backend_cuda_find(cumega_context *ctx, const backend **found) {
+  pthread_once(&looked, look);
+  *found = table;
+  if (table) return CUMEGA_OK;
+  return context_fail(ctx, CUMEGA_ERROR_DEVICE, "device cuda:%d was asked for, but %s",
+                      ctx->device.device_id, reason);
+}

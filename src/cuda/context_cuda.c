@@ -1,0 +1,313 @@
+/* CUDA contexts. Every hook is a scope around a function that may fail anywhere: the scope puts the
+ * caller's current context back whatever happened.
+ *
+ * Nothing here uses the default stream, and nothing but opening, closing, reserving, reporting and
+ * copying waits for the device. */
+#include "context_cuda.h"
+#include <inttypes.h>
+#include <string.h>
+
+static cumega_status fail_device(cumega_context *ctx, const char *sentence) {
+  return front->fail(ctx, CUMEGA_ERROR_DEVICE, "device cuda:%d was asked for, but %s",
+                     ctx->device.device_id, sentence);
+}
+
+/* Why cudaGetDeviceCount failed, in words for whoever has to mend it. */
+static cumega_status explain_no_device(cumega_context *ctx, cudaError_t error) {
+  int installed = 0;
+  if (error == cudaErrorNoDevice) return fail_device(ctx, "the driver sees no CUDA device");
+  if (error != cudaErrorInsufficientDriver) {
+    fail_device(ctx, cudaGetErrorString(error));
+    return CUMEGA_ERROR_DEVICE;
+  }
+  if (cudaDriverGetVersion(&installed) != cudaSuccess || installed == 0)
+    return fail_device(ctx, "no CUDA driver is installed (libcuda.so.1)");
+  return front->fail(ctx, CUMEGA_ERROR_DEVICE,
+                     "device cuda:%d was asked for, but the installed driver is of CUDA %d.%d, "
+                     "expected at least %d.%d",
+                     ctx->device.device_id, installed / 1000, installed % 1000 / 10,
+                     CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10);
+}
+
+static cumega_status check_device(cumega_context *ctx) {
+  int count = 0;
+  cudaError_t error = cudaGetDeviceCount(&count);
+  if (error != cudaSuccess) return explain_no_device(ctx, error);
+  if (ctx->device.device_id < count) return CUMEGA_OK;
+  return front->fail(ctx, CUMEGA_ERROR_DEVICE,
+                     "device cuda:%d was asked for, but there are %d CUDA devices here",
+                     ctx->device.device_id, count);
+}
+
+static cumega_status choose_stream(cumega_context *ctx, cudaStream_t stream) {
+  cuda_context *c = cuda_context_of(ctx);
+  int ours = 1;
+  if (stream != NULL) {
+    CUDA_TRY(ctx, cuda_stream_is_ours(stream, &ours));
+    if (!ours)
+      return front->fail(ctx, CUMEGA_ERROR_ARGUMENT,
+                         "stream is %p, expected a stream of the primary context of cuda:%d",
+                         (void *)stream, ctx->device.device_id);
+    c->stream = stream;
+    return CUMEGA_OK;
+  }
+  if (c->own == NULL) CUDA_TRY(ctx, cudaStreamCreateWithFlags(&c->own, cudaStreamNonBlocking));
+  c->stream = c->own;
+  return CUMEGA_OK;
+}
+
+static cumega_status is_capturing(cumega_context *ctx, int *capturing) {
+  enum cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+  CUDA_TRY(ctx, cudaStreamIsCapturing(cuda_context_of(ctx)->stream, &capture));
+  *capturing = capture != cudaStreamCaptureStatusNone;
+  return CUMEGA_OK;
+}
+
+cumega_status cuda_refuse_capture(cumega_context *ctx, const char *what) {
+  int capturing = 0;
+  TRY(is_capturing(ctx, &capturing));
+  if (!capturing) return CUMEGA_OK;
+  return front->fail(ctx, CUMEGA_ERROR_STATE,
+                     "the context's stream is being captured, and %s is not allowed meanwhile",
+                     what);
+}
+
+cumega_status cuda_allocate(cumega_context *ctx, int64_t bytes, const char *what, void **pointer) {
+  if (bytes == 0) bytes = 1;
+  *pointer = NULL;
+  if (!front->memory_charge(ctx->memory, bytes))
+    return front->fail(ctx, CUMEGA_ERROR_RESOURCE,
+                       "cannot allocate %" PRId64 " bytes on cuda:%d for %s: memory_limit is "
+                       "%" PRId64 ", of which %" PRId64 " are held",
+                       bytes, ctx->device.device_id, what, front->memory_limit(ctx->memory),
+                       front->memory_held(ctx->memory));
+  cudaError_t error = cudaMalloc(pointer, (size_t)bytes);
+  if (error == cudaSuccess) return CUMEGA_OK;
+  *pointer = NULL;
+  front->memory_discharge(ctx->memory, bytes);
+  if (error != cudaErrorMemoryAllocation)
+    return cuda_fail(ctx, error, "cudaMalloc", __FILE__, __LINE__);
+  return front->fail(ctx, CUMEGA_ERROR_RESOURCE,
+                     "cannot allocate %" PRId64 " bytes on cuda:%d for %s: %s", bytes,
+                     ctx->device.device_id, what, cudaGetErrorString(error));
+}
+
+void cuda_release(memory *account, void *pointer, int64_t bytes) {
+  if (pointer == NULL) return;
+  (void)cudaFree(pointer); /* an error of earlier work; nobody could do anything about it here */
+  front->memory_discharge(account, bytes == 0 ? 1 : bytes);
+}
+
+/* ---- scratch ---- */
+
+/* The old scratch, which work in flight or a graph may still use. cudaFree waits for the work; what
+ * a graph has seen is kept. */
+static cumega_status retire(cumega_context *ctx) {
+  cuda_context *c = cuda_context_of(ctx);
+  if (c->scratch == NULL) return CUMEGA_OK;
+  if (!c->scratch_captured) {
+    cuda_release(ctx->memory, c->scratch, ctx->device_scratch_bytes);
+    return CUMEGA_OK;
+  }
+  cuda_retired *kept = front->memory_allocate(ctx->memory, sizeof *kept);
+  if (kept == NULL)
+    return front->fail(ctx, CUMEGA_ERROR_RESOURCE,
+                       "cannot allocate %zu bytes to keep a graph's "
+                       "scratch",
+                       sizeof *kept);
+  *kept = (cuda_retired){c->scratch, ctx->device_scratch_bytes, c->retired};
+  c->retired = kept;
+  c->scratch_captured = 0;
+  return CUMEGA_OK;
+}
+
+static cumega_status grow_scratch(cumega_context *ctx, int64_t bytes) {
+  cuda_context *c = cuda_context_of(ctx);
+  void *grown;
+  int64_t before = ctx->device_scratch_bytes;
+  TRY(cuda_allocate(ctx, bytes, "scratch", &grown));
+  cumega_status status = retire(ctx);
+  if (status != CUMEGA_OK) {
+    cuda_release(ctx->memory, grown, bytes);
+    return status;
+  }
+  c->scratch = grown;
+  ctx->device_scratch_bytes = bytes;
+  front->log(ctx, CUMEGA_LOG_INFO, "scratch grew from %" PRId64 " to %" PRId64 " bytes", before,
+             bytes);
+  return CUMEGA_OK;
+}
+
+cumega_status cuda_scratch(cumega_context *ctx, int64_t bytes, void **pointer) {
+  cuda_context *c = cuda_context_of(ctx);
+  *pointer = NULL;
+  if (bytes == 0) return CUMEGA_OK;
+  int capturing = 0;
+  TRY(is_capturing(ctx, &capturing));
+  if (bytes > ctx->device_scratch_bytes && capturing)
+    return front->fail(ctx, CUMEGA_ERROR_RESOURCE,
+                       "the run needs %" PRId64 " bytes of scratch and has %" PRId64
+                       ", and its stream is being captured: call cumega_context_reserve before",
+                       bytes, ctx->device_scratch_bytes);
+  if (bytes > ctx->device_scratch_bytes) TRY(grow_scratch(ctx, bytes));
+  c->scratch_captured |= capturing;
+  *pointer = c->scratch;
+  return CUMEGA_OK;
+}
+
+/* ---- the hooks ---- */
+
+static cumega_status enter(cumega_context *ctx, cuda_scope *scope) {
+  CUDA_TRY(ctx, cuda_scope_enter(scope, ctx->device.device_id));
+  return CUMEGA_OK;
+}
+
+static cumega_status clear_report(cumega_context *ctx) {
+  cuda_context *c = cuda_context_of(ctx);
+  CUDA_TRY(ctx, cudaMemsetAsync(c->report, 0, sizeof *c->report, c->stream));
+  CUDA_TRY(ctx, cudaStreamSynchronize(c->stream));
+  return CUMEGA_OK;
+}
+
+static cumega_status open_parts(cumega_context *ctx, void *stream) {
+  cuda_context *c = cuda_context_of(ctx);
+  void *report;
+  TRY(choose_stream(ctx, (cudaStream_t)stream));
+  TRY(cuda_refuse_capture(ctx, "making a context"));
+  TRY(cuda_allocate(ctx, sizeof *c->report, "the report", &report));
+  c->report = report;
+  return clear_report(ctx);
+}
+
+cumega_status context_open_cuda(cumega_context *ctx, void *stream) {
+  cuda_scope scope = {NULL, cudaPeekAtLastError()};
+  cumega_status status = check_device(ctx);
+  if (status != CUMEGA_OK) {
+    if (scope.pending == cudaSuccess) (void)cudaGetLastError();
+    return status;
+  }
+  ctx->device_state = front->memory_allocate(ctx->memory, sizeof(cuda_context));
+  if (ctx->device_state == NULL)
+    return front->fail(ctx, CUMEGA_ERROR_RESOURCE, "cannot allocate %zu bytes for a context",
+                       sizeof(cuda_context));
+  memset(ctx->device_state, 0, sizeof(cuda_context));
+  status = enter(ctx, &scope);
+  if (status == CUMEGA_OK) status = open_parts(ctx, stream);
+  cuda_scope_leave(&scope);
+  return status;
+}
+
+/* After a fatal error all of these calls fail, which is as good as freeing. */
+void context_close_cuda(cumega_context *ctx) {
+  cuda_context *c = cuda_context_of(ctx);
+  cuda_scope scope;
+  if (cuda_scope_enter(&scope, ctx->device.device_id) == cudaSuccess && c->stream != NULL)
+    (void)cudaStreamSynchronize(c->stream);
+  while (c->retired != NULL) {
+    cuda_retired *kept = c->retired;
+    c->retired = kept->next;
+    cuda_release(ctx->memory, kept->block, kept->bytes);
+    front->memory_free(ctx->memory, kept, sizeof *kept);
+  }
+  cuda_release(ctx->memory, c->scratch, ctx->device_scratch_bytes);
+  cuda_release(ctx->memory, c->report, sizeof *c->report);
+  if (c->own != NULL) (void)cudaStreamDestroy(c->own);
+  cuda_scope_leave(&scope);
+  front->memory_free(ctx->memory, c, sizeof *c);
+  ctx->device_state = NULL;
+}
+
+static cumega_status synchronize(cumega_context *ctx) {
+  TRY(cuda_refuse_capture(ctx, "waiting for it"));
+  CUDA_TRY(ctx, cudaStreamSynchronize(cuda_context_of(ctx)->stream));
+  return CUMEGA_OK;
+}
+
+cumega_status context_synchronize_cuda(cumega_context *ctx) {
+  cuda_scope scope;
+  cumega_status status = enter(ctx, &scope);
+  if (status == CUMEGA_OK) status = synchronize(ctx);
+  cuda_scope_leave(&scope);
+  return status;
+}
+
+static cumega_status reserve(cumega_context *ctx, int64_t bytes) {
+  if (bytes <= ctx->device_scratch_bytes) return CUMEGA_OK;
+  TRY(cuda_refuse_capture(ctx, "reserving scratch"));
+  return grow_scratch(ctx, bytes);
+}
+
+cumega_status context_reserve_cuda(cumega_context *ctx, int64_t bytes) {
+  cuda_scope scope;
+  cumega_status status = enter(ctx, &scope);
+  if (status == CUMEGA_OK) status = reserve(ctx, bytes);
+  cuda_scope_leave(&scope);
+  return status;
+}
+
+cumega_status context_set_stream_cuda(cumega_context *ctx, void *stream) {
+  cuda_scope scope;
+  cumega_status status = enter(ctx, &scope);
+  if (status == CUMEGA_OK) status = choose_stream(ctx, (cudaStream_t)stream);
+  cuda_scope_leave(&scope);
+  return status;
+}
+
+static cumega_status copy(cumega_context *ctx, void *to, const void *from, int64_t bytes,
+                          enum cudaMemcpyKind kind) {
+  cuda_context *c = cuda_context_of(ctx);
+  TRY(cuda_refuse_capture(ctx, "a copy that waits"));
+  CUDA_TRY(ctx, cudaMemcpyAsync(to, from, (size_t)bytes, kind, c->stream));
+  CUDA_TRY(ctx, cudaStreamSynchronize(c->stream));
+  return CUMEGA_OK;
+}
+
+static cumega_status report(cumega_context *ctx, uint32_t *bits) {
+  uint32_t met = 0;
+  TRY(copy(ctx, &met, cuda_context_of(ctx)->report, sizeof met, cudaMemcpyDeviceToHost));
+  if (met != 0) TRY(clear_report(ctx));
+  *bits = met;
+  return CUMEGA_OK;
+}
+
+cumega_status context_report_cuda(cumega_context *ctx, uint32_t *bits) {
+  cuda_scope scope;
+  cumega_status status = enter(ctx, &scope);
+  if (status == CUMEGA_OK) status = report(ctx, bits);
+  cuda_scope_leave(&scope);
+  return status;
+}
+
+cumega_status memory_allocate_cuda(cumega_context *ctx, int64_t bytes, void **pointer) {
+  cuda_scope scope;
+  cumega_status status = enter(ctx, &scope);
+  if (status == CUMEGA_OK) status = cuda_refuse_capture(ctx, "allocating");
+  if (status == CUMEGA_OK) status = cuda_allocate(ctx, bytes, "the caller", pointer);
+  cuda_scope_leave(&scope);
+  return status;
+}
+
+cumega_status memory_release_cuda(cumega_context *ctx, void *pointer, int64_t bytes) {
+  cuda_scope scope;
+  cumega_status status = enter(ctx, &scope);
+  if (status == CUMEGA_OK) status = synchronize(ctx);
+  if (status == CUMEGA_OK) cuda_release(ctx->memory, pointer, bytes);
+  cuda_scope_leave(&scope);
+  return status;
+}
+
+cumega_status memory_write_cuda(cumega_context *ctx, void *to, const void *from, int64_t bytes) {
+  cuda_scope scope;
+  cumega_status status = enter(ctx, &scope);
+  if (status == CUMEGA_OK) status = copy(ctx, to, from, bytes, cudaMemcpyHostToDevice);
+  cuda_scope_leave(&scope);
+  return status;
+}
+
+cumega_status memory_read_cuda(cumega_context *ctx, void *to, const void *from, int64_t bytes) {
+  cuda_scope scope;
+  cumega_status status = enter(ctx, &scope);
+  if (status == CUMEGA_OK) status = copy(ctx, to, from, bytes, cudaMemcpyDeviceToHost);
+  cuda_scope_leave(&scope);
+  return status;
+}

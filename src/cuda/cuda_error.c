@@ -1,0 +1,96 @@
+/* The driver's context functions are found through the runtime, which has opened libcuda by then:
+ * linking libcuda would make this library unloadable where there is no driver, and cudaSetDevice
+ * could not give back what was current (it would make a context on device 0 where there was none).
+ */
+#include "cuda_error.h"
+#include <pthread.h>
+#include <string.h>
+
+/* What these functions of the driver look like; CUresult is an int, 0 for success. */
+typedef struct driver_functions {
+  int (*get_current)(struct CUctx_st **current);
+  int (*set_current)(struct CUctx_st *current);
+  int (*stream_context)(struct CUstream_st *stream, struct CUctx_st **context);
+} driver_functions;
+
+static pthread_once_t looked = PTHREAD_ONCE_INIT;
+static driver_functions driver;
+static cudaError_t missing; /* why driver is not complete */
+
+/* *function: a pointer to a function pointer, which ISO C does not let a void * become. */
+static void find(const char *name, void *function) {
+  void *symbol = NULL;
+  enum cudaDriverEntryPointQueryResult found = cudaDriverEntryPointSymbolNotFound;
+#if CUDART_VERSION >= 12050
+  cudaError_t error =
+      cudaGetDriverEntryPointByVersion(name, &symbol, 12000, cudaEnableDefault, &found);
+#else
+  cudaError_t error = cudaGetDriverEntryPoint(name, &symbol, cudaEnableDefault, &found);
+#endif
+  if (error == cudaSuccess && (found != cudaDriverEntryPointSuccess || symbol == NULL))
+    error = cudaErrorSymbolNotFound;
+  if (missing == cudaSuccess) missing = error;
+  memcpy(function, &symbol, sizeof symbol);
+}
+
+static void look(void) {
+  find("cuCtxGetCurrent", &driver.get_current);
+  find("cuCtxSetCurrent", &driver.set_current);
+  find("cuStreamGetCtx", &driver.stream_context);
+}
+
+cudaError_t cuda_scope_enter(cuda_scope *scope, int device) {
+  scope->current = NULL;
+  scope->pending = cudaPeekAtLastError();
+  pthread_once(&looked, look);
+  if (missing != cudaSuccess) return missing;
+  if (driver.get_current(&scope->current) != 0) scope->current = NULL;
+  return cudaSetDevice(device);
+}
+
+void cuda_scope_leave(const cuda_scope *scope) {
+  struct CUctx_st *current = NULL;
+  if (missing == cudaSuccess && driver.get_current(&current) == 0 && current != scope->current)
+    driver.set_current(scope->current);
+  if (scope->pending == cudaSuccess) (void)cudaGetLastError();
+}
+
+cudaError_t cuda_stream_is_ours(cudaStream_t stream, int *ours) {
+  struct CUctx_st *current = NULL, *of_stream = NULL;
+  if (driver.get_current(&current) != 0) return cudaErrorDeviceUninitialized;
+  *ours = driver.stream_context(stream, &of_stream) == 0 && of_stream == current;
+  return cudaSuccess;
+}
+
+/* After these every call on the device fails until the process ends or resets the device. */
+static int is_fatal(cudaError_t error) {
+  switch (error) {
+  case cudaErrorIllegalAddress:
+  case cudaErrorLaunchTimeout:
+  case cudaErrorLaunchFailure:
+  case cudaErrorAssert:
+  case cudaErrorHardwareStackError:
+  case cudaErrorIllegalInstruction:
+  case cudaErrorMisalignedAddress:
+  case cudaErrorInvalidAddressSpace:
+  case cudaErrorInvalidPc:
+  case cudaErrorECCUncorrectable:
+  case cudaErrorNvlinkUncorrectable:
+  case cudaErrorContextIsDestroyed:
+  case cudaErrorCudartUnloading:
+  case cudaErrorUnknown: return 1;
+  default: return 0;
+  }
+}
+
+cumega_status cuda_fail(cumega_context *ctx, cudaError_t error, const char *call, const char *file,
+                        int line) {
+  const char *name = strrchr(file, '/');
+  cumega_status status = CUMEGA_ERROR_DEVICE;
+  if (error == cudaErrorMemoryAllocation) status = CUMEGA_ERROR_RESOURCE;
+  if (is_fatal(error)) status = CUMEGA_ERROR_FATAL;
+  front->fail(ctx, status, "%.200s at %s:%d on cuda:%d: %s (%s)", call, name ? name + 1 : file,
+              line, ctx->device.device_id, cudaGetErrorString(error), cudaGetErrorName(error));
+  if (status == CUMEGA_ERROR_FATAL) ctx->poisoned = status;
+  return status;
+}

@@ -1,0 +1,42 @@
+/* The backend's side of failures and of manners: one macro for CUDA calls, and a scope that leaves
+ * the calling thread's CUDA as it was found. */
+#ifndef CUMEGA_SRC_CUDA_CUDA_ERROR_H
+#define CUMEGA_SRC_CUDA_CUDA_ERROR_H
+
+#include <cuda_runtime_api.h>
+#include "../backend.h"
+
+/* The front's functions, set before the first context is opened (src/cuda/backend.c). */
+extern const backend_front *front;
+
+/* Every CUDA call of ours, within a scope: on failure the status, with call, file, line and the
+ * runtime's text in ctx's message; an error after which the device is lost poisons ctx. */
+#define CUDA_TRY(ctx, call)                                                                        \
+  do {                                                                                             \
+    cudaError_t cuda_try_error = (call);                                                           \
+    if (cuda_try_error != cudaSuccess)                                                             \
+      return cuda_fail(ctx, cuda_try_error, #call, __FILE__, __LINE__);                            \
+  } while (0)
+
+cumega_status cuda_fail(cumega_context *ctx, cudaError_t error, const char *call, const char *file,
+                        int line);
+
+struct CUctx_st; /* the driver's context */
+
+/* What the calling thread had when we came. */
+typedef struct cuda_scope {
+  struct CUctx_st *current;
+  cudaError_t pending;
+} cuda_scope;
+
+/* Makes `device`'s primary context current. An error that the caller has left pending stays; where
+ * there is one and a call of ours fails too, an error stays pending, but it may be ours: the
+ * runtime has one place for it, which it lets nobody set. Leave is called after a failed enter too.
+ */
+cudaError_t cuda_scope_enter(cuda_scope *scope, int device);
+void cuda_scope_leave(const cuda_scope *scope);
+
+/* Whether stream belongs to the primary context that is current. */
+cudaError_t cuda_stream_is_ours(cudaStream_t stream, int *ours);
+
+#endif

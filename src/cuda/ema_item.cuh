@@ -1,0 +1,147 @@
+/* What every kernel of the EMA does with one sequence and one channel, whatever its layout of
+ * threads: finding the sequence, elements in and out, states in and out, activation.
+ *
+ * The arithmetic is that of src/cpu/ema_item.h, operation by operation: fma where it is written and
+ * nowhere else, the halving tree over the heads, one rounding at the store. */
+#ifndef CUMEGA_SRC_CUDA_EMA_ITEM_CUH
+#define CUMEGA_SRC_CUDA_EMA_ITEM_CUH
+
+#include <math.h>
+#include "../math/float16.h"
+#include "ema_cuda.h"
+#include "launch.h"
+
+/* One sequence of a run. */
+typedef struct ema_sequence {
+  int64_t b, first, length; /* its rows of x and y */
+  int64_t initial, final;   /* its rows of the states; negative: none */
+} ema_sequence;
+
+/* Index tensors are read here, where their values are met for the first time: a length outside the
+ * tensor is clamped; false where the sequence is to be skipped. *met: the bits to report. */
+static __device__ __forceinline__ bool ema_find(const ema_launch &p, int64_t b, ema_sequence *s,
+                                                uint32_t *met) {
+  const ema_run &run = p.run;
+  bool valid = true;
+  *met = 0;
+  s->b = b;
+  s->first = ema_run_first(&run, b);
+  s->length = ema_run_length(&run, b);
+  s->initial = ema_state_row(&run.initial, &run.initial_slots, b);
+  s->final = ema_state_row(&run.final, &run.final_slots, b);
+  if (run.packed) {
+    valid = s->first >= 0 && s->first <= run.L && s->length >= 0 && s->length <= run.L - s->first;
+    if (!valid) *met |= CUMEGA_REPORT_OFFSET;
+  } else if (s->length < 0 || s->length > run.L) {
+    s->length = s->length < 0 ? 0 : run.L;
+    *met |= CUMEGA_REPORT_LENGTH;
+  }
+  if (s->initial >= run.initial.rows || s->final >= run.final.rows) {
+    *met |= CUMEGA_REPORT_SLOT;
+    valid = false;
+  }
+  return valid;
+}
+
+/* Finds sequence b and reports; once per sequence `reporter` is true. */
+static __device__ __forceinline__ bool ema_begin(const ema_launch &p, int64_t b, bool reporter,
+                                                 ema_sequence *s) {
+  uint32_t met;
+  const bool valid = ema_find(p, b, s, &met);
+  if (met != 0 && reporter) atomicOr(p.report, met);
+  return valid;
+}
+
+/* ---- elements ---- */
+
+static __device__ __forceinline__ int64_t ema_offset(const ema_sequences &tensor,
+                                                     const ema_sequence &s, int64_t d) {
+  return s.first * tensor.stride_t + s.b * tensor.stride_b + d * tensor.stride_d;
+}
+
+template <typename REAL>
+static __device__ __forceinline__ REAL ema_load(tensor_type type, const void *data, int64_t at) {
+  switch (type) {
+  case TYPE_FLOAT16: return float16_to_float(((const uint16_t *)data)[at]);
+  case TYPE_BFLOAT16: return bfloat16_to_float(((const uint16_t *)data)[at]);
+  case TYPE_FLOAT64: return (REAL)((const double *)data)[at]; /* REAL is double then */
+  default: return ((const float *)data)[at];
+  }
+}
+
+static __device__ __forceinline__ void ema_store(tensor_type type, void *data, int64_t at,
+                                                 float v) {
+  switch (type) {
+  case TYPE_FLOAT16: ((uint16_t *)data)[at] = float_to_float16(v); break;
+  case TYPE_BFLOAT16: ((uint16_t *)data)[at] = float_to_bfloat16(v); break;
+  case TYPE_FLOAT64: ((double *)data)[at] = 0; break; /* only what lies behind a length */
+  default: ((float *)data)[at] = v; break;
+  }
+}
+
+/* y = activation(v), rounded once; a float64 chain of a narrower x is rounded to float first. */
+static __device__ __forceinline__ void ema_finish(const ema_launch &p, int64_t at, float v) {
+  const activation_f32 &a = p.finish_f32;
+  if (!p.run.raw) v = activation_apply_f32(a.kind, a.a, a.b, v);
+  ema_store(p.run.type, p.run.y.data, at, v);
+}
+
+static __device__ __forceinline__ void ema_finish(const ema_launch &p, int64_t at, double v) {
+  const activation_f64 &a = p.finish_f64;
+  if (p.run.type != TYPE_FLOAT64) {
+    ema_finish(p, at, (float)v);
+    return;
+  }
+  if (!p.run.raw) v = activation_apply_f64(a.kind, a.a, a.b, v);
+  ((double *)p.run.y.data)[at] = v;
+}
+
+static __device__ __forceinline__ bool ema_masked(const ema_launch &p, const ema_sequence &s,
+                                                  int64_t t) {
+  const ema_run &run = p.run;
+  return run.mask != NULL && run.mask[s.b * run.mask_stride_b + t * run.mask_stride_t] != 0;
+}
+
+/* What lies behind a padded sequence's end. */
+static __device__ __forceinline__ void ema_zero_rest(const ema_launch &p, const ema_sequence &s,
+                                                     int64_t d) {
+  const int64_t at = ema_offset(p.run.y, s, d), stride = p.run.y.stride_t;
+  if (p.run.packed) return;
+  for (int64_t t = s.length; t < p.run.L; t++)
+    ema_store(p.run.type, p.run.y.data, at + t * stride, 0.0f);
+}
+
+/* ---- coefficients and the chain ---- */
+
+static __device__ __forceinline__ const ema_coefficients_f32 &ema_coefficients(const ema_launch &p,
+                                                                               float) {
+  return p.f32;
+}
+static __device__ __forceinline__ const ema_coefficients_f64 &ema_coefficients(const ema_launch &p,
+                                                                               double) {
+  return p.f64;
+}
+static __device__ __forceinline__ float ema_q_lo(const ema_coefficients_f32 &k, int64_t at) {
+  return k.q_lo[at];
+}
+static __device__ __forceinline__ double ema_q_lo(const ema_coefficients_f64 &, int64_t) {
+  return 0; /* there is none, and ema_advance does not use it */
+}
+
+/* One step of one head. */
+static __device__ __forceinline__ float ema_advance(float q, float q_lo, float gain, float h,
+                                                    float x) {
+  return fmaf(q, h, fmaf(q_lo, h, gain * x));
+}
+static __device__ __forceinline__ double ema_advance(double q, double, double gain, double h,
+                                                     double x) {
+  return fma(q, h, gain * x);
+}
+static __device__ __forceinline__ float ema_fma(float a, float b, float c) {
+  return fmaf(a, b, c);
+}
+static __device__ __forceinline__ double ema_fma(double a, double b, double c) {
+  return fma(a, b, c);
+}
+
+#endif

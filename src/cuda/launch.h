@@ -1,0 +1,40 @@
+/* How kernels are launched and find their shared memory. These two macros are all that a kernel has
+ * to know of tests/emulation, where the same files are compiled by a C++ compiler and run on a CPU.
+ *
+ *   CUMEGA_LAUNCH(kernel, grid, block, shared_bytes, stream, ...)   the launch's own cudaError_t,
+ *       whatever error the caller may have left pending
+ *   CUMEGA_SHARED(type, name)   declares type *name: the block's shared memory, all of it dynamic,
+ *       aligned to 16 bytes */
+#ifndef CUMEGA_SRC_CUDA_LAUNCH_H
+#define CUMEGA_SRC_CUDA_LAUNCH_H
+
+#include <cuda_runtime.h>
+
+#if defined(CUMEGA_EMULATION)
+
+#include <emulation_launch.h>
+
+#define CUMEGA_LAUNCH(kernel, grid, block, shared_bytes, stream, ...)                              \
+  emulation_launch_values(#kernel, grid, block, shared_bytes, stream, kernel, __VA_ARGS__)
+#define CUMEGA_SHARED(type, name) type *name = (type *)emulation_shared()
+
+#else
+
+#define CUMEGA_LAUNCH(kernel, grid, block, shared_bytes, stream, ...)                              \
+  launch_kernel(kernel, grid, block, shared_bytes, stream, __VA_ARGS__)
+#define CUMEGA_SHARED(type, name)                                                                  \
+  extern __shared__ __align__(16) unsigned char cumega_shared_bytes[];                             \
+  type *name = (type *)cumega_shared_bytes
+
+template <typename PARAMETERS, typename ARGUMENTS>
+static inline cudaError_t launch_kernel(void (*kernel)(PARAMETERS), dim3 grid, dim3 block,
+                                        size_t shared_bytes, cudaStream_t stream,
+                                        const ARGUMENTS &arguments) {
+  PARAMETERS copy = arguments;
+  void *pointers[] = {&copy};
+  return cudaLaunchKernel((const void *)kernel, grid, block, pointers, shared_bytes, stream);
+}
+
+#endif
+
+#endif

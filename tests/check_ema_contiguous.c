@@ -1,0 +1,114 @@
+/* The shapes that fast paths are made for: contiguous channels, 1, 2, 4, 8 or 16 heads, more steps
+ * than a few. Around the sizes of their tiles, stages and groups, in every type, the bits are those
+ * of the plain way on the CPU. On CUDA the kernel for such shapes is the one that ran. */
+#include <stdio.h>
+#include <string.h>
+#include "ema_runs.h"
+#include "runner.h"
+
+static const DLDataType types[] = {{kDLFloat, 32, 1}, {kDLFloat, 16, 1}, {kDLBfloat, 16, 1}};
+static const int64_t heads[] = {1, 2, 4, 8, 16};
+static const cumega_activation kinds[] = {CUMEGA_ACTIVATION_IDENTITY, CUMEGA_ACTIVATION_RELU,
+                                          CUMEGA_ACTIVATION_SWISH, CUMEGA_ACTIVATION_TANH};
+
+static void must_agree(const recipe *r, way w, const char *kernel) {
+  char reason[400];
+  problem *p = problem_new(r);
+  int differs = way_differs(p, &w, reason, sizeof reason);
+  ck_assert_msg(!differs, "%s, D %lld N %lld B %lld L %lld, form %d: %s", number_name(r->dtype),
+                (long long)r->D, (long long)r->N, (long long)r->B, (long long)r->L, w.form, reason);
+  if (device_is_cuda() && kernel != NULL)
+    ck_assert_msg(strstr(cumega_context_kernels(runs_device()), kernel) != NULL, "%s ran, not %s",
+                  cumega_context_kernels(runs_device()), kernel);
+  problem_free(p);
+}
+
+static recipe recipe_of(int type, int64_t D, int64_t N, int64_t B, int64_t L) {
+  recipe r = {.D = D, .N = N, .B = B, .L = L, .dtype = types[type], .state_dtype = cumega_float32};
+  r.seed = (uint64_t)(1000 * D + 100 * L + N);
+  return r;
+}
+
+/* Lengths around a reduction of 4 steps and a stage of 16 (float32) or 32, and several stages. */
+START_TEST(every_length_around_a_stage_has_the_cpus_bits) {
+  static const int64_t lengths[] = {16, 17, 18, 19, 31, 32, 33, 48, 63, 64, 65, 127, 130, 257};
+  for (int type = 0; type < 3; type++)
+    for (int i = 0; i < 14; i++) {
+      recipe r = recipe_of(type, 16, heads[i % 5], 2, lengths[i]);
+      r.activation = kinds[i % 4];
+      must_agree(&r, (way){.form = PADDED}, "ema_lanes_kernel");
+      must_agree(&r, (way){.form = PACKED}, "ema_lanes_kernel");
+    }
+}
+END_TEST
+
+/* Channels around a 16-byte piece, a warp's 8 and a block's 64. */
+START_TEST(every_number_of_channels_has_the_cpus_bits) {
+  static const int64_t channels[] = {8, 16, 24, 56, 64, 72, 120, 128, 136, 200};
+  for (int type = 0; type < 3; type++)
+    for (int i = 0; i < 10; i++) {
+      recipe r = recipe_of(type, channels[i], heads[(i + type) % 5], 3, 37);
+      r.activation = kinds[(i + type) % 4];
+      r.stateful = i % 2;
+      must_agree(&r, (way){.form = PADDED, .padding = 5}, "ema_lanes_kernel");
+    }
+  recipe r = recipe_of(0, 4, 4, 3, 37); /* one piece */
+  must_agree(&r, (way){.form = PADDED}, "ema_lanes_kernel");
+}
+END_TEST
+
+START_TEST(every_number_of_heads_and_activation_has_the_cpus_bits) {
+  for (int type = 0; type < 3; type++)
+    for (int n = 0; n < 5; n++)
+      for (int kind = 0; kind < 10; kind++) {
+        recipe r = recipe_of(type, 8, heads[n], 2, 21);
+        r.activation = (cumega_activation)kind;
+        r.odd_arguments = n % 2;
+        r.special = kind % 2;
+        must_agree(&r, (way){.form = PADDED}, "ema_lanes_kernel");
+      }
+}
+END_TEST
+
+START_TEST(in_place_pools_strangers_and_cuts_change_no_bit) {
+  for (int type = 0; type < 3; type++)
+    for (int n = 0; n < 5; n++) {
+      recipe r = recipe_of(type, 72, heads[n], 4, 70);
+      r.activation = CUMEGA_ACTIVATION_SWISH;
+      r.stateful = 1;
+      must_agree(&r, (way){.form = PADDED, .in_place = 1, .padding = 3}, "ema_lanes_kernel");
+      must_agree(&r, (way){.form = PADDED, .pool = 1, .strangers = 2, .seed = 5}, NULL);
+      must_agree(&r, (way){.form = PACKED, .cut = 33, .state_in_place = 1, .seed = 6}, NULL);
+    }
+}
+END_TEST
+
+/* Pieces of 16 bytes do not begin at their addresses, or are not whole: other paths, the same bits.
+ */
+START_TEST(shapes_next_to_these_have_the_same_bits) {
+  for (int type = 0; type < 3; type++) {
+    recipe r = recipe_of(type, 66, 4, 2, 40);
+    must_agree(&r, (way){.form = PADDED}, "ema_recurrent_kernel");
+    r.D = 64;
+    must_agree(&r, (way){.form = PADDED, .misaligned = 1, .seed = 9}, NULL);
+    must_agree(&r, (way){.form = PADDED, .y_layout = CHANNELS_FIRST}, "ema_recurrent_kernel");
+    r.N = 3;
+    must_agree(&r, (way){.form = PADDED}, "ema_recurrent_kernel");
+    r.N = 4;
+    r.masked = 1;
+    must_agree(&r, (way){.form = PADDED}, "ema_recurrent_kernel");
+  }
+}
+END_TEST
+
+int main(void) {
+  Suite *suite = suite_create("ema_contiguous");
+  TCase *tests = add_case(suite, "contiguous", 120);
+  tcase_add_checked_fixture(tests, NULL, runs_end);
+  tcase_add_test(tests, every_length_around_a_stage_has_the_cpus_bits);
+  tcase_add_test(tests, every_number_of_channels_has_the_cpus_bits);
+  tcase_add_test(tests, every_number_of_heads_and_activation_has_the_cpus_bits);
+  tcase_add_test(tests, in_place_pools_strangers_and_cuts_change_no_bit);
+  tcase_add_test(tests, shapes_next_to_these_have_the_same_bits);
+  return run_suite(suite);
+}

@@ -1,0 +1,7 @@
+/* Of CUDA's pipelines the primitives alone. */
+#ifndef EMULATION_CUDA_PIPELINE_H
+#define EMULATION_CUDA_PIPELINE_H
+
+#include "cuda_pipeline_primitives.h"
+
+#endif

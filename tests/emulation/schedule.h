@@ -1,0 +1,19 @@
+/* The one source of chance. In the fixed schedule nothing is left to it. */
+#ifndef EMULATION_SCHEDULE_H
+#define EMULATION_SCHEDULE_H
+
+#include <cstdint>
+
+namespace emulation {
+
+bool schedule_random();
+uint32_t schedule_draw(uint32_t count); /* 0 .. count - 1; count >= 1 */
+
+/* True once in `times`; never in the fixed schedule. */
+bool schedule_chance(uint32_t times);
+
+void schedule_reset();
+
+} // namespace emulation
+
+#endif
