@@ -263,6 +263,7 @@ START_TEST(scratch_is_reserved_once_and_for_all_runs) {
   ck_assert_ptr_nonnull(strstr(cumega_context_kernels(ctx), "ema_many_heads_kernel"));
   MUST(ctx, cumega_ema_forward(ctx, f->ema, &io));
   ck_assert_ptr_nonnull(strstr(cumega_context_kernels(ctx), "ema_recurrent_kernel"));
+  MUST(ctx, cumega_context_synchronize(ctx)); /* no run may still use what is destroyed */
   cumega_ema_destroy(many);
   fixture_free(f);
 }
