@@ -148,7 +148,7 @@ START_TEST(workspace_is_told_of_every_form_of_a_step) {
   int64_t bytes = -1;
   io.mask = dl(mask);
   MUST(ctx, cumega_ema_workspace_size(ctx, ema, &io, &bytes));
-  ck_assert_int_gt(bytes, 0);
+  ck_assert_int_ge(bytes, 0); /* 0 where a device's registers are enough */
   MUST(ctx, cumega_ema_step(ctx, ema, &io));
   tensor_free(x);
   tensor_free(y);

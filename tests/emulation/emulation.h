@@ -1,5 +1,5 @@
 /* What a test says to the emulated CUDA and asks of it. The calls of CUDA itself are in
- * include/cuda_runtime.h; docs/emulation.md explains what is found and what is not.
+ * include/cuda_runtime.h; docs/cuda.md says what it is for.
  *
  * Everything here may be called from any thread, and counts as no CUDA call. Texts that are handed
  * out stay valid until the next call of the same function or emulation_reset. */
