@@ -1,48 +1,20 @@
 /* Kernels that are right give right results, whatever the schedule. */
 #include <chrono>
-#include <cmath>
-#include <cstdio>
-#include <cstring>
 #include <numeric>
-#include <vector>
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
-#include <cuda_runtime.h>
+#include "check_device.h"
 #include "correct_kernels.h"
-#include "emulation.h"
-#include "runner.h"
 
-static const int SEEDS = 24;
-
-#define OK(call) ck_assert_msg((call) == cudaSuccess, "%s", #call)
-
-/* A device copy of values; what is read back has the same number of elements. */
-template <typename T> struct buffer {
-  T *data = nullptr;
-  size_t count;
-  explicit buffer(size_t n) : count(n) { OK(cudaMalloc(&data, n * sizeof(T))); }
-  explicit buffer(const std::vector<T> &values) : buffer(values.size()) {
-    OK(cudaMemcpy(data, values.data(), count * sizeof(T), cudaMemcpyHostToDevice));
-  }
-  ~buffer() { cudaFree(data); }
-  std::vector<T> read() const {
-    std::vector<T> values(count);
-    OK(cudaMemcpy(values.data(), data, count * sizeof(T), cudaMemcpyDeviceToHost));
-    return values;
-  }
-};
-
-/* Calls the check under the fixed schedule and SEEDS random ones; no fault, no leak. */
-template <typename CHECK> static void under_all_schedules(CHECK check) {
-  for (int seed = 0; seed <= SEEDS; seed++) {
-    emulation_reset();
-    emulation_set_schedule(seed == 0 ? EMULATION_FIXED : EMULATION_RANDOM, (uint64_t)seed);
+/* And without a fault or a leak. */
+template <typename CHECK> static void right_under_all_schedules(CHECK check) {
+  under_all_schedules([&](int seed) {
     check(seed);
     const char *text;
     ck_assert_msg(emulation_faults(&text) == 0, "seed %d: %s", seed, text);
     ck_assert_msg(emulation_leaks(&text) == 0, "seed %d: %s", seed, text);
-  }
+  });
 }
 
 static std::vector<int> numbers(int n) {
@@ -54,7 +26,7 @@ static std::vector<int> numbers(int n) {
 START_TEST(a_scan_of_blocks_by_shuffles_is_right) {
   const int n = 700;
   const std::vector<int> x = numbers(n);
-  under_all_schedules([&](int seed) {
+  right_under_all_schedules([&](int seed) {
     buffer<int> in(x), out(x.size());
     OK(scan_blocks(in.data, out.data, n, nullptr));
     const std::vector<int> y = out.read();
@@ -70,7 +42,7 @@ END_TEST
 START_TEST(a_scan_that_looks_back_across_blocks_is_right) {
   const int n = 256 * 40 - 5;
   const std::vector<int> x = numbers(n);
-  under_all_schedules([&](int seed) {
+  right_under_all_schedules([&](int seed) {
     buffer<int> in(x), out(x.size());
     buffer<unsigned long long> state(std::vector<unsigned long long>(41, 0));
     OK(scan_lookback(in.data, out.data, n, state.data, nullptr));
@@ -87,7 +59,7 @@ END_TEST
 START_TEST(a_reduction_by_halving_is_right) {
   const int n = 1000;
   const std::vector<int> x = numbers(n);
-  under_all_schedules([&](int seed) {
+  right_under_all_schedules([&](int seed) {
     buffer<int> in(x), out(4);
     OK(reduce(in.data, out.data, n, nullptr));
     const std::vector<int> sums = out.read();
@@ -103,7 +75,7 @@ START_TEST(a_transpose_by_tiles_is_right) {
   const int rows = 45, columns = 70;
   std::vector<float> x((size_t)(rows * columns));
   std::iota(x.begin(), x.end(), 0.5f);
-  under_all_schedules([&](int seed) {
+  right_under_all_schedules([&](int seed) {
     buffer<float> in(x), out(x.size());
     OK(transpose(in.data, out.data, rows, columns, nullptr));
     const std::vector<float> y = out.read();
@@ -118,7 +90,7 @@ START_TEST(a_pipeline_of_asynchronous_copies_is_right) {
   const int steps = 20;
   std::vector<float> x((size_t)(steps * 64));
   for (size_t i = 0; i < x.size(); i++) x[i] = (float)(i % 17);
-  under_all_schedules([&](int seed) {
+  right_under_all_schedules([&](int seed) {
     buffer<float> in(x), out(x.size());
     OK(pipeline(in.data, out.data, steps, nullptr));
     const std::vector<float> y = out.read();
@@ -137,7 +109,7 @@ START_TEST(votes_and_atomics_are_right) {
   const int n = 1030;
   std::vector<int> x((size_t)n, 2);
   for (size_t i = 300; i < 500; i++) x[i] = (int)i;
-  under_all_schedules([&](int seed) {
+  right_under_all_schedules([&](int seed) {
     buffer<int> in(x);
     buffer<unsigned> counts(std::vector<unsigned>(3, 0));
     OK(votes(in.data, n, counts.data, nullptr));
@@ -149,7 +121,7 @@ START_TEST(votes_and_atomics_are_right) {
 END_TEST
 
 START_TEST(every_thread_of_every_block_runs_once_at_its_place) {
-  under_all_schedules([&](int) {
+  right_under_all_schedules([&](int) {
     buffer<int> out(288);
     OK(places(out.data, nullptr));
     const std::vector<int> place = out.read();
@@ -160,20 +132,18 @@ START_TEST(every_thread_of_every_block_runs_once_at_its_place) {
 }
 END_TEST
 
-START_TEST(one_seed_gives_one_schedule) {
-  const int n = 256 * 12;
-  std::vector<unsigned long long> orders[3];
+/* The order in which blocks take their tickets is the schedule's. */
+START_TEST(a_seed_gives_the_same_schedule_again_and_another_seed_another) {
+  std::vector<int> orders[3];
   for (int run = 0; run < 3; run++) {
-    emulation_reset();
-    emulation_set_schedule(EMULATION_RANDOM, run == 2 ? 8 : 7);
-    buffer<int> in(numbers(n)), out((size_t)n);
-    buffer<unsigned long long> state(std::vector<unsigned long long>(13, 0));
-    OK(scan_lookback(in.data, out.data, n, state.data, nullptr));
-    emulation_drain();
-    out.read();
-    orders[run] = {(unsigned long long)emulation_call_count()};
+    begin(run == 2 ? 8 : 7);
+    buffer<int> order(32);
+    buffer<unsigned long long> next(std::vector<unsigned long long>(1, 0));
+    OK(tickets(order.data, next.data, nullptr));
+    orders[run] = order.read();
   }
   ck_assert(orders[0] == orders[1]);
+  ck_assert(orders[0] != orders[2]);
 }
 END_TEST
 
@@ -228,9 +198,9 @@ int main(void) {
   tcase_add_test(tests, a_pipeline_of_asynchronous_copies_is_right);
   tcase_add_test(tests, votes_and_atomics_are_right);
   tcase_add_test(tests, every_thread_of_every_block_runs_once_at_its_place);
-  tcase_add_test(tests, one_seed_gives_one_schedule);
+  tcase_add_test(tests, a_seed_gives_the_same_schedule_again_and_another_seed_another);
   tcase_add_test(tests, half_types_widen_exactly_and_narrow_to_nearest_even);
   tcase_add_test(tests, vector_types_have_the_alignment_of_cuda);
   tcase_add_test(tests, a_scan_tells_its_speed);
-  return run_suite(suite);
+  return run_and_reset(suite);
 }

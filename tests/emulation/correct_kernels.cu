@@ -165,3 +165,11 @@ __global__ void places_kernel(int *place) {
 cudaError_t places(int *place, cudaStream_t stream) {
   return CUMEGA_LAUNCH(places_kernel, dim3(2, 3, 2), dim3(2, 3, 4), 0, stream, place);
 }
+
+__global__ void tickets_kernel(int *order, unsigned long long *next) {
+  if (threadIdx.x == 0) order[blockIdx.x] = (int)atomicAdd(next, 1ull);
+}
+
+cudaError_t tickets(int *order, unsigned long long *next, cudaStream_t stream) {
+  return CUMEGA_LAUNCH(tickets_kernel, 32, 32, 0, stream, order, next);
+}

@@ -31,4 +31,7 @@ cudaError_t votes(const int *x, int n, unsigned *counts, cudaStream_t stream);
  * of blocks (2, 3, 4). */
 cudaError_t places(int *place, cudaStream_t stream);
 
+/* order[b] = when the first thread of block b ran, 32 blocks; next[0] is 0. */
+cudaError_t tickets(int *order, unsigned long long *next, cudaStream_t stream);
+
 #endif

@@ -114,9 +114,11 @@ emulation_switch:
 .size emulation_switch, . - emulation_switch
 )");
 
-/* As if entry had called emulation_switch just before its first instruction. */
+/* As if entry had called emulation_switch just before its first instruction. Stacks begin at
+ * different cache lines of their last page, or they would all contend for the same few. */
 static void prepare(fiber *f) {
-  void **top = (void **)(f->stack + STACK);
+  const size_t colour = ((uintptr_t)f->stack / PAGE) % 64 * 64;
+  void **top = (void **)(f->stack + STACK - colour);
   *--top = nullptr;
   *--top = (void *)entry;
   for (int i = 0; i < 6; i++) *--top = nullptr;

@@ -103,6 +103,8 @@ static void block_begin(block *b, const kernel_launch *launch, uint64_t index) {
     b->order.resize(count);
   }
   std::iota(b->order.begin(), b->order.end(), 0u);
+  b->warps.assign((count + 31) / 32, {0, 0});
+  if (count % 32 != 0) b->warps.back().gone = ~0u << count % 32;
   const uint3 at = {(unsigned)(index % grid.x), (unsigned)(index / grid.x % grid.y),
                     (unsigned)(index / grid.x / grid.y)};
   for (unsigned i = 0; i < count; i++) {

@@ -56,13 +56,21 @@ struct lane {
   uint64_t group;                 /* of the copies issued next */
 };
 
+/* Which of a warp's lanes wait in a collective, and which never will: they have returned, or the
+ * block ends before them. */
+struct warp_lanes {
+  unsigned waiting, gone;
+};
+
 struct block {
   const kernel_launch *launch;
   std::vector<lane> lanes;
+  std::vector<warp_lanes> warps;
   unsigned exited, at_barrier;
   int predicates, predicates_counted; /* of this barrier, of the last one */
   guarded shared;
   std::vector<unsigned> order; /* in which a round runs the lanes */
+  ~block() { guarded_destroy(&shared); }
 };
 
 /* The lane that runs, or nullptr. */

@@ -9,6 +9,7 @@ namespace emulation {
 
 static bool is_random;
 static uint64_t state;
+static uint32_t reluctance;
 
 bool schedule_random() {
   return is_random;
@@ -30,10 +31,21 @@ bool schedule_chance(uint32_t times) {
   return is_random && schedule_draw(times) == 0;
 }
 
+bool schedule_eager() {
+  return schedule_chance(reluctance);
+}
+
+static void begin(bool random, uint64_t seed) {
+  static const uint32_t temperaments[] = {2, 10, 50};
+  is_random = random;
+  state = seed;
+  reluctance = temperaments[schedule_draw(3)];
+}
+
 void schedule_reset() {
   const char *seed = getenv("CUMEGA_EMULATION_SEED");
-  is_random = seed != nullptr && *seed != '\0';
-  state = is_random ? strtoull(seed, nullptr, 0) : 0;
+  const bool random = seed != nullptr && *seed != '\0';
+  begin(random, random ? strtoull(seed, nullptr, 0) : 0);
 }
 
 static const bool begun = (schedule_reset(), true);
@@ -42,7 +54,6 @@ static const bool begun = (schedule_reset(), true);
 
 extern "C" void emulation_set_schedule(emulation_schedule schedule, uint64_t seed) {
   emulation::lock_guard guard;
-  emulation::is_random = schedule == EMULATION_RANDOM;
-  emulation::state = seed;
+  emulation::begin(schedule == EMULATION_RANDOM, seed);
   (void)emulation::begun;
 }

@@ -12,6 +12,10 @@ uint32_t schedule_draw(uint32_t count); /* 0 .. count - 1; count >= 1 */
 /* True once in `times`; never in the fixed schedule. */
 bool schedule_chance(uint32_t times);
 
+/* Whether work in streams that nobody waits for should run a little now. Some seeds are eager and
+ * some are lazy, so that both kinds of surprise come. */
+bool schedule_eager();
+
 void schedule_reset();
 
 } // namespace emulation

@@ -90,7 +90,7 @@ void streams_leave(const capture_pointer &c) {
 }
 
 void streams_wander() {
-  while (schedule_chance(3)) run_any();
+  while (schedule_eager()) run_any();
 }
 
 /* The legacy stream and the blocking ones of its device take turns. */

@@ -34,30 +34,43 @@ static unsigned first_lane(const lane *self) {
   return self->number & ~31u;
 }
 
-/* Whether all lanes of the mask have come to this collective; faults where one never can. */
-static bool all_here(lane *self) {
-  block *b = self->home;
-  bool complete = true;
-  for (unsigned rest = self->mask; rest != 0; rest &= rest - 1) {
-    const unsigned number = first_lane(self) + (unsigned)__builtin_ctz(rest);
-    if (number >= b->lanes.size())
-      kernel_fail(
-          "bad mask: %s with mask %08x at %s:%d names lane %u, but the block ends before it",
-          self->site.call, self->mask, self->site.file, self->site.line, number & 31);
-    const lane &other = b->lanes[number];
-    if (other.state == LANE_EXITED)
-      kernel_fail("bad mask: %s with mask %08x at %s:%d names lane %u, which has returned",
-                  self->site.call, self->mask, self->site.file, self->site.line, number & 31);
-    if (&other == self) continue;
-    if (other.state != LANE_AT_WARP || other.mask != self->mask)
-      complete = false;
-    else if (!same_site(other.site, self->site))
+static unsigned bit(const lane *self) {
+  return 1u << (self->number & 31);
+}
+
+static warp_lanes *warp_of(const lane *self) {
+  return &self->home->warps[self->number / 32];
+}
+
+/* Whether all other lanes of the mask wait in this collective; faults where one waits elsewhere. */
+static bool all_here(const lane *self) {
+  const unsigned others = self->mask & ~bit(self);
+  if ((warp_of(self)->waiting & others) != others) return false;
+  const lane *warp = &self->home->lanes[first_lane(self)];
+  for (unsigned rest = others; rest != 0; rest &= rest - 1) {
+    const lane &other = warp[__builtin_ctz(rest)];
+    if (other.mask != self->mask) return false;
+    if (!same_site(other.site, self->site))
       kernel_fail("bad mask: %s with mask %08x at %s:%d, but lane %u is in %s at %s:%d with that "
                   "mask",
-                  self->site.call, self->mask, self->site.file, self->site.line, number & 31,
+                  self->site.call, self->mask, self->site.file, self->site.line, other.number & 31,
                   other.site.call, other.site.file, other.site.line);
   }
-  return complete;
+  return true;
+}
+
+static void mask_check(const lane *self) {
+  const emulation_site &site = self->site;
+  if (!(self->mask & bit(self)))
+    kernel_fail("bad mask: %s with mask %08x at %s:%d is called by lane %u, which is not in it",
+                site.call, self->mask, site.file, site.line, self->number & 31);
+  const unsigned gone = self->mask & warp_of(self)->gone;
+  if (gone == 0) return;
+  const unsigned number = (unsigned)__builtin_ctz(gone);
+  const bool returned = first_lane(self) + number < self->home->lanes.size();
+  kernel_fail("bad mask: %s with mask %08x at %s:%d names lane %u, %s", site.call, self->mask,
+              site.file, site.line, number,
+              returned ? "which has returned" : "but the block ends before it");
 }
 
 static void exchange_all(lane *self) {
@@ -75,6 +88,7 @@ static void exchange_all(lane *self) {
     l.result = l.votes ? ballot : warp[l.source].value;
     l.state = LANE_READY;
   }
+  warp_of(self)->waiting &= ~self->mask;
 }
 
 static uint64_t meet(emulation_site site, unsigned mask, uint64_t value, int source, bool votes) {
@@ -84,15 +98,14 @@ static uint64_t meet(emulation_site site, unsigned mask, uint64_t value, int sou
   self->value = value;
   self->source = source;
   self->votes = votes;
-  if (!(mask >> (self->number & 31) & 1u))
-    kernel_fail("bad mask: %s with mask %08x at %s:%d is called by lane %u, which is not in it",
-                site.call, mask, site.file, site.line, self->number & 31);
+  mask_check(self);
   lane *warp = &self->home->lanes[first_lane(self)];
   sync_release(warp);
   if (all_here(self)) {
     exchange_all(self);
     pass(self);
   } else {
+    warp_of(self)->waiting |= bit(self);
     lane_wait(self, LANE_AT_WARP);
   }
   sync_acquire(warp);
@@ -100,11 +113,11 @@ static uint64_t meet(emulation_site site, unsigned mask, uint64_t value, int sou
 }
 
 void warp_exit(lane *self) {
-  block *b = self->home;
-  const unsigned first = first_lane(self), count = (unsigned)b->lanes.size();
-  for (unsigned i = first; i < first + 32 && i < count; i++) {
-    const lane &other = b->lanes[i];
-    if (other.state == LANE_AT_WARP && (other.mask >> (self->number & 31) & 1u))
+  const lane *warp = &self->home->lanes[first_lane(self)];
+  warp_of(self)->gone |= bit(self);
+  for (unsigned rest = warp_of(self)->waiting; rest != 0; rest &= rest - 1) {
+    const lane &other = warp[__builtin_ctz(rest)];
+    if (other.mask & bit(self))
       kernel_fail("bad mask: this lane has returned, but %s with mask %08x at %s:%d waits for it",
                   other.site.call, other.mask, other.site.file, other.site.line);
   }
