@@ -9,6 +9,7 @@
 #include "call.h"
 #include "emulation.h"
 #include "grid.h"
+#include "sanitizer.h"
 
 namespace emulation {
 
@@ -33,12 +34,15 @@ void fault(const char *format, ...) {
   va_start(arguments, format);
   vsnprintf(text, sizeof text, format, arguments);
   va_end(arguments);
+  sync_acquire(&list);
   list.lines += grid_where() + text + "\n";
   list.count++;
   list.asked = false;
+  sync_release(&list);
 }
 
 void faults_reset() {
+  sync_acquire(&list);
   list.lines.clear();
   list.count = 0;
   list.asked = true;
@@ -48,6 +52,7 @@ void faults_reset() {
 
 extern "C" int64_t emulation_faults(const char **text) {
   emulation::lock_guard guard;
+  emulation::sync_acquire(&emulation::list);
   emulation::list.asked = true;
   emulation::list.handed_out = emulation::list.lines;
   if (text != nullptr) *text = emulation::list.handed_out.c_str();

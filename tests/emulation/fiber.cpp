@@ -29,7 +29,7 @@ static const size_t STACK = 64 << 10;
 
 static std::vector<char *> spare_stacks;
 static fiber *running;
-static struct {
+[[maybe_unused]] static struct {
   void *stack_pointer;
   void *fake_stack, *tsan;
   const void *stack_bottom;

@@ -38,7 +38,7 @@ static struct running {
   uint64_t next = 0, count = 0;
   bool failed = false;
   uint64_t progress = 0;
-  char edge = 0; /* its address stands for the launch's beginning and end */
+  char fence = 0; /* its address stands for memory fences */
 } now;
 
 static std::vector<std::unique_ptr<block>> spare; /* blocks and their stacks, to be used again */
@@ -73,10 +73,10 @@ static void lane_exit(lane *l) {
 
 static void lane_main(void *argument) {
   lane *l = (lane *)argument;
-  sync_acquire(&now.edge);
+  sync_acquire(&l->home->begun);
   l->home->launch->body();
   lane_exit(l);
-  sync_release(&now.edge);
+  sync_release(&l->home->ended);
 }
 
 void kernel_fail(const char *format, ...) {
@@ -87,6 +87,7 @@ void kernel_fail(const char *format, ...) {
   va_end(arguments);
   fault("%s", text);
   now.failed = true;
+  sync_release(&lane_here()->home->ended);
   for (;;) fiber_suspend();
 }
 
@@ -124,6 +125,7 @@ static void block_begin(block *b, const kernel_launch *launch, uint64_t index) {
     guarded_destroy(&b->shared);
     guarded_create(&b->shared, launch->shared_bytes);
   }
+  sync_release(&b->begun);
 }
 
 static uint64_t block_choose() {
@@ -203,6 +205,7 @@ static void block_report_deadlock(const block *b) {
 
 static void block_end(size_t i) {
   block *b = now.live[i].get();
+  sync_acquire(&b->ended);
   if (!guarded_intact(&b->shared)) {
     emulation_here = &b->lanes[0].place;
     fault("out of bounds: memory beside the block's %zu bytes of shared memory was written",
@@ -273,10 +276,8 @@ cudaError_t grid_run(const kernel_launch &launch) {
   now.failed = false;
   now.order.resize(schedule_random() ? now.count : 0);
   std::iota(now.order.begin(), now.order.end(), (uint64_t)0);
-  sync_release(&now.edge);
   run_blocks();
   while (!now.live.empty()) block_end(0);
-  sync_acquire(&now.edge);
   now.launch = nullptr;
   fesetenv(&environment);
   return now.failed ? cudaErrorLaunchFailure : cudaSuccess;
@@ -328,8 +329,8 @@ unsigned emulation_lane(void) {
 }
 
 void emulation_fence(void) {
-  sync_release(&now.edge);
-  sync_acquire(&now.edge);
+  sync_release(&now.fence);
+  sync_acquire(&now.fence);
 }
 
 void emulation_kernels_begin(void) {

@@ -69,6 +69,7 @@ struct block {
   unsigned exited, at_barrier;
   int predicates, predicates_counted; /* of this barrier, of the last one */
   guarded shared;
+  char begun, ended;           /* their addresses stand for these moments, for ThreadSanitizer */
   std::vector<unsigned> order; /* in which a round runs the lanes */
   ~block() { guarded_destroy(&shared); }
 };
