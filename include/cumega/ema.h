@@ -9,10 +9,11 @@
  *   y[t] = activation(e[t] + residual_weight * x[t])
  *
  * where x~ is x with masked steps set to zero. With a truncation_length K below L, e[t] sees the
- * last K steps only. The library's default and only order of computation so far is RECURRENT: each
- * channel of each sequence is one chain in time order, so the bits of y and of the state do not
- * depend on the batch, its order, padding, layout, alignment, the number of threads, the CPU level,
- * or how a sequence is cut into chunks and steps. (All NaNs count as equal.) */
+ * last K steps only. The library's default order of computation is RECURRENT: each channel of each
+ * sequence is one chain in time order, so the bits of y and of the state do not depend on the batch,
+ * its order, padding, layout, alignment, the number of threads, the CPU level, or how a sequence is
+ * cut into chunks and steps. (All NaNs count as equal.) Other orders are asked for by a run's
+ * `algorithm`. */
 #ifndef CUMEGA_EMA_H
 #define CUMEGA_EMA_H
 
@@ -40,6 +41,21 @@ typedef enum cumega_activation {
   CUMEGA_ACTIVATION_LIST(CUMEGA_ACTIVATION_ENUMERATOR)
 #undef CUMEGA_ACTIVATION_ENUMERATOR
 } cumega_activation;
+
+/* How forward computes. Which one pays when is in docs/ema.md. */
+typedef enum cumega_ema_algorithm {
+  /* The chain, whole or in slices of time, as shapes and coefficients make it pay: the same bits. */
+  CUMEGA_EMA_RECURRENT = 0,
+  /* The chain as one walk through each sequence. RECURRENT's bits. */
+  CUMEGA_EMA_CHAIN = 1,
+  /* The chain in slices of time that run beside each other; where a slice turns out to have begun
+   * from a wrong state it is computed again. RECURRENT's bits. Not where y is x, nor truncated; on
+   * CUDA up to 16 heads. */
+  CUMEGA_EMA_SLICED = 2,
+  /* Sums over a truncated kernel: what RECURRENT does too where truncation_length is below L, but
+   * refused where the EMA has none or ignore_truncation is set. RECURRENT's bits. */
+  CUMEGA_EMA_DIRECT = 3
+} cumega_ema_algorithm;
 
 typedef struct cumega_ema cumega_ema;
 
@@ -99,6 +115,8 @@ typedef struct cumega_ema_io {
                                     negative: not kept */
   int32_t ignore_truncation;     /* not 0: run without truncation_length */
   int32_t raw; /* cumega_ema_step only. Not 0: write e, without residual and activation */
+  cumega_ema_algorithm algorithm; /* of forward; 0: RECURRENT. A step has no other */
+  int32_t reserved;               /* 0 */
 } cumega_ema_io;
 
 #ifdef __cplusplus
@@ -210,7 +228,8 @@ CUMEGA_API CUMEGA_CHECK_RESULT cumega_status cumega_ema_workspace_size(cumega_co
  * rounded to float32 for the activation. After an infinite input e is infinite or NaN.
  *
  * Enqueued on ctx's stream (a CPU call has finished on return). Returns CUMEGA_OK, _ARGUMENT
- * (nothing is written), _UNSUPPORTED (a struct with settings that this version does not know),
+ * (nothing is written; also where io.algorithm cannot compute this run), _UNSUPPORTED (a struct with
+ * settings that this version does not know; an algorithm that ctx's device does not have),
  * _RESOURCE, _STATE, _DEVICE, _FATAL. */
 CUMEGA_API CUMEGA_CHECK_RESULT cumega_status cumega_ema_forward(cumega_context *ctx,
                                                                 const cumega_ema *ema,
