@@ -165,7 +165,7 @@ four_steps(lane_chain<HEADS> &c, const ema_launch &p, int left, int l,
       term[i] = lane_step(c, has_channel ? widen(x[i * CHANNELS], TYPE) : 0.0f);
   }
   const float e = reduce_steps<HEADS>(term, l);
-  if ((!WHOLE && l >= left) || !has_channel) return;
+  if ((!WHOLE && l >= left) || !has_channel || p.silent) return;
   const activation_f32 &a = p.finish_f32;
   const float v = fmaf(residual, widen(x[l * CHANNELS], TYPE), e);
   narrow(y, activation_apply_f32(KIND < 0 ? a.kind : KIND, a.a, a.b, v), TYPE);
@@ -209,7 +209,7 @@ static __device__ __forceinline__ void run_group(const ema_launch &p, const ema_
                                  has_channel);
   }
   lane_end(c, p, s, d, l);
-  for (int64_t t = s.length + l; t < p.run.L && !p.run.packed && has_channel; t += LANES)
+  for (int64_t t = s.length + l; t < s.rows && has_channel; t += LANES)
     narrow(y + t * p.run.y.stride_t, 0.0f, TYPE);
   __pipeline_wait_prior(0);
   __syncthreads(); /* the next group may have the stages */
@@ -220,7 +220,7 @@ static __global__ void __launch_bounds__(THREADS, HEADS < 16 ? 4 : 3)
     ema_lanes_kernel(const ema_launch p) {
   CUMEGA_SHARED(unsigned char, stages);
   const int64_t groups = (p.channels + CHANNELS - 1) / CHANNELS;
-  for (int64_t unit = blockIdx.x; unit < p.run.B * groups; unit += gridDim.x) {
+  for (int64_t unit = blockIdx.x; unit < ema_sequence_count(&p) * groups; unit += gridDim.x) {
     const int64_t group = unit % groups;
     ema_sequence s;
     if (!ema_begin(p, unit / groups, group == 0 && threadIdx.x == 0, &s)) continue;
@@ -276,8 +276,8 @@ static_assert(CUMEGA_ACTIVATION_IDENTITY == 0 && CUMEGA_ACTIVATION_RELU == 1 &&
 
 cudaError_t ema_lanes_launch(const ema_launch *launch, cudaStream_t stream, const char **kernel) {
   const int64_t units = (launch->channels + CHANNELS - 1) / CHANNELS;
-  const int64_t most = MOST_BLOCKS / units;
-  const dim3 grid((unsigned)(launch->run.B < most ? launch->run.B * units : MOST_BLOCKS));
+  const int64_t most = MOST_BLOCKS / units, sequences = ema_sequence_count(launch);
+  const dim3 grid((unsigned)(sequences < most ? sequences * units : MOST_BLOCKS));
   switch (launch->heads) {
   case 1: LAUNCH_BY_TYPE(1);
   case 2: LAUNCH_BY_TYPE(2);
