@@ -11,6 +11,8 @@
 #include "ema_cuda.h"
 #include "launch.h"
 
+#define EMA_WARP 0xffffffffu
+
 /* One sequence of a run, or a slice of its time. */
 typedef struct ema_sequence {
   int64_t b, first, length; /* its rows of x and y; where padded, first is a step too */
@@ -112,6 +114,23 @@ static __device__ __forceinline__ void ema_store(tensor_type type, void *data, i
   }
 }
 
+/* Elements of a type that is known when the kernel is compiled. */
+template <int TYPE> struct element { typedef uint16_t stored; };
+template <> struct element<TYPE_FLOAT32> { typedef float stored; };
+
+static __device__ __forceinline__ float widen(float v, int) {
+  return v;
+}
+static __device__ __forceinline__ float widen(uint16_t v, int type) {
+  return type == TYPE_FLOAT16 ? float16_to_float(v) : bfloat16_to_float(v);
+}
+static __device__ __forceinline__ void narrow(float *to, float v, int) {
+  *to = v;
+}
+static __device__ __forceinline__ void narrow(uint16_t *to, float v, int type) {
+  *to = type == TYPE_FLOAT16 ? float_to_float16(v) : float_to_bfloat16(v);
+}
+
 /* y = activation(v), rounded once; a float64 chain of a narrower x is rounded to float first. */
 static __device__ __forceinline__ void ema_finish(const ema_launch &p, int64_t at, float v) {
   const activation_f32 &a = p.finish_f32;
@@ -134,6 +153,18 @@ static __device__ __forceinline__ bool ema_masked(const ema_launch &p, const ema
   const ema_run &run = p.run;
   return run.mask != NULL &&
          run.mask[s.b * run.mask_stride_b + (s.first + t) * run.mask_stride_t] != 0;
+}
+
+/* The mask as bits: a warp reads those of up to 32 steps at once, lane i step t + i, and some time
+ * later makes a word of them, bit i of which says whether step t + i is masked. */
+static __device__ __forceinline__ uint8_t ema_mask_of_lane(const ema_launch &p,
+                                                           const ema_sequence &s, int64_t t,
+                                                           int steps) {
+  const int lane = threadIdx.x % 32;
+  return lane < steps && t + lane < s.length && ema_masked(p, s, t + lane);
+}
+static __device__ __forceinline__ uint32_t ema_mask_word(uint8_t of_lane) {
+  return __ballot_sync(EMA_WARP, of_lane);
 }
 
 /* What lies behind a padded sequence's end. */

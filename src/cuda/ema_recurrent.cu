@@ -11,12 +11,13 @@
  * the chain and the tree, one for the residual, and the activation. Each step waits for the fmas of
  * the one before it, 8 cycles; x is read EMA_AHEAD steps early to hide the memory behind them.
  * Predicted on a device with 132 multiprocessors: limited by latency below about 16K channels
- * (sequences times D), by the copy above. No shared memory; registers by head count in float32,
- * from ptxas: below 128 for N = 16, no spills.
+ * (sequences times D), by instructions above: types, mask and activation are looked up in every
+ * step. Two blocks per multiprocessor are asked for, which leaves ptxas the registers that it needs
+ * without spilling; no shared memory.
  *
  * More than 16 heads: the states lie in scratch, (N, threads), and are read and written in every
- * step, through the first and second cache; the tree is then walked leaf by leaf, below. Rare in
- * practice and right rather than fast.
+ * step, through the first and second cache; the tree is then walked leaf by leaf, below, with its
+ * partial sums in shared memory, 13 per thread. Rare in practice and right rather than fast.
  *
  * The truncated sum: from step K on e is the sum of K products, the oldest first. A thread takes
  * these steps from the last to the first, so that y may be x: what step t reads is never later than
@@ -34,9 +35,13 @@
 #define TREE_LEVELS 13 /* of CUMEGA_EMA_MAX_HEADS leaves */
 static_assert(CUMEGA_EMA_MAX_HEADS == 1 << (TREE_LEVELS - 1), "one halving tree");
 
+/* Partial sums of a block's threads: shared, since they are indexed, which registers cannot be. */
+#define PARTIAL_BYTES(REAL) (TREE_LEVELS * THREADS * (int)sizeof(REAL))
+
 template <typename REAL> struct scratch_chain {
   const REAL *q, *q_lo, *gain, *projection; /* at the channel */
   REAL *h;                                  /* at the thread */
+  REAL *partial;                            /* at the thread, THREADS apart */
   int64_t padded, pitch;
   int heads;
 };
@@ -44,8 +49,10 @@ template <typename REAL> struct scratch_chain {
 template <typename REAL>
 static __device__ __forceinline__ void chain_begin(scratch_chain<REAL> &c, const ema_launch &p,
                                                    const ema_sequence &s, int64_t d) {
+  CUMEGA_SHARED(REAL, partials);
   const auto &k = ema_coefficients(p, REAL());
   const ema_state &state = p.run.initial;
+  c.partial = partials + threadIdx.x;
   c.q = k.q + d;
   c.q_lo = sizeof(REAL) == sizeof(float) ? (const REAL *)p.f32.q_lo + d : c.q;
   c.gain = k.gain + d;
@@ -77,7 +84,6 @@ static __device__ __forceinline__ REAL scratch_term(const scratch_chain<REAL> &c
  * of a binary counter that carries. */
 template <typename REAL>
 static __device__ __forceinline__ REAL chain_step(scratch_chain<REAL> &c, REAL x) {
-  REAL partial[TREE_LEVELS];
   int leaves = 1;
   while (leaves < c.heads) leaves *= 2;
   int n = 0;
@@ -85,8 +91,8 @@ static __device__ __forceinline__ REAL chain_step(scratch_chain<REAL> &c, REAL x
   for (int leaf = 0; leaf < leaves; leaf++) {
     sum = scratch_term(c, n, x);
     int level = 0;
-    for (int carry = leaf; carry & 1; carry >>= 1) sum = partial[level++] + sum;
-    partial[level] = sum;
+    for (int carry = leaf; carry & 1; carry >>= 1) sum = c.partial[THREADS * level++] + sum;
+    c.partial[THREADS * level] = sum;
     int bit = leaves / 2; /* n + 1 with its bits reversed */
     for (; bit & n; bit /= 2) n ^= bit;
     n |= bit;
@@ -146,12 +152,12 @@ static __device__ __forceinline__ void run_units(const ema_launch &p) {
 }
 
 template <typename REAL, int HEADS>
-static __global__ void __launch_bounds__(THREADS) ema_recurrent_kernel(const ema_launch p) {
+static __global__ void __launch_bounds__(THREADS, 2) ema_recurrent_kernel(const ema_launch p) {
   run_units<REAL, register_chain<REAL, HEADS>>(p);
 }
 
 template <typename REAL>
-static __global__ void __launch_bounds__(THREADS) ema_many_heads_kernel(const ema_launch p) {
+static __global__ void __launch_bounds__(THREADS, 2) ema_many_heads_kernel(const ema_launch p) {
   run_units<REAL, scratch_chain<REAL>>(p);
 }
 
@@ -179,10 +185,10 @@ int64_t ema_recurrent_scratch(const ema_launch *launch) {
 }
 
 /* The name has no space (cumega_context_kernels). */
-#define LAUNCH(...)                                                                                \
+#define LAUNCH(shared_bytes, ...)                                                                  \
   do {                                                                                             \
     *kernel = #__VA_ARGS__;                                                                        \
-    return CUMEGA_LAUNCH((__VA_ARGS__), grid, dim3(THREADS), 0, stream, *launch);                  \
+    return CUMEGA_LAUNCH((__VA_ARGS__), grid, dim3(THREADS), shared_bytes, stream, *launch);       \
   } while (0)
 
 template <typename REAL>
@@ -195,12 +201,12 @@ static cudaError_t launch_by_heads(const ema_launch *launch, cudaStream_t stream
                                     const char **kernel) {                                         \
     const dim3 grid((unsigned)blocks_of(launch));                                                  \
     const int64_t heads = launch->heads;                                                           \
-    if (heads > 16) LAUNCH(ema_many_heads_kernel<REAL>);                                           \
-    if (heads > 8) LAUNCH(ema_recurrent_kernel<REAL, 16>);                                         \
-    if (heads > 4) LAUNCH(ema_recurrent_kernel<REAL, 8>);                                          \
-    if (heads > 2) LAUNCH(ema_recurrent_kernel<REAL, 4>);                                          \
-    if (heads > 1) LAUNCH(ema_recurrent_kernel<REAL, 2>);                                          \
-    LAUNCH(ema_recurrent_kernel<REAL, 1>);                                                         \
+    if (heads > 16) LAUNCH(PARTIAL_BYTES(REAL), ema_many_heads_kernel<REAL>);                      \
+    if (heads > 8) LAUNCH(0, ema_recurrent_kernel<REAL, 16>);                                      \
+    if (heads > 4) LAUNCH(0, ema_recurrent_kernel<REAL, 8>);                                       \
+    if (heads > 2) LAUNCH(0, ema_recurrent_kernel<REAL, 4>);                                       \
+    if (heads > 1) LAUNCH(0, ema_recurrent_kernel<REAL, 2>);                                       \
+    LAUNCH(0, ema_recurrent_kernel<REAL, 1>);                                                      \
   }
 
 DEFINE_LAUNCH_BY_HEADS(float)
