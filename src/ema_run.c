@@ -149,6 +149,10 @@ static cumega_status check_algorithm(cumega_context *ctx, const cumega_ema *ema,
       return fail_io(ctx, "algorithm is SLICED, and y is x, expected memory of its own: a slice "
                           "reads x before it begins, and may be computed again");
     return CUMEGA_OK;
+  case CUMEGA_EMA_CHUNKED:
+    if (!run->truncated) return CUMEGA_OK;
+    return fail_io(ctx, "algorithm is CHUNKED, and the run is truncated: a truncated sum has no "
+                        "state to carry, expected RECURRENT or DIRECT");
   case CUMEGA_EMA_DIRECT:
     if (ema->config.truncation_length == CUMEGA_NO_TRUNCATION || io->ignore_truncation)
       return context_fail(
@@ -157,7 +161,7 @@ static cumega_status check_algorithm(cumega_context *ctx, const cumega_ema *ema,
     return CUMEGA_OK;
   default:
     return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "algorithm is %d, expected 0 to %d",
-                        (int)io->algorithm, (int)CUMEGA_EMA_DIRECT);
+                        (int)io->algorithm, (int)CUMEGA_EMA_CHUNKED);
   }
 }
 

@@ -362,7 +362,8 @@ static void run_call(call *c) {
   io.final_slots = dl(c->final_slots);
   const int one_chain =
       c->p->made_from.truncation > 0 || c->w->in_place || (elsewhere && c->p->made_from.N > 16);
-  if (!c->step && !(c->w->algorithm == CUMEGA_EMA_SLICED && one_chain))
+  const int is_chunked = c->w->algorithm == CUMEGA_EMA_CHUNKED;
+  if (!c->step && (is_chunked || !(c->w->algorithm == CUMEGA_EMA_SLICED && one_chain)))
     io.algorithm = (cumega_ema_algorithm)c->w->algorithm;
   cumega_status status =
       c->step ? cumega_ema_step(ctx, ema, &io) : cumega_ema_forward(ctx, ema, &io);

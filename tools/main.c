@@ -16,9 +16,9 @@ typedef struct command {
 } command;
 
 static const char algorithm_help[] =
-    "  --algorithm A      of ema_forward: recurrent (one chain), sliced (the chain in slices of "
-    "time)\n"
-    "                     or direct (a truncated sum); default: the library's choice\n";
+    "  --algorithm A      of ema_forward: recurrent (one chain), sliced (the chain in slices of\n"
+    "                     time), chunked (parallel in time) or direct (a truncated sum);\n"
+    "                     default: the library's choice among those with the chain's bits\n";
 
 static const char device_help[] =
     "  --device DEVICE    auto (a GPU where there is one, else the CPU), cpu, cuda or cuda:N;\n"

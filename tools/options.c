@@ -40,6 +40,7 @@ static int parse_algorithm(const char *text, options *parsed) {
     cumega_ema_algorithm value;
   } known[] = {{"recurrent", CUMEGA_EMA_CHAIN},
                {"sliced", CUMEGA_EMA_SLICED},
+               {"chunked", CUMEGA_EMA_CHUNKED},
                {"direct", CUMEGA_EMA_DIRECT}};
   char names[128] = "";
   for (size_t i = 0; i < sizeof known / sizeof *known; i++) {

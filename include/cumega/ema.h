@@ -22,6 +22,7 @@
 
 #define CUMEGA_EMA_MAX_HEADS 4096 /* one halving tree (docs/ema.md) */
 #define CUMEGA_NO_TRUNCATION INT64_MAX
+#define CUMEGA_EMA_GRID      64 /* steps, of CHUNKED */
 
 /* X(enumerator, value, ESPnet's name) */
 #define CUMEGA_ACTIVATION_LIST(X)                                                                  \
@@ -54,7 +55,13 @@ typedef enum cumega_ema_algorithm {
   CUMEGA_EMA_SLICED = 2,
   /* Sums over a truncated kernel: what RECURRENT does too where truncation_length is below L, but
    * refused where the EMA has none or ignore_truncation is set. RECURRENT's bits. */
-  CUMEGA_EMA_DIRECT = 3
+  CUMEGA_EMA_DIRECT = 3,
+  /* Parallel in time: each sequence is cut every CUMEGA_EMA_GRID steps, counted from its first step
+   * in the call; a state crosses a cell of that grid by one product with q^CUMEGA_EMA_GRID. CUDA
+   * only, up to 16 heads, not truncated. Not RECURRENT's bits, but the same bits whatever the batch,
+   * the layout and the padding, and when a sequence is cut at multiples of CUMEGA_EMA_GRID. Where q
+   * to that power is 0, an infinite state becomes NaN rather than stays. */
+  CUMEGA_EMA_CHUNKED = 4
 } cumega_ema_algorithm;
 
 typedef struct cumega_ema cumega_ema;

@@ -4,6 +4,7 @@
  *   ema_tables_cuda.c    coefficients on the device
  *   ema_recurrent.cu     the kernels that give the CPU's bits
  *   ema_lanes.cu         the fast ones among them, for contiguous channels
+ *   ema_chunked.cu       parallel in time, with bits of its own
  *   ema_sliced.cu        the check of slices of time that either of them has run */
 #ifndef CUMEGA_SRC_CUDA_EMA_CUDA_H
 #define CUMEGA_SRC_CUDA_EMA_CUDA_H
@@ -44,6 +45,14 @@ typedef struct ema_sliced_launch {
   ema_state begin, end;
 } ema_sliced_launch;
 
+/* What CHUNKED is given (ema_chunked.cu). */
+typedef struct ema_chunked_launch {
+  ema_launch whole;
+  unsigned long long *ticket; /* the next unit */
+  unsigned long long *flags;  /* of a chain: chunks whose end is in `ends` */
+  void *ends;                 /* (chains, N, channels of a block) */
+} ema_chunked_launch;
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -65,6 +74,12 @@ cudaError_t ema_lanes_launch(const ema_launch *launch, cudaStream_t stream, cons
 #define EMA_SLICED_HEADS 16
 cudaError_t ema_sliced_check_launch(const ema_sliced_launch *launch, cudaStream_t stream,
                                     const char **kernel);
+
+/* Parallel in time, on a grid of its own; scratch of so many bytes. */
+#define EMA_CHUNKED_HEADS 16
+int64_t ema_chunked_scratch(const ema_launch *launch);
+cudaError_t ema_chunked_launch_all(const ema_launch *launch, void *scratch, cudaStream_t stream,
+                                   const char **kernel);
 
 #ifdef __cplusplus
 }

@@ -87,12 +87,21 @@ static cumega_status enqueue_sliced(cumega_context *ctx, const cumega_ema *ema, 
   return CUMEGA_OK;
 }
 
+static cumega_status enqueue_chunked(cumega_context *ctx, const ema_launch *launch) {
+  void *scratch;
+  TRY(cuda_scratch(ctx, ema_chunked_scratch(launch), &scratch));
+  CUDA_TRY(ctx,
+           ema_chunked_launch_all(launch, scratch, cuda_context_of(ctx)->stream, &ctx->kernels));
+  return CUMEGA_OK;
+}
+
 /* ---- the hooks ---- */
 
 int64_t ema_workspace_cuda(const cumega_context *ctx, const cumega_ema *ema, const ema_run *run) {
   ema_launch launch = launch_of(ema, run);
   const ema_slices slices = slices_of(ema, run);
   (void)ctx;
+  if (run->algorithm == CUMEGA_EMA_CHUNKED) return ema_chunked_scratch(&launch);
   if (slices.count > 1) return 2 * half_of_sliced_scratch(ema, run, &slices);
   return ema_recurrent_scratch(&launch);
 }
@@ -100,6 +109,7 @@ int64_t ema_workspace_cuda(const cumega_context *ctx, const cumega_ema *ema, con
 static cumega_status enqueue(cumega_context *ctx, const cumega_ema *ema, ema_launch *launch) {
   const ema_slices slices = slices_of(ema, &launch->run);
   launch->report = cuda_context_of(ctx)->report;
+  if (launch->run.algorithm == CUMEGA_EMA_CHUNKED) return enqueue_chunked(ctx, launch);
   if (slices.count > 1) return enqueue_sliced(ctx, ema, launch, &slices);
   TRY(cuda_scratch(ctx, ema_lanes_can(launch) ? 0 : ema_recurrent_scratch(launch),
                    &launch->states));
@@ -108,12 +118,14 @@ static cumega_status enqueue(cumega_context *ctx, const cumega_ema *ema, ema_lau
 
 /* What the front lets pass and this backend does not have. */
 static cumega_status check(cumega_context *ctx, const cumega_ema *ema, const ema_run *run) {
-  if (run->algorithm == CUMEGA_EMA_SLICED && ema->config.num_heads > EMA_SLICED_HEADS)
-    return front->fail(ctx, CUMEGA_ERROR_UNSUPPORTED,
-                       "algorithm is SLICED, and the EMA has %" PRId64
-                       " heads, expected at most %d on CUDA",
-                       ema->config.num_heads, EMA_SLICED_HEADS);
-  return CUMEGA_OK;
+  const int is_sliced = run->algorithm == CUMEGA_EMA_SLICED;
+  const int most = is_sliced ? EMA_SLICED_HEADS : EMA_CHUNKED_HEADS;
+  if (!is_sliced && run->algorithm != CUMEGA_EMA_CHUNKED) return CUMEGA_OK;
+  if (ema->config.num_heads <= most) return CUMEGA_OK;
+  return front->fail(ctx, CUMEGA_ERROR_UNSUPPORTED,
+                     "algorithm is %s, and the EMA has %" PRId64
+                     " heads, expected at most %d on CUDA",
+                     is_sliced ? "SLICED" : "CHUNKED", ema->config.num_heads, most);
 }
 
 cumega_status ema_forward_cuda(cumega_context *ctx, const cumega_ema *ema, const ema_run *run) {
