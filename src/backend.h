@@ -27,6 +27,9 @@ typedef struct backend_device {
    * needs no context: the one that made the tables may be gone. */
   cumega_status (*ema_upload)(cumega_context *ctx, const cumega_ema *ema, ema_tables *tables);
   void (*ema_release)(const cumega_ema *ema, ema_tables *tables);
+
+  /* What forward of such a run makes at first use, so that it may be captured. */
+  cumega_status (*ema_prepare)(cumega_context *ctx, const cumega_ema *ema, const ema_run *run);
 } backend_device;
 
 typedef struct backend {
@@ -68,6 +71,8 @@ typedef struct backend_front {
   void (*memory_discharge)(memory *m, int64_t bytes);
   int64_t (*memory_held)(const memory *m);
   int64_t (*memory_limit)(const memory *m);
+  void (*ema_kernel_row_channel)(const cumega_ema *ema, const ema_tables *tables, int64_t d,
+                                 ema_kernel_row *row);
 } backend_front;
 
 #define BACKEND_STRUCT_BYTES                                                                       \

@@ -38,7 +38,9 @@ static const refusal refusals[] = {
     {CUMEGA_EMA_CHUNKED, 0, 17, 0, 0, 0, 0, UNSUPPORTED, UNSUPPORTED, "CHUNKED"},
     {CUMEGA_EMA_CHUNKED, 2, 0, 0, 0, 0, 0, ARGUMENT, ARGUMENT,
      "algorithm is CHUNKED, and the run is truncated"},
-    {CUMEGA_EMA_CHUNKED + 1, 0, 0, 0, 0, 0, 0, ARGUMENT, ARGUMENT, "expected 0 to"},
+    {CUMEGA_EMA_FFT, 2, 17, 1, 0, 0, 0, UNSUPPORTED, OK, "algorithm is FFT, which the CPU"},
+    {CUMEGA_EMA_FFT, 0, 0, 0, 0, 1, 0, ARGUMENT, ARGUMENT, "FFT, and final_state is given"},
+    {CUMEGA_EMA_FFT + 1, 0, 0, 0, 0, 0, 0, ARGUMENT, ARGUMENT, "expected 0 to"},
     {-1, 0, 0, 0, 0, 0, 0, ARGUMENT, ARGUMENT, "algorithm is -1"},
     {CUMEGA_EMA_CHAIN, 0, 0, 0, 0, 0, 1, ARGUMENT, ARGUMENT, "for a step"},
 };

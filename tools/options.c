@@ -41,6 +41,7 @@ static int parse_algorithm(const char *text, options *parsed) {
   } known[] = {{"recurrent", CUMEGA_EMA_CHAIN},
                {"sliced", CUMEGA_EMA_SLICED},
                {"chunked", CUMEGA_EMA_CHUNKED},
+               {"fft", CUMEGA_EMA_FFT},
                {"direct", CUMEGA_EMA_DIRECT}};
   char names[128] = "";
   for (size_t i = 0; i < sizeof known / sizeof *known; i++) {

@@ -23,6 +23,7 @@ static const backend_device device = {
     .memory_read = memory_read_cuda,
     .ema_upload = ema_upload_cuda,
     .ema_release = ema_release_cuda,
+    .ema_prepare = ema_prepare_cuda,
 };
 
 static const backend table = {

@@ -18,6 +18,7 @@ typedef struct cuda_context {
   void *scratch;        /* on the device */
   int scratch_captured; /* a graph has seen it: it stays until the context is destroyed */
   cuda_retired *retired;
+  struct cuda_fft_entry *fft_plans, *fft_spectra; /* the last used first (ema_fft_cuda.c) */
   char kernels[512]; /* the names of several, for cumega_context_kernels */
 } cuda_context;
 
@@ -38,6 +39,8 @@ cumega_status memory_write_cuda(cumega_context *ctx, void *to, const void *from,
 cumega_status memory_read_cuda(cumega_context *ctx, void *to, const void *from, int64_t bytes);
 
 /* Those below are called within a scope. */
+
+cumega_status cuda_is_capturing(cumega_context *ctx, int *capturing);
 
 /* STATE, saying that `what` is not allowed, while ctx's stream is being captured. */
 cumega_status cuda_refuse_capture(cumega_context *ctx, const char *what);

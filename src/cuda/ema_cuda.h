@@ -5,6 +5,7 @@
  *   ema_recurrent.cu     the kernels that give the CPU's bits
  *   ema_lanes.cu         the fast ones among them, for contiguous channels
  *   ema_chunked.cu       parallel in time, with bits of its own
+ *   ema_fft_cuda.c, ema_fft.cu   the long convolution through cuFFT (cufft_library.c)
  *   ema_sliced.cu        the check of slices of time that either of them has run */
 #ifndef CUMEGA_SRC_CUDA_EMA_CUDA_H
 #define CUMEGA_SRC_CUDA_EMA_CUDA_H
@@ -53,6 +54,25 @@ typedef struct ema_chunked_launch {
   void *ends;                 /* (chains, N, channels of a block) */
 } ema_chunked_launch;
 
+/* A step of FFT on some rows, one for each channel of each sequence (ema_fft.cu). */
+typedef struct ema_fft_launch {
+  ema_launch whole;
+  void *rows; /* (row_count, pitch): n numbers and room, or n / 2 + 1 pairs */
+  int64_t first_row, row_count;
+  int64_t n, pitch;     /* length of a transform; numbers between rows */
+  const void *spectrum; /* (channels, n / 2 + 1) pairs, over n */
+} ema_fft_launch;
+
+/* The kernel's own spectrum, some channels at a time, in double. */
+typedef struct ema_fft_table {
+  const double *weight, *log_q; /* (channels, heads) */
+  double *rows;                 /* (channel_count, pitch) */
+  void *spectrum;               /* of all channels: pairs of floats, or of doubles */
+  int64_t first_channel, channel_count, heads;
+  int64_t taps, n, pitch;
+  int is_double;
+} ema_fft_table;
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -74,6 +94,14 @@ cudaError_t ema_lanes_launch(const ema_launch *launch, cudaStream_t stream, cons
 #define EMA_SLICED_HEADS 16
 cudaError_t ema_sliced_check_launch(const ema_sliced_launch *launch, cudaStream_t stream,
                                     const char **kernel);
+
+/* x~ to rows, rows times spectrum, rows to y; the kernel's values to rows, and their transforms to
+ * the spectrum. */
+cudaError_t ema_fft_gather(const ema_fft_launch *launch, cudaStream_t stream);
+cudaError_t ema_fft_multiply(const ema_fft_launch *launch, cudaStream_t stream);
+cudaError_t ema_fft_scatter(const ema_fft_launch *launch, cudaStream_t stream);
+cudaError_t ema_fft_fill_table(const ema_fft_table *table, cudaStream_t stream);
+cudaError_t ema_fft_store_table(const ema_fft_table *table, cudaStream_t stream);
 
 /* Parallel in time, on a grid of its own; scratch of so many bytes. */
 #define EMA_CHUNKED_HEADS 16

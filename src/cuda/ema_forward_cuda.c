@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include "../ema_slices.h"
 #include "context_cuda.h"
-#include "ema_cuda.h"
+#include "ema_fft_cuda.h"
 #include "ema_hooks.h"
 
 /* Channels, over all sequences, that keep a large GPU busy; and steps below which slices of time
@@ -100,7 +100,7 @@ static cumega_status enqueue_chunked(cumega_context *ctx, const ema_launch *laun
 int64_t ema_workspace_cuda(const cumega_context *ctx, const cumega_ema *ema, const ema_run *run) {
   ema_launch launch = launch_of(ema, run);
   const ema_slices slices = slices_of(ema, run);
-  (void)ctx;
+  if (run->algorithm == CUMEGA_EMA_FFT) return run->B == 0 ? 0 : ema_fft_scratch(ctx, &launch);
   if (run->algorithm == CUMEGA_EMA_CHUNKED) return ema_chunked_scratch(&launch);
   if (slices.count > 1) return 2 * half_of_sliced_scratch(ema, run, &slices);
   return ema_recurrent_scratch(&launch);
@@ -109,6 +109,7 @@ int64_t ema_workspace_cuda(const cumega_context *ctx, const cumega_ema *ema, con
 static cumega_status enqueue(cumega_context *ctx, const cumega_ema *ema, ema_launch *launch) {
   const ema_slices slices = slices_of(ema, &launch->run);
   launch->report = cuda_context_of(ctx)->report;
+  if (launch->run.algorithm == CUMEGA_EMA_FFT) return ema_fft_enqueue(ctx, ema, launch);
   if (launch->run.algorithm == CUMEGA_EMA_CHUNKED) return enqueue_chunked(ctx, launch);
   if (slices.count > 1) return enqueue_sliced(ctx, ema, launch, &slices);
   TRY(cuda_scratch(ctx, ema_lanes_can(launch) ? 0 : ema_recurrent_scratch(launch),
@@ -128,7 +129,11 @@ static cumega_status check(cumega_context *ctx, const cumega_ema *ema, const ema
                      is_sliced ? "SLICED" : "CHUNKED", ema->config.num_heads, most);
 }
 
-cumega_status ema_forward_cuda(cumega_context *ctx, const cumega_ema *ema, const ema_run *run) {
+/* One of the two below, within a scope. */
+typedef cumega_status (*scoped)(cumega_context *ctx, const cumega_ema *ema, ema_launch *launch);
+
+static cumega_status within_scope(cumega_context *ctx, const cumega_ema *ema, const ema_run *run,
+                                  scoped function) {
   cuda_scope scope;
   TRY(check(ctx, ema, run));
   ema_launch launch = launch_of(ema, run);
@@ -138,7 +143,19 @@ cumega_status ema_forward_cuda(cumega_context *ctx, const cumega_ema *ema, const
   if (error != cudaSuccess)
     status = cuda_fail(ctx, error, "cuda_scope_enter", __FILE__, __LINE__);
   else
-    status = enqueue(ctx, ema, &launch);
+    status = function(ctx, ema, &launch);
   cuda_scope_leave(&scope);
   return status;
+}
+
+cumega_status ema_forward_cuda(cumega_context *ctx, const cumega_ema *ema, const ema_run *run) {
+  return within_scope(ctx, ema, run, enqueue);
+}
+
+static cumega_status make_ready(cumega_context *ctx, const cumega_ema *ema, ema_launch *launch) {
+  return launch->run.algorithm == CUMEGA_EMA_FFT ? ema_fft_prepare(ctx, ema, launch) : CUMEGA_OK;
+}
+
+cumega_status ema_prepare_cuda(cumega_context *ctx, const cumega_ema *ema, const ema_run *run) {
+  return within_scope(ctx, ema, run, make_ready);
 }
