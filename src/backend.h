@@ -23,10 +23,12 @@ typedef struct backend_device {
   cumega_status (*memory_write)(cumega_context *ctx, void *to, const void *from, int64_t bytes);
   cumega_status (*memory_read)(cumega_context *ctx, void *to, const void *from, int64_t bytes);
 
-  /* tables->device from the host's coefficients, on the device when it returns; and back. Release
-   * needs no context: the one that made the tables may be gone. */
-  cumega_status (*ema_upload)(cumega_context *ctx, const cumega_ema *ema, ema_tables *tables);
-  void (*ema_release)(const cumega_ema *ema, ema_tables *tables);
+  /* An object's copy of host memory, in ctx's account and on the device when it returns; `what` is
+   * for the sentence ("the coefficients of an EMA"). *block is NULL on failure. Release needs no
+   * context: the one that made the object may be gone. In a forked child it does nothing. */
+  cumega_status (*object_upload)(cumega_context *ctx, const char *what, const void *from,
+                                 int64_t bytes, void **block);
+  void (*object_release)(memory *account, DLDevice device, pid_t owner, void *block, int64_t bytes);
 } backend_device;
 
 typedef struct backend {

@@ -2,7 +2,7 @@
  * strides, types and alignment alone, so a captured graph serves other values and lengths. */
 #include "context_cuda.h"
 #include "ema_cuda.h"
-#include "ema_hooks.h"
+#include "hooks.h"
 
 static ema_launch launch_of(const cumega_ema *ema, const ema_run *run) {
   const ema_device_tables *device = &ema->tables.device;
