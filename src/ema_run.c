@@ -131,6 +131,40 @@ static cumega_status check_truncation(cumega_context *ctx, const cumega_ema *ema
       run->packed ? "rows" : "steps");
 }
 
+/* Whether io.algorithm can compute this run at all; what a device lacks, its backend says. */
+static cumega_status check_algorithm(cumega_context *ctx, const cumega_ema *ema,
+                                     const cumega_ema_io *io, const io_views *v, ema_run *run) {
+  run->algorithm = (int)io->algorithm;
+  if (io->reserved != 0)
+    return context_fail(ctx, CUMEGA_ERROR_UNSUPPORTED, "io.reserved is %d, expected 0",
+                        (int)io->reserved);
+  switch (io->algorithm) {
+  case CUMEGA_EMA_RECURRENT:
+  case CUMEGA_EMA_CHAIN: return CUMEGA_OK;
+  case CUMEGA_EMA_SLICED:
+    if (run->truncated)
+      return fail_io(ctx, "algorithm is SLICED, and the run is truncated: steps of a truncated sum "
+                          "do not wait for each other, expected RECURRENT or DIRECT");
+    if (tensor_view_same(&v->x, &v->y))
+      return fail_io(ctx, "algorithm is SLICED, and y is x, expected memory of its own: a slice "
+                          "reads x before it begins, and may be computed again");
+    return CUMEGA_OK;
+  case CUMEGA_EMA_CHUNKED:
+    if (!run->truncated) return CUMEGA_OK;
+    return fail_io(ctx, "algorithm is CHUNKED, and the run is truncated: a truncated sum has no "
+                        "state to carry, expected RECURRENT or DIRECT");
+  case CUMEGA_EMA_DIRECT:
+    if (ema->config.truncation_length == CUMEGA_NO_TRUNCATION || io->ignore_truncation)
+      return context_fail(
+          ctx, CUMEGA_ERROR_ARGUMENT, "algorithm is DIRECT, and %s, expected a truncated EMA",
+          io->ignore_truncation ? "ignore_truncation is set" : "the EMA has no truncation_length");
+    return CUMEGA_OK;
+  default:
+    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "algorithm is %d, expected 0 to %d",
+                        (int)io->algorithm, (int)CUMEGA_EMA_CHUNKED);
+  }
+}
+
 /* Everything about io that does not need values: after this only index tensors can be wrong. */
 static cumega_status read_io(cumega_context *ctx, const cumega_ema *ema, const cumega_ema_io *io,
                              io_views *v, ema_run *run) {
@@ -159,6 +193,7 @@ static cumega_status read_io(cumega_context *ctx, const cumega_ema *ema, const c
   TRY(read_state(ctx, "final_state", io->final_state, ema, B, io->final_slots != NULL, &v->final,
                  &run->final));
   TRY(check_truncation(ctx, ema, io, run));
+  TRY(check_algorithm(ctx, ema, io, v, run));
   return check_memory(ctx, io, v);
 }
 
@@ -211,6 +246,10 @@ static cumega_status step_io(cumega_context *ctx, cumega_ema_io *io, step_views 
     v->mask.strides[1] = 0;
     io->mask = &v->mask.dl;
   }
+  if (io->algorithm != CUMEGA_EMA_RECURRENT)
+    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
+                        "algorithm is %d for a step, expected 0: a step is one step of the chain",
+                        (int)io->algorithm);
   io->ignore_truncation = 1;
   return CUMEGA_OK;
 }

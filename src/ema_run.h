@@ -44,11 +44,18 @@ typedef struct ema_sequences {
   int64_t stride_t, stride_b, stride_d;
 } ema_sequences;
 
+/* A sequence's time in `count` slices of `steps` steps, the last ones shorter or empty; each begins
+ * `warmup` <= steps steps early (src/ema_slices.h). count 1: whole. */
+typedef struct ema_slices {
+  int64_t count, steps, warmup;
+} ema_slices;
+
 /* One forward or step, every default resolved. */
 typedef struct ema_run {
   int64_t L, B;     /* packed: L is the number of rows of all sequences together */
   int packed;       /* offsets are given */
   int raw;          /* write e */
+  int algorithm;    /* cumega_ema_algorithm */
   int truncated;    /* steps from truncation_length on use the kernel's table */
   tensor_type type; /* of x and y */
   ema_sequences x, y;
