@@ -180,7 +180,7 @@ static cumega_status open_parts(cumega_context *ctx, void *stream) {
 }
 
 cumega_status context_open_cuda(cumega_context *ctx, void *stream) {
-  cuda_scope scope = {NULL, cudaPeekAtLastError()};
+  cuda_scope scope = {.pending = cudaPeekAtLastError()};
   cumega_status status = check_device(ctx);
   if (status != CUMEGA_OK) {
     if (scope.pending == cudaSuccess) (void)cudaGetLastError();
