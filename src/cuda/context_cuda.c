@@ -201,7 +201,8 @@ cumega_status context_open_cuda(cumega_context *ctx, void *stream) {
 void context_close_cuda(cumega_context *ctx) {
   cuda_context *c = cuda_context_of(ctx);
   cuda_scope scope;
-  if (cuda_scope_enter(&scope, ctx->device.device_id) == cudaSuccess && c->stream != NULL)
+  /* Without a report nothing was enqueued, and a wait could spoil a capture of the caller's. */
+  if (cuda_scope_enter(&scope, ctx->device.device_id) == cudaSuccess && c->report != NULL)
     (void)cudaStreamSynchronize(c->stream);
   while (c->retired != NULL) {
     cuda_retired *kept = c->retired;
