@@ -5,6 +5,7 @@
 
 #include "context.h"
 #include "ema.h"
+#include "position_bias.h"
 
 /* What a backend with memory and streams of its own does beyond that. Every one of them leaves the
  * caller's current CUDA context and pending CUDA error as found. */
@@ -29,6 +30,7 @@ typedef struct backend_device {
   cumega_status (*object_upload)(cumega_context *ctx, const char *what, const void *from,
                                  int64_t bytes, void **block);
   void (*object_release)(memory *account, DLDevice device, pid_t owner, void *block, int64_t bytes);
+  cumega_status (*is_capturing)(cumega_context *ctx, int *capturing); /* ctx's stream */
 } backend_device;
 
 typedef struct backend {
@@ -36,6 +38,10 @@ typedef struct backend {
   void (*ema_kernel_row)(const ema_kernel_row *row); /* CPU tables only: ctx->host has one */
   int64_t (*ema_workspace)(const cumega_context *ctx, const cumega_ema *ema, const ema_run *run);
   cumega_status (*ema_forward)(cumega_context *ctx, const cumega_ema *ema, const ema_run *run);
+  void (*rotary_table)(const rotary_table *t); /* CPU tables only: ctx->host has one */
+  int64_t (*position_bias_workspace)(const cumega_context *ctx, const position_bias_run *run);
+  cumega_status (*position_bias_rows)(cumega_context *ctx, const position_bias_run *run);
+  cumega_status (*position_bias_forward)(cumega_context *ctx, const position_bias_matrix *run);
   const backend_device *device; /* NULL in the CPU's tables */
 } backend;
 
@@ -74,7 +80,7 @@ typedef struct backend_front {
 
 #define BACKEND_STRUCT_BYTES                                                                       \
   (((sizeof(cumega_context) * 1024 + sizeof(cumega_ema)) * 1024 + sizeof(ema_run)) * 1024 +        \
-   sizeof(backend_device))
+   sizeof(backend_device) + (sizeof(position_bias_run) << 48))
 
 /* The one symbol of libcumega_cuda. NULL where the two libraries are not of one build. */
 typedef const backend *(*backend_cuda_entry)(const backend_front *front);

@@ -2,6 +2,7 @@
 #include <string.h>
 #include <time.h>
 #include "case_ema.h"
+#include "case_position_bias.h"
 #include "failure.h"
 #include "operation.h"
 #include "values.h"
@@ -15,6 +16,13 @@ static const operation operations[] = {
     {"ema_kernel", "the EMA's convolution kernel and its coefficients", " ",
      "kernel, damping_factor, prev_timestep_weight", "state_dtype", 0, ema_kernel_prepare,
      ema_kernel_run, ema_release},
+    {"relative_position_bias", "a relative position bias as an (L, L) matrix", " ", "bias", NULL,
+     relative_position_bias_prepare, position_bias_run_forward, position_bias_release},
+    {"rotary_position_bias", "a rotary position bias as an (L, L) matrix", " ", "bias", NULL,
+     rotary_position_bias_prepare, position_bias_run_forward, position_bias_release},
+    {"attention_softmax", "scale, position bias, masks and softmax of attention scores",
+     " scores attention_mask key_padding_mask query_lengths key_lengths ", "weights, scores", NULL,
+     attention_softmax_prepare, attention_softmax_run, position_bias_release},
 };
 
 const operation *operation_at(int i) {

@@ -9,5 +9,6 @@
 #include <cumega/context.h>
 #include <cumega/weights.h>
 #include <cumega/ema.h>
+#include <cumega/position_bias.h>
 
 #endif
