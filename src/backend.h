@@ -5,6 +5,7 @@
 
 #include "context.h"
 #include "ema.h"
+#include "residual.h"
 
 /* What a backend with memory and streams of its own does beyond that. Every one of them leaves the
  * caller's current CUDA context and pending CUDA error as found. */
@@ -36,7 +37,10 @@ typedef struct backend {
   void (*ema_kernel_row)(const ema_kernel_row *row); /* CPU tables only: ctx->host has one */
   int64_t (*ema_workspace)(const cumega_context *ctx, const cumega_ema *ema, const ema_run *run);
   cumega_status (*ema_forward)(cumega_context *ctx, const cumega_ema *ema, const ema_run *run);
-  const backend_device *device; /* NULL in the CPU's tables */
+  int64_t (*residual_workspace)(const cumega_context *ctx, const residual_run *run);
+  cumega_status (*residual_forward)(cumega_context *ctx, const residual_run *run);
+  cumega_status (*residual_prepare)(cumega_context *ctx); /* or NULL: there is nothing to prepare */
+  const backend_device *device;                           /* NULL in the CPU's tables */
 } backend;
 
 /* src/cpu/backend.c, compiled once per level. */
@@ -74,7 +78,7 @@ typedef struct backend_front {
 
 #define BACKEND_STRUCT_BYTES                                                                       \
   (((sizeof(cumega_context) * 1024 + sizeof(cumega_ema)) * 1024 + sizeof(ema_run)) * 1024 +        \
-   sizeof(backend_device))
+   sizeof(backend_device) + sizeof(residual_run) * 7)
 
 /* The one symbol of libcumega_cuda. NULL where the two libraries are not of one build. */
 typedef const backend *(*backend_cuda_entry)(const backend_front *front);

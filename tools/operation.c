@@ -2,6 +2,7 @@
 #include <string.h>
 #include <time.h>
 #include "case_ema.h"
+#include "case_residual.h"
 #include "failure.h"
 #include "operation.h"
 #include "values.h"
@@ -15,6 +16,11 @@ static const operation operations[] = {
     {"ema_kernel", "the EMA's convolution kernel and its coefficients", " ",
      "kernel, damping_factor, prev_timestep_weight", "state_dtype", ema_kernel_prepare,
      ema_kernel_run, ema_release},
+    {"residual", "a residual connection, and the normalisation that follows", " x y ",
+     "out, normalized", NULL, residual_prepare, residual_run, residual_release},
+    {"gated_residual", "x + sigmoid(gate) * (h - x), and the normalisation that follows",
+     " x gate h ", "out, normalized", NULL, gated_residual_prepare, gated_residual_run,
+     residual_release},
 };
 
 const operation *operation_at(int i) {

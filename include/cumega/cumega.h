@@ -9,5 +9,7 @@
 #include <cumega/context.h>
 #include <cumega/weights.h>
 #include <cumega/ema.h>
+#include <cumega/norm.h>
+#include <cumega/residual.h>
 
 #endif
