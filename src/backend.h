@@ -6,6 +6,7 @@
 #include "context.h"
 #include "ema.h"
 #include "position_bias.h"
+#include "residual.h"
 
 /* What a backend with memory and streams of its own does beyond that. Every one of them leaves the
  * caller's current CUDA context and pending CUDA error as found. */
@@ -42,7 +43,10 @@ typedef struct backend {
   int64_t (*position_bias_workspace)(const cumega_context *ctx, const position_bias_run *run);
   cumega_status (*position_bias_rows)(cumega_context *ctx, const position_bias_run *run);
   cumega_status (*position_bias_forward)(cumega_context *ctx, const position_bias_matrix *run);
-  const backend_device *device; /* NULL in the CPU's tables */
+  int64_t (*residual_workspace)(const cumega_context *ctx, const residual_run *run);
+  cumega_status (*residual_forward)(cumega_context *ctx, const residual_run *run);
+  cumega_status (*residual_prepare)(cumega_context *ctx); /* or NULL: there is nothing to prepare */
+  const backend_device *device;                           /* NULL in the CPU's tables */
 } backend;
 
 /* src/cpu/backend.c, compiled once per level. */
@@ -78,9 +82,14 @@ typedef struct backend_front {
   int64_t (*memory_limit)(const memory *m);
 } backend_front;
 
+/* A number that differs where any of the shared structs has another size. */
 #define BACKEND_STRUCT_BYTES                                                                       \
-  (((sizeof(cumega_context) * 1024 + sizeof(cumega_ema)) * 1024 + sizeof(ema_run)) * 1024 +        \
-   sizeof(backend_device) + (sizeof(position_bias_run) << 48))
+  (((((sizeof(cumega_context) * 1024 + sizeof(cumega_ema)) * 1024 + sizeof(ema_run)) * 1024 +      \
+     sizeof(backend_device)) *                                                                     \
+        1024 +                                                                                     \
+    sizeof(position_bias_run)) *                                                                   \
+       7 +                                                                                         \
+   sizeof(residual_run) + sizeof(backend))
 
 /* The one symbol of libcumega_cuda. NULL where the two libraries are not of one build. */
 typedef const backend *(*backend_cuda_entry)(const backend_front *front);

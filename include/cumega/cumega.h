@@ -10,5 +10,7 @@
 #include <cumega/weights.h>
 #include <cumega/ema.h>
 #include <cumega/position_bias.h>
+#include <cumega/norm.h>
+#include <cumega/residual.h>
 
 #endif

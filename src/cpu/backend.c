@@ -2,6 +2,7 @@
 #include "../backend.h"
 #include "ema_cpu.h"
 #include "position_bias_cpu.h"
+#include "residual_cpu.h"
 
 #define NAME_EXPANDED(level) #level
 #define NAME(level)          NAME_EXPANDED(level)
@@ -23,4 +24,6 @@ const backend LEVEL(backend_cpu) = {
     .position_bias_workspace = LEVEL(position_bias_workspace_cpu),
     .position_bias_rows = LEVEL(position_bias_rows_cpu),
     .position_bias_forward = LEVEL(position_bias_forward_cpu),
+    .residual_workspace = LEVEL(residual_workspace_cpu),
+    .residual_forward = LEVEL(residual_forward_cpu),
 };
