@@ -3,7 +3,8 @@
  *   ema_forward_cuda.c   a run: which kernel, scratch, launch
  *   ema_tables_cuda.c    coefficients on the device
  *   ema_recurrent.cu     the kernels that give the CPU's bits
- *   ema_lanes.cu         the fast ones among them, for contiguous channels */
+ *   ema_lanes.cu         faster ones, for contiguous channels
+ *   ema_tiles.cu         and for contiguous time and everything else with so many heads */
 #ifndef CUMEGA_SRC_CUDA_EMA_CUDA_H
 #define CUMEGA_SRC_CUDA_EMA_CUDA_H
 
@@ -43,6 +44,10 @@ cudaError_t ema_recurrent_launch(const ema_launch *launch, cudaStream_t stream,
 #define EMA_LANES_STEPS 16
 bool ema_lanes_can(const ema_launch *launch);
 cudaError_t ema_lanes_launch(const ema_launch *launch, cudaStream_t stream, const char **kernel);
+
+/* Likewise for ema_tiles.cu, which takes any strides and alignment. */
+bool ema_tiles_can(const ema_launch *launch);
+cudaError_t ema_tiles_launch(const ema_launch *launch, cudaStream_t stream, const char **kernel);
 
 #ifdef __cplusplus
 }

@@ -32,6 +32,10 @@ static cumega_status enqueue(cumega_context *ctx, ema_launch *launch) {
     CUDA_TRY(ctx, ema_lanes_launch(launch, c->stream, &ctx->kernels));
     return CUMEGA_OK;
   }
+  if (ema_tiles_can(launch)) {
+    CUDA_TRY(ctx, ema_tiles_launch(launch, c->stream, &ctx->kernels));
+    return CUMEGA_OK;
+  }
   TRY(cuda_scratch(ctx, ema_recurrent_scratch(launch), &launch->states));
   CUDA_TRY(ctx, ema_recurrent_launch(launch, c->stream, &ctx->kernels));
   return CUMEGA_OK;

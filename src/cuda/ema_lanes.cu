@@ -23,15 +23,15 @@
 #include <cuda_pipeline.h>
 #include "ema_lanes.cuh"
 
-#define THREADS     256
-#define CHANNELS    64 /* of a block */
-#define STAGES      4
+#define THREADS     128
+#define CHANNELS    32 /* of a block */
+#define STAGES      8
 #define PIECE       16 /* bytes of one asynchronous copy */
 #define STAGE_BYTES (THREADS * PIECE)
 
 static_assert(THREADS == CHANNELS * LANES, "each lane has its channel");
 
-/* ---- a sequence and 64 of its channels ---- */
+/* ---- a sequence and 32 of its channels ---- */
 
 /* Begins the copy of stage k to its place; beyond the last stage it copies nothing, so that every
  * stage is one commit. */
@@ -83,7 +83,7 @@ static __device__ __forceinline__ void run_group(const ema_launch &p, const ema_
 }
 
 template <int HEADS, int TYPE, int KIND>
-static __global__ void __launch_bounds__(THREADS, HEADS < 16 ? 4 : 3)
+static __global__ void __launch_bounds__(THREADS, HEADS < 16 ? 8 : 6)
     ema_lanes_kernel(const ema_launch p) {
   CUMEGA_SHARED(unsigned char, stages);
   const int64_t groups = (p.channels + CHANNELS - 1) / CHANNELS;
