@@ -143,6 +143,22 @@ START_TEST(packed_contiguous_time_has_the_cpus_bits) {
 }
 END_TEST
 
+/* 16,384 channels and more, all sequences together. Few problems, since each is large. */
+START_TEST(very_many_channels_have_the_cpus_bits) {
+  static const int64_t lengths[] = {16, 35, 21, 67, 33, 18, 48, 97};
+  static const int64_t channels[] = {16384, 4096, 8200, 8192, 2056, 16384, 5464, 4104};
+  for (int i = 0; i < 8; i++) {
+    const int64_t B = (16384 + channels[i] - 1) / channels[i];
+    recipe r = recipe_of(i % 3, channels[i], heads[i % 4], B, lengths[i]);
+    way w = {.form = i % 3 == 1 ? PACKED : PADDED, .padding = i % 2, .in_place = i % 5 == 0};
+    r.activation = kinds[(i + i / 4) % 4];
+    r.masked = i % 4 == 2;
+    r.stateful = r.special = i % 2;
+    must_agree(&r, w, "ema_channels_kernel");
+  }
+}
+END_TEST
+
 /* Pieces of 16 bytes do not begin at their addresses, or are not whole: other paths, the same bits.
  */
 START_TEST(shapes_next_to_these_have_the_same_bits) {
@@ -169,6 +185,7 @@ int main(void) {
   tcase_add_test(tests, masks_change_no_bit);
   tcase_add_test(tests, contiguous_time_has_the_cpus_bits);
   tcase_add_test(tests, packed_contiguous_time_has_the_cpus_bits);
+  tcase_add_test(tests, very_many_channels_have_the_cpus_bits);
   tcase_add_test(tests, shapes_next_to_these_have_the_same_bits);
   return run_suite(suite);
 }

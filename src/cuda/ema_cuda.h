@@ -4,6 +4,7 @@
  *   ema_tables_cuda.c    coefficients on the device
  *   ema_recurrent.cu     the kernels that give the CPU's bits
  *   ema_lanes.cu         faster ones, for contiguous channels
+ *   ema_channels.cu      the same for so many of them that each thread takes a whole one
  *   ema_tiles.cu         and for contiguous time and everything else with so many heads */
 #ifndef CUMEGA_SRC_CUDA_EMA_CUDA_H
 #define CUMEGA_SRC_CUDA_EMA_CUDA_H
@@ -44,6 +45,12 @@ cudaError_t ema_recurrent_launch(const ema_launch *launch, cudaStream_t stream,
 #define EMA_LANES_STEPS 16
 bool ema_lanes_can(const ema_launch *launch);
 cudaError_t ema_lanes_launch(const ema_launch *launch, cudaStream_t stream, const char **kernel);
+
+/* Likewise for ema_channels.cu: from so many channels of all sequences together on, a thread for each
+ * fills a large GPU. */
+#define EMA_CHANNELS_LEAST 16384
+bool ema_channels_can(const ema_launch *launch);
+cudaError_t ema_channels_launch(const ema_launch *launch, cudaStream_t stream, const char **kernel);
 
 /* Likewise for ema_tiles.cu, which takes any strides and alignment. */
 bool ema_tiles_can(const ema_launch *launch);

@@ -25,15 +25,20 @@ int64_t ema_workspace_cuda(const cumega_context *ctx, const cumega_ema *ema, con
   return ema_recurrent_scratch(&launch);
 }
 
+/* The first that can, does; else ema_recurrent.cu. */
+static const struct fast_kernel {
+  bool (*can)(const ema_launch *launch);
+  cudaError_t (*launch)(const ema_launch *launch, cudaStream_t stream, const char **kernel);
+} fast_kernels[] = {{ema_channels_can, ema_channels_launch},
+                    {ema_lanes_can, ema_lanes_launch},
+                    {ema_tiles_can, ema_tiles_launch}};
+
 static cumega_status enqueue(cumega_context *ctx, ema_launch *launch) {
   cuda_context *c = cuda_context_of(ctx);
   launch->report = c->report;
-  if (ema_lanes_can(launch)) {
-    CUDA_TRY(ctx, ema_lanes_launch(launch, c->stream, &ctx->kernels));
-    return CUMEGA_OK;
-  }
-  if (ema_tiles_can(launch)) {
-    CUDA_TRY(ctx, ema_tiles_launch(launch, c->stream, &ctx->kernels));
+  for (int i = 0; i < (int)(sizeof fast_kernels / sizeof fast_kernels[0]); i++) {
+    if (!fast_kernels[i].can(launch)) continue;
+    CUDA_TRY(ctx, fast_kernels[i].launch(launch, c->stream, &ctx->kernels));
     return CUMEGA_OK;
   }
   TRY(cuda_scratch(ctx, ema_recurrent_scratch(launch), &launch->states));

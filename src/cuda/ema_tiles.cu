@@ -28,9 +28,8 @@
 #define WARPS      (THREADS / 32)
 #define CHANNELS   (32 / LANES) /* of a warp */
 #define STAGES     8
-#define PIECE      16              /* bytes of one asynchronous copy */
-#define ROW        (LANES * PIECE) /* bytes of a channel in a tile */
-#define ROW_PITCH  (ROW + PIECE)   /* from one channel to the next */
+#define ROW        (LANES * EMA_PIECE) /* bytes of a channel in a tile */
+#define ROW_PITCH  (ROW + EMA_PIECE)   /* from one channel to the next */
 #define TILE_PITCH (CHANNELS * ROW_PITCH)
 #define WARP_BYTES (STAGES * TILE_PITCH)
 
@@ -50,8 +49,8 @@ place_tile(const ema_launch &p, const ema_sequences &tensor, const ema_sequence 
   place.first = (STORED *)tensor.data + ema_offset(tensor, s, d0);
   place.stride_t = tensor.stride_t;
   place.stride_d = tensor.stride_d;
-  place.in_pieces = tensor.stride_t == 1 && (uintptr_t)place.first % PIECE == 0 &&
-                    tensor.stride_d * (int64_t)sizeof(STORED) % PIECE == 0;
+  place.in_pieces = tensor.stride_t == 1 && (uintptr_t)place.first % EMA_PIECE == 0 &&
+                    tensor.stride_d * (int64_t)sizeof(STORED) % EMA_PIECE == 0;
   place.channels = left < CHANNELS ? (int)left : CHANNELS;
   return place;
 }
@@ -84,15 +83,16 @@ static __device__ __forceinline__ void each_element(const tile_place<STORED> &pl
 template <typename STORED>
 static __device__ __forceinline__ void copy_tile(const tile_place<STORED> &x, int64_t t,
                                                  int64_t length, unsigned char *tile) {
-  const int TILE_STEPS = ROW / sizeof(STORED), PER_PIECE = PIECE / sizeof(STORED);
+  const int TILE_STEPS = ROW / sizeof(STORED), PER_PIECE = EMA_PIECE / sizeof(STORED);
   const int64_t left = length - t;
   if (x.in_pieces) {
     const int row = threadIdx.x % 32 / LANES, piece = threadIdx.x % LANES;
     const int64_t elements = left - piece * PER_PIECE;
     if (row < x.channels && elements > 0)
-      __pipeline_memcpy_async(tile + row * ROW_PITCH + piece * PIECE,
-                              x.first + row * x.stride_d + t + piece * PER_PIECE, PIECE,
-                              elements < PER_PIECE ? PIECE - (int)elements * sizeof(STORED) : 0);
+      __pipeline_memcpy_async(tile + row * ROW_PITCH + piece * EMA_PIECE,
+                              x.first + row * x.stride_d + t + piece * PER_PIECE, EMA_PIECE,
+                              elements < PER_PIECE ? EMA_PIECE - (int)elements * sizeof(STORED)
+                                                   : 0);
   } else if (left > 0) {
     each_element(x, left < TILE_STEPS ? (int)left : TILE_STEPS, [&](int row, int step) {
       copy_element((STORED *)(tile + row * ROW_PITCH) + step,
@@ -106,12 +106,12 @@ static __device__ __forceinline__ void copy_tile(const tile_place<STORED> &x, in
 template <typename STORED>
 static __device__ __forceinline__ void store_tile(const tile_place<STORED> &y, int64_t t, int steps,
                                                   const unsigned char *tile) {
-  const int TILE_STEPS = ROW / sizeof(STORED), PER_PIECE = PIECE / sizeof(STORED);
+  const int TILE_STEPS = ROW / sizeof(STORED), PER_PIECE = EMA_PIECE / sizeof(STORED);
   if (y.in_pieces && steps == TILE_STEPS) {
     const int row = threadIdx.x % 32 / LANES, piece = threadIdx.x % LANES;
     if (row < y.channels)
       *(int4 *)(y.first + row * y.stride_d + t + piece * PER_PIECE) =
-          *(const int4 *)(tile + row * ROW_PITCH + piece * PIECE);
+          *(const int4 *)(tile + row * ROW_PITCH + piece * EMA_PIECE);
     return;
   }
   each_element(y, steps, [&](int row, int step) {
