@@ -11,4 +11,8 @@ void object_release_cuda(memory *account, DLDevice device, pid_t owner, void *bl
 int64_t ema_workspace_cuda(const cumega_context *ctx, const cumega_ema *ema, const ema_run *run);
 cumega_status ema_forward_cuda(cumega_context *ctx, const cumega_ema *ema, const ema_run *run);
 
+int64_t position_bias_workspace_cuda(const cumega_context *ctx, const position_bias_run *run);
+cumega_status position_bias_rows_cuda(cumega_context *ctx, const position_bias_run *run);
+cumega_status position_bias_forward_cuda(cumega_context *ctx, const position_bias_matrix *run);
+
 #endif
