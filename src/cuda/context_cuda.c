@@ -234,6 +234,14 @@ cumega_status context_synchronize_cuda(cumega_context *ctx) {
   return status;
 }
 
+cumega_status is_capturing_cuda(cumega_context *ctx, int *capturing) {
+  cuda_scope scope;
+  cumega_status status = enter(ctx, &scope);
+  if (status == CUMEGA_OK) status = is_capturing(ctx, capturing);
+  cuda_scope_leave(&scope);
+  return status;
+}
+
 static cumega_status reserve(cumega_context *ctx, int64_t bytes) {
   if (bytes <= ctx->device_scratch_bytes) return CUMEGA_OK;
   TRY(cuda_refuse_capture(ctx, "reserving scratch"));

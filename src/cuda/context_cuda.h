@@ -29,6 +29,7 @@ static inline cuda_context *cuda_context_of(const cumega_context *ctx) {
 cumega_status context_open_cuda(cumega_context *ctx, void *stream);
 void context_close_cuda(cumega_context *ctx);
 cumega_status context_synchronize_cuda(cumega_context *ctx);
+cumega_status is_capturing_cuda(cumega_context *ctx, int *capturing);
 cumega_status context_reserve_cuda(cumega_context *ctx, int64_t bytes);
 cumega_status context_set_stream_cuda(cumega_context *ctx, void *stream);
 cumega_status context_report_cuda(cumega_context *ctx, uint32_t *bits);

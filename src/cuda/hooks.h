@@ -12,4 +12,8 @@ int64_t ema_workspace_cuda(const cumega_context *ctx, const cumega_ema *ema, con
 cumega_status ema_prepare_cuda(cumega_context *ctx, const cumega_ema *ema, const ema_run *run);
 cumega_status ema_forward_cuda(cumega_context *ctx, const cumega_ema *ema, const ema_run *run);
 
+int64_t position_bias_workspace_cuda(const cumega_context *ctx, const position_bias_run *run);
+cumega_status position_bias_rows_cuda(cumega_context *ctx, const position_bias_run *run);
+cumega_status position_bias_forward_cuda(cumega_context *ctx, const position_bias_matrix *run);
+
 #endif
