@@ -29,6 +29,9 @@ static const backend table = {
     .name = BACKEND_NAME,
     .ema_workspace = ema_workspace_cuda,
     .ema_forward = ema_forward_cuda,
+    .residual_workspace = residual_workspace_cuda,
+    .residual_forward = residual_forward_cuda,
+    .residual_prepare = residual_prepare_cuda,
     .device = &device,
 };
 

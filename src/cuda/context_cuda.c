@@ -6,6 +6,7 @@
 #include "context_cuda.h"
 #include <inttypes.h>
 #include <string.h>
+#include "cublas_cuda.h"
 
 static cumega_status fail_device(cumega_context *ctx, const char *sentence) {
   return front->fail(ctx, CUMEGA_ERROR_DEVICE, "device cuda:%d was asked for, but %s",
@@ -56,7 +57,7 @@ static cumega_status choose_stream(cumega_context *ctx, cudaStream_t stream) {
   return CUMEGA_OK;
 }
 
-static cumega_status is_capturing(cumega_context *ctx, int *capturing) {
+cumega_status cuda_is_capturing(cumega_context *ctx, int *capturing) {
   enum cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
   CUDA_TRY(ctx, cudaStreamIsCapturing(cuda_context_of(ctx)->stream, &capture));
   *capturing = capture != cudaStreamCaptureStatusNone;
@@ -65,7 +66,7 @@ static cumega_status is_capturing(cumega_context *ctx, int *capturing) {
 
 cumega_status cuda_refuse_capture(cumega_context *ctx, const char *what) {
   int capturing = 0;
-  TRY(is_capturing(ctx, &capturing));
+  TRY(cuda_is_capturing(ctx, &capturing));
   if (!capturing) return CUMEGA_OK;
   return front->fail(ctx, CUMEGA_ERROR_STATE,
                      "the context's stream is being captured, and %s is not allowed meanwhile",
@@ -143,7 +144,7 @@ cumega_status cuda_scratch(cumega_context *ctx, int64_t bytes, void **pointer) {
   *pointer = NULL;
   if (bytes == 0) return CUMEGA_OK;
   int capturing = 0;
-  TRY(is_capturing(ctx, &capturing));
+  TRY(cuda_is_capturing(ctx, &capturing));
   if (bytes > ctx->device_scratch_bytes && capturing)
     return front->fail(ctx, CUMEGA_ERROR_RESOURCE,
                        "the run needs %" PRId64 " bytes of scratch and has %" PRId64
@@ -203,6 +204,7 @@ void context_close_cuda(cumega_context *ctx) {
   cuda_scope scope;
   if (cuda_scope_enter(&scope, ctx->device.device_id) == cudaSuccess && c->stream != NULL)
     (void)cudaStreamSynchronize(c->stream);
+  cublas_close(ctx);
   while (c->retired != NULL) {
     cuda_retired *kept = c->retired;
     c->retired = kept->next;

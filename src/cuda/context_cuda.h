@@ -18,6 +18,7 @@ typedef struct cuda_context {
   void *scratch;        /* on the device */
   int scratch_captured; /* a graph has seen it: it stays until the context is destroyed */
   cuda_retired *retired;
+  void *cublas; /* a cublasHandle_t; NULL until Highway needs it (src/cuda/cublas_cuda.c) */
 } cuda_context;
 
 static inline cuda_context *cuda_context_of(const cumega_context *ctx) {
@@ -37,6 +38,9 @@ cumega_status memory_write_cuda(cumega_context *ctx, void *to, const void *from,
 cumega_status memory_read_cuda(cumega_context *ctx, void *to, const void *from, int64_t bytes);
 
 /* Those below are called within a scope. */
+
+/* Whether ctx's stream is being captured. */
+cumega_status cuda_is_capturing(cumega_context *ctx, int *capturing);
 
 /* STATE, saying that `what` is not allowed, while ctx's stream is being captured. */
 cumega_status cuda_refuse_capture(cumega_context *ctx, const char *what);

@@ -11,4 +11,8 @@ void object_release_cuda(memory *account, DLDevice device, pid_t owner, void *bl
 int64_t ema_workspace_cuda(const cumega_context *ctx, const cumega_ema *ema, const ema_run *run);
 cumega_status ema_forward_cuda(cumega_context *ctx, const cumega_ema *ema, const ema_run *run);
 
+int64_t residual_workspace_cuda(const cumega_context *ctx, const residual_run *run);
+cumega_status residual_forward_cuda(cumega_context *ctx, const residual_run *run);
+cumega_status residual_prepare_cuda(cumega_context *ctx);
+
 #endif
