@@ -34,6 +34,9 @@ static const backend table = {
     .position_bias_workspace = position_bias_workspace_cuda,
     .position_bias_rows = position_bias_rows_cuda,
     .position_bias_forward = position_bias_forward_cuda,
+    .residual_workspace = residual_workspace_cuda,
+    .residual_forward = residual_forward_cuda,
+    .residual_prepare = residual_prepare_cuda,
     .device = &device,
 };
 

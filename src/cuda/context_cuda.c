@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <string.h>
 #include "ema_fft_cuda.h"
+#include "cublas_cuda.h"
 
 static cumega_status fail_device(cumega_context *ctx, const char *sentence) {
   return front->fail(ctx, CUMEGA_ERROR_DEVICE, "device cuda:%d was asked for, but %s",
@@ -206,6 +207,7 @@ void context_close_cuda(cumega_context *ctx) {
   if (cuda_scope_enter(&scope, ctx->device.device_id) == cudaSuccess && c->report != NULL)
     (void)cudaStreamSynchronize(c->stream);
   ema_fft_close(ctx);
+  cublas_close(ctx);
   while (c->retired != NULL) {
     cuda_retired *kept = c->retired;
     c->retired = kept->next;

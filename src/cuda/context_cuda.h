@@ -20,6 +20,7 @@ typedef struct cuda_context {
   cuda_retired *retired;
   struct cuda_fft_entry *fft_plans, *fft_spectra; /* the last used first (ema_fft_cuda.c) */
   char kernels[512]; /* the names of several, for cumega_context_kernels */
+  void *cublas;      /* a cublasHandle_t; NULL until Highway needs it (src/cuda/cublas_cuda.c) */
 } cuda_context;
 
 static inline cuda_context *cuda_context_of(const cumega_context *ctx) {
@@ -41,6 +42,7 @@ cumega_status memory_read_cuda(cumega_context *ctx, void *to, const void *from, 
 
 /* Those below are called within a scope. */
 
+/* Whether ctx's stream is being captured. */
 cumega_status cuda_is_capturing(cumega_context *ctx, int *capturing);
 
 /* STATE, saying that `what` is not allowed, while ctx's stream is being captured. */

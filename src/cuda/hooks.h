@@ -16,4 +16,8 @@ int64_t position_bias_workspace_cuda(const cumega_context *ctx, const position_b
 cumega_status position_bias_rows_cuda(cumega_context *ctx, const position_bias_run *run);
 cumega_status position_bias_forward_cuda(cumega_context *ctx, const position_bias_matrix *run);
 
+int64_t residual_workspace_cuda(const cumega_context *ctx, const residual_run *run);
+cumega_status residual_forward_cuda(cumega_context *ctx, const residual_run *run);
+cumega_status residual_prepare_cuda(cumega_context *ctx);
+
 #endif
