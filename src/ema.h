@@ -33,6 +33,7 @@ typedef struct ema_tables {
   double
       *parameters[EMA_PARAMETER_COUNT]; /* exactly as given: (D, N) each, the residual weight (D) */
   double *p, *q, *one_minus_q;          /* (D, N) */
+  double least_decay;                   /* the smallest 1 - q */
   ema_coefficients_f32 f32;             /* where state_dtype is float32, else NULLs */
   ema_coefficients_f64 f64;             /* where state_dtype is float64, else NULLs */
   ema_device_tables device;             /* the coefficients where runs read them, on a GPU */
@@ -60,9 +61,10 @@ cumega_status ema_config_check(cumega_context *ctx, cumega_ema_config *config);
 cumega_status ema_enter(cumega_context *ctx, const cumega_ema *ema);
 
 /* Tables are allocated, their parameters filled in by the caller, and the rest derived
- * (src/ema_tables.c). */
+ * (src/ema_tables.c). Upload makes tables->device, where the backend has memory of its own. */
 cumega_status ema_tables_allocate(cumega_context *ctx, const cumega_ema *ema, ema_tables *tables);
 cumega_status ema_tables_derive(cumega_context *ctx, const cumega_ema *ema, ema_tables *tables);
+cumega_status ema_tables_upload(cumega_context *ctx, ema_tables *tables);
 void ema_tables_free(const cumega_ema *ema, ema_tables *tables);
 
 /* A stretch of one channel's kernel, as the backend computes it: out[i] = sum over heads of

@@ -80,14 +80,43 @@ cumega_status ema_tables_allocate(cumega_context *ctx, const cumega_ema *ema, em
   return CUMEGA_OK;
 }
 
+/* The device's twin of a host pointer; NULL stays NULL. */
+static void *moved(const void *host, const char *from, char *to) {
+  return host == NULL ? NULL : to + ((const char *)host - from);
+}
+
+/* The coefficients lie in one piece at the end of the tables, so one copy takes them over, and a
+ * pointer into the device's piece is as far from its beginning as the host's. */
+cumega_status ema_tables_upload(cumega_context *ctx, ema_tables *tables) {
+  const ema_coefficients_f32 *f = &tables->f32;
+  const ema_coefficients_f64 *g = &tables->f64;
+  const char *from = g->q != NULL ? (const char *)g->q : (const char *)f->q;
+  void *block;
+  int64_t bytes = (const char *)tables->block + tables->block_bytes - from;
+  TRY(ctx->backend->device->object_upload(ctx, "the coefficients of an EMA", from, bytes, &block));
+  tables->device =
+      (ema_device_tables){.block = block,
+                          .bytes = bytes,
+                          .f32 = {moved(f->q, from, block), moved(f->q_lo, from, block),
+                                  moved(f->gain, from, block), moved(f->projection, from, block),
+                                  moved(f->residual, from, block), moved(f->kernel, from, block)},
+                          .f64 = {moved(g->q, from, block), moved(g->gain, from, block),
+                                  moved(g->projection, from, block),
+                                  moved(g->residual, from, block), moved(g->kernel, from, block)}};
+  return CUMEGA_OK;
+}
+
 void ema_tables_free(const cumega_ema *ema, ema_tables *tables) {
-  if (tables->device.block) ema->backend->device->ema_release(ema, tables);
+  if (tables->device.block)
+    ema->backend->device->object_release(ema->memory, ema->device, ema->owner, tables->device.block,
+                                         tables->device.bytes);
   memory_free(ema->memory, tables->block, tables->block_bytes);
   memset(tables, 0, sizeof *tables);
 }
 
 static void derive_coefficients(const cumega_ema *ema, ema_tables *t) {
   int64_t count = ema->config.size * ema->config.num_heads;
+  t->least_decay = 1;
   for (int64_t i = 0; i < count; i++) {
     double damping = t->parameters[EMA_DAMPING][i], decay = t->parameters[EMA_DECAY][i];
     double p = sigmoid(damping);
@@ -97,6 +126,7 @@ static void derive_coefficients(const cumega_ema *ema, ema_tables *t) {
      * digits. */
     t->q[i] =
         t->one_minus_q[i] <= 0.5 ? 1 - t->one_minus_q[i] : sigmoid(-damping) + p * sigmoid(-decay);
+    if (t->one_minus_q[i] < t->least_decay) t->least_decay = t->one_minus_q[i];
   }
 }
 

@@ -15,6 +15,11 @@ typedef struct command {
   const char *usage, *summary, *help;
 } command;
 
+static const char algorithm_help[] =
+    "  --algorithm A      of ema_forward: recurrent (one chain), sliced (the chain in slices of\n"
+    "                     time), chunked (parallel in time) or direct (a truncated sum);\n"
+    "                     default: the library's choice among those with the chain's bits\n";
+
 static const char device_help[] =
     "  --device DEVICE    auto (a GPU where there is one, else the CPU), cpu, cuda or cuda:N;\n"
     "                     default auto\n"
@@ -59,7 +64,8 @@ static void command_help(const command *c) {
       printf("  %-18s %s: %s\n", o->name, o->summary, o->outputs);
     putchar('\n');
   }
-  printf("%s%s\n%s", c->help, c->run == command_info ? "" : device_help, exit_codes);
+  const int runs = c->run != command_info;
+  printf("%s%s%s\n%s", c->help, runs ? algorithm_help : "", runs ? device_help : "", exit_codes);
 }
 
 static int dispatch(int argc, char **argv) {

@@ -32,12 +32,33 @@ static int parse_device(const char *text, options *parsed) {
   return EXIT_OK;
 }
 
+/* Its name is one of forward's ways of computing. Without the option the library chooses among those
+ * that keep the bits. */
+static int parse_algorithm(const char *text, options *parsed) {
+  static const struct {
+    const char *name;
+    cumega_ema_algorithm value;
+  } known[] = {{"recurrent", CUMEGA_EMA_CHAIN},
+               {"sliced", CUMEGA_EMA_SLICED},
+               {"chunked", CUMEGA_EMA_CHUNKED},
+               {"direct", CUMEGA_EMA_DIRECT}};
+  char names[128] = "";
+  for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+    parsed->algorithm = known[i].value;
+    if (strcmp(text, known[i].name) == 0) return EXIT_OK;
+    if (i > 0) strncat(names, ", ", sizeof names - strlen(names) - 1);
+    strncat(names, known[i].name, sizeof names - strlen(names) - 1);
+  }
+  return fail(EXIT_INPUT, "--algorithm is '%s', expected one of %s", text, names);
+}
+
 static int take(int option, options *parsed) {
   switch (option) {
   case 'h': return ASKED_FOR_HELP;
   case 'j': parsed->json = 1; return EXIT_OK;
   case 'o': parsed->output = optarg; return EXIT_OK;
   case 'd': return parse_device(optarg, parsed);
+  case 'a': return parse_algorithm(optarg, parsed);
   default:
     if (parse_number(optarg, 1, &parsed->threads)) return EXIT_OK;
     return fail(EXIT_INPUT, "--threads is '%s', expected a number from 1 on", optarg);
@@ -45,17 +66,16 @@ static int take(int option, options *parsed) {
 }
 
 int options_parse(int argc, char **argv, int set, options *parsed) {
-  static const struct option all[] = {{"help", no_argument, NULL, 'h'},
-                                      {"json", no_argument, NULL, 'j'},
-                                      {"device", required_argument, NULL, 'd'},
-                                      {"threads", required_argument, NULL, 't'},
-                                      {"output", required_argument, NULL, 'o'}};
+  static const struct option all[] = {
+      {"help", no_argument, NULL, 'h'},         {"json", no_argument, NULL, 'j'},
+      {"device", required_argument, NULL, 'd'}, {"threads", required_argument, NULL, 't'},
+      {"output", required_argument, NULL, 'o'}, {"algorithm", required_argument, NULL, 'a'}};
+  static const int needed[] = {OPTIONS_PLAIN,  OPTIONS_PLAIN,  OPTIONS_DEVICE,
+                               OPTIONS_DEVICE, OPTIONS_OUTPUT, OPTIONS_ALGORITHM};
   struct option known[sizeof all / sizeof *all + 1] = {{0}};
   int count = 0;
-  for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
-    int needs = i < 2 ? OPTIONS_PLAIN : i < 4 ? OPTIONS_DEVICE : OPTIONS_OUTPUT;
-    if ((set & needs) == needs) known[count++] = all[i];
-  }
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+    if ((set & needed[i]) == needed[i]) known[count++] = all[i];
   memset(parsed, 0, sizeof *parsed);
   parsed->threads = 1;
   opterr = 0;

@@ -3,6 +3,7 @@
 #define CUMEGA_TOOLS_OPTIONS_H
 
 #include <stdint.h>
+#include <cumega/ema.h>
 
 typedef enum device_choice { DEVICE_AUTO, DEVICE_CPU, DEVICE_CUDA } device_choice;
 
@@ -10,13 +11,19 @@ typedef struct options {
   const char *output; /* NULL where not given */
   device_choice device;
   int32_t device_id, threads;
+  cumega_ema_algorithm algorithm;
   int json;
   char **arguments; /* what is not an option */
   int argument_count;
 } options;
 
 /* Which options a command has beside --json and --help. */
-enum option_set { OPTIONS_PLAIN = 0, OPTIONS_DEVICE = 1, OPTIONS_OUTPUT = 2 };
+enum option_set {
+  OPTIONS_PLAIN = 0,
+  OPTIONS_DEVICE = 1,
+  OPTIONS_OUTPUT = 2,
+  OPTIONS_ALGORITHM = 4
+};
 
 #define ASKED_FOR_HELP (-1) /* beside the exit codes */
 
