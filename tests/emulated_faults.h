@@ -50,7 +50,7 @@ typedef struct scenario {
   cumega_status (*undo)(world *w);
 } scenario;
 
-/* Runs all of them; returns the number of injections, and adds to *failed_calls those that made the
+/* Runs all of them, or those that have the text of CUMEGA_TEST_SCENARIO in their names; returns the number of injections, and adds to *failed_calls those that made the
  * call fail. Ends the running test at the first that does not hold. */
 int64_t faults_inject(const scenario *scenarios, int count, int64_t *failed_calls);
 
