@@ -102,12 +102,13 @@ void cuda_release(memory *account, void *pointer, int64_t bytes) {
 
 /* ---- scratch ---- */
 
-/* The old scratch, which work in flight or a graph may still use. cudaFree waits for the work; what
- * a graph has seen is kept. */
+/* The old scratch, which work in flight or a graph may still use: the work is waited for, what a
+ * graph has seen is kept. */
 static cumega_status retire(cumega_context *ctx) {
   cuda_context *c = cuda_context_of(ctx);
   if (c->scratch == NULL) return CUMEGA_OK;
   if (!c->scratch_captured) {
+    CUDA_TRY(ctx, cudaStreamSynchronize(c->stream));
     cuda_release(ctx->memory, c->scratch, ctx->device_scratch_bytes);
     return CUMEGA_OK;
   }
@@ -278,9 +279,8 @@ static cumega_status copy(cumega_context *ctx, void *to, const void *from, int64
 static cumega_status report(cumega_context *ctx, uint32_t *bits) {
   uint32_t met = 0;
   TRY(copy(ctx, &met, cuda_context_of(ctx)->report, sizeof met, cudaMemcpyDeviceToHost));
-  if (met != 0) TRY(clear_report(ctx));
-  *bits = met;
-  return CUMEGA_OK;
+  *bits = met; /* known, even where the clearing fails */
+  return met != 0 ? clear_report(ctx) : CUMEGA_OK;
 }
 
 cumega_status context_report_cuda(cumega_context *ctx, uint32_t *bits) {

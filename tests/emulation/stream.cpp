@@ -242,7 +242,7 @@ cudaError_t cudaStreamGetDevice(cudaStream_t handle, int *device) {
 }
 
 cudaError_t cudaDeviceSynchronize(void) {
-  call here(CALL_DEVICE);
+  call here(CALL_DEVICE | CALL_RELEASE);
   if (here.refused()) return here.error();
   const int device = device_current();
   for (const stream_pointer &s : std::vector<stream_pointer>(all)) {
