@@ -1,10 +1,10 @@
 /* The EMA as an object: made, read back, given new parameters, destroyed. Its runs are in
  * ema_run.c. */
 #include <math.h>
-#include <stdio.h>
 #include "backend.h"
 #include "fp_environment.h"
 #include "math/philox.h"
+#include "parameter.h"
 #include "tensor_element.h"
 
 static const char *const parameter_names[EMA_PARAMETER_COUNT] = {
@@ -24,42 +24,12 @@ cumega_status ema_enter(cumega_context *ctx, const cumega_ema *ema) {
 }
 
 /* (D, N, 1) or (D, N); the projection (D, N) only; the residual weight (D). */
-static cumega_status check_parameter_shape(cumega_context *ctx, const cumega_ema *ema, int which,
-                                           const tensor_view *view) {
-  int64_t shape[] = {ema->config.size, ema->config.num_heads, 1};
-  if (which == EMA_RESIDUAL) return tensor_view_check_shape(ctx, view, "(D)", 1, shape);
-  if (which == EMA_PROJECTION || view->ndim == 2)
-    return tensor_view_check_shape(ctx, view, "(D, N)", 2, shape);
-  return tensor_view_check_shape(ctx, view, "(D, N, 1)", 3, shape);
-}
-
-static int64_t parameter_columns(const cumega_ema *ema, int which) {
-  return which == EMA_RESIDUAL ? 1 : ema->config.num_heads;
-}
-
-static int64_t parameter_offset(const tensor_view *view, int64_t d, int64_t n) {
-  return d * view->strides[0] + (view->ndim > 1 ? n * view->strides[1] : 0);
-}
-
-/* Copies one parameter in; a value that is not finite is named with its index. */
-static cumega_status read_parameter(cumega_context *ctx, const cumega_ema *ema, int which,
-                                    const char *name, const DLTensor *tensor, double *to) {
-  tensor_view view;
-  TRY(tensor_view_make_host(ctx, name, tensor, TYPES_FLOAT, &view));
-  TRY(check_parameter_shape(ctx, ema, which, &view));
-  const int64_t columns = parameter_columns(ema, which), count = ema->config.size * columns;
-  int64_t wrong = -1;
-  fp_environment environment;
-  fp_begin(&environment);
-  for (int64_t i = 0; i < count; i++) {
-    to[i] = tensor_element(&view, parameter_offset(&view, i / columns, i % columns));
-    if (!isfinite(to[i]) && wrong < 0) wrong = i;
-  }
-  fp_end(&environment);
-  if (wrong < 0) return CUMEGA_OK;
-  return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
-                      "%s is %g at channel %lld, head %lld, expected finite values", name,
-                      to[wrong], (long long)(wrong / columns), (long long)(wrong % columns));
+static parameter parameter_of(const cumega_ema *ema, int which) {
+  const int64_t D = ema->config.size, N = ema->config.num_heads;
+  parameter p = {parameter_names[which], {"(D, N, 1)", 3, {D, N, 1}}, {"(D, N)", 2, {D, N}}};
+  if (which == EMA_PROJECTION) p.shape = p.also;
+  if (which == EMA_RESIDUAL) p.shape = p.also = (parameter_shape){"(D)", 1, {D}};
+  return p;
 }
 
 static cumega_status read_parameter_struct(cumega_context *ctx, const cumega_ema_parameters *given,
@@ -83,10 +53,10 @@ static cumega_status draw_parameters(cumega_context *ctx, const cumega_ema *ema,
   fp_environment environment;
   fp_begin(&environment);
   for (int which = 0; which < EMA_PARAMETER_COUNT; which++) {
-    int64_t columns = parameter_columns(ema, which);
-    for (int64_t i = 0; i < ema->config.size * columns; i++) {
+    const parameter p = parameter_of(ema, which);
+    for (int64_t i = 0; i < parameter_count(&p); i++) {
       float value = (float)(val + std[which] * normal_at(seed, (uint64_t)which, (uint64_t)i));
-      if (which == EMA_EXPANSION) value += i % columns % 2 == 0 ? 1.0f : -1.0f;
+      if (which == EMA_EXPANSION) value += i % ema->config.num_heads % 2 == 0 ? 1.0f : -1.0f;
       if (!isfinite(value)) beyond = which;
       t->parameters[which][i] = value;
     }
@@ -111,51 +81,18 @@ static cumega_status read_from_struct(cumega_context *ctx, const cumega_ema *ema
                                       const cumega_ema_parameters *given, ema_tables *t) {
   DLTensor *tensors[EMA_PARAMETER_COUNT];
   TRY(read_parameter_struct(ctx, given, tensors));
-  for (int which = 0; which < EMA_PARAMETER_COUNT; which++)
-    TRY(read_parameter(ctx, ema, which, parameter_names[which], tensors[which],
-                       t->parameters[which]));
+  for (int which = 0; which < EMA_PARAMETER_COUNT; which++) {
+    const parameter p = parameter_of(ema, which);
+    TRY(parameter_read(ctx, &p, p.name, tensors[which], t->parameters[which]));
+  }
   return CUMEGA_OK;
-}
-
-/* The file's tensor has to fit before it is read: a wrong file is a FORMAT error, not an ARGUMENT.
- */
-static cumega_status check_entry(cumega_context *ctx, const cumega_ema *ema, int which,
-                                 const char *name, const cumega_weights_entry *entry) {
-  if (entry == NULL)
-    return context_fail(ctx, CUMEGA_ERROR_FORMAT, "the weight file has no tensor '%s'", name);
-  if ((tensor_type_of(entry->dtype) & TYPES_FLOAT) == 0)
-    return context_fail(ctx, CUMEGA_ERROR_FORMAT,
-                        "the weight file's tensor '%s' is %s, expected F32, F16, BF16 or F64", name,
-                        entry->dtype_name);
-  tensor_view view = {.name = name, .ndim = entry->ndim};
-  memcpy(view.shape, entry->shape, sizeof view.shape);
-  return check_parameter_shape(ctx, ema, which, &view) == CUMEGA_OK ? CUMEGA_OK
-                                                                    : CUMEGA_ERROR_FORMAT;
 }
 
 static cumega_status read_from_weights(cumega_context *ctx, const cumega_ema *ema,
                                        const source *from, ema_tables *t) {
-  char name[1024];
-  const char *prefix = from->prefix ? from->prefix : "";
-  size_t length = strlen(prefix);
-  const char *dot = length == 0 || prefix[length - 1] == '.' ? "" : ".";
   for (int which = 0; which < EMA_PARAMETER_COUNT; which++) {
-    int written = snprintf(name, sizeof name, "%s%s%s", prefix, dot, parameter_names[which]);
-    if (written >= (int)sizeof name)
-      return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
-                          "prefix has %zu characters, expected fewer than %zu", length,
-                          sizeof name - 32);
-    const cumega_weights_entry *entry = cumega_weights_find(from->weights, name);
-    TRY(check_entry(ctx, ema, which, name, entry));
-    void *data;
-    TRY(context_allocate(ctx, entry->bytes, name, &data));
-    cumega_tensor tensor;
-    cumega_tensor_init(&tensor, data, cumega_cpu, entry->dtype, entry->ndim, entry->shape);
-    cumega_status status = cumega_weights_read(ctx, from->weights, entry, data, entry->bytes);
-    if (status == CUMEGA_OK)
-      status = read_parameter(ctx, ema, which, name, &tensor.dl, t->parameters[which]);
-    memory_free(ctx->memory, data, entry->bytes);
-    TRY(status);
+    const parameter p = parameter_of(ema, which);
+    TRY(parameter_read_weights(ctx, &p, from->weights, from->prefix, t->parameters[which]));
   }
   return CUMEGA_OK;
 }
@@ -172,8 +109,7 @@ static cumega_status replace_tables(cumega_context *ctx, cumega_ema *ema, const 
   else
     status = draw_parameters(ctx, ema, from->val, from->std1, from->std2, from->seed, &tables);
   if (status == CUMEGA_OK) status = ema_tables_derive(ctx, ema, &tables);
-  if (status == CUMEGA_OK && ctx->backend->device)
-    status = ctx->backend->device->ema_upload(ctx, ema, &tables);
+  if (status == CUMEGA_OK && ctx->backend->device) status = ema_tables_upload(ctx, &tables);
   if (status == CUMEGA_OK) {
     ema_tables old = ema->tables;
     ema->tables = tables;
@@ -276,24 +212,6 @@ cumega_status cumega_ema_reset_parameters(cumega_context *ctx, cumega_ema *ema, 
   return replace_tables(ctx, ema, &from);
 }
 
-/* Copies (D, columns) values out, to a tensor that has passed its checks. */
-static void write_values(const cumega_ema *ema, const double *values, int64_t columns,
-                         const tensor_view *view) {
-  fp_environment environment;
-  fp_begin(&environment);
-  for (int64_t d = 0; d < ema->config.size; d++)
-    for (int64_t n = 0; n < columns; n++)
-      tensor_set_element(view, parameter_offset(view, d, n), values[d * columns + n]);
-  fp_end(&environment);
-}
-
-static cumega_status check_values(cumega_context *ctx, const cumega_ema *ema, int which,
-                                  const char *name, const DLTensor *tensor, tensor_view *view) {
-  TRY(tensor_view_make_host(ctx, name, tensor, TYPES_FLOAT, view));
-  TRY(check_parameter_shape(ctx, ema, which, view));
-  return tensor_view_check_output(ctx, view);
-}
-
 cumega_status cumega_ema_get_parameters(cumega_context *ctx, const cumega_ema *ema,
                                         const cumega_ema_parameters *parameters) {
   DLTensor *tensors[EMA_PARAMETER_COUNT];
@@ -302,13 +220,13 @@ cumega_status cumega_ema_get_parameters(cumega_context *ctx, const cumega_ema *e
   TRY(read_parameter_struct(ctx, parameters, tensors));
   for (int i = 0; i < EMA_PARAMETER_COUNT; i++) {
     if (tensors[i] == NULL) continue;
-    TRY(check_values(ctx, ema, i, parameter_names[i], tensors[i], &views[i]));
+    const parameter p = parameter_of(ema, i);
+    TRY(parameter_check_output(ctx, &p, tensors[i], &views[i]));
     for (int j = 0; j < i; j++)
       if (tensors[j]) TRY(tensor_view_check_apart(ctx, &views[i], &views[j], 0));
   }
   for (int i = 0; i < EMA_PARAMETER_COUNT; i++)
-    if (tensors[i])
-      write_values(ema, ema->tables.parameters[i], parameter_columns(ema, i), &views[i]);
+    if (tensors[i]) parameter_write(&views[i], ema->tables.parameters[i]);
   return CUMEGA_OK;
 }
 
@@ -317,13 +235,14 @@ cumega_status cumega_ema_compute_coefficients(cumega_context *ctx, const cumega_
                                               DLTensor *prev_timestep_weight) {
   tensor_view p, q;
   TRY(ema_enter(ctx, ema));
-  if (damping_factor)
-    TRY(check_values(ctx, ema, EMA_DAMPING, "damping_factor", damping_factor, &p));
-  if (prev_timestep_weight)
-    TRY(check_values(ctx, ema, EMA_DECAY, "prev_timestep_weight", prev_timestep_weight, &q));
+  const parameter shape_p = parameter_of(ema, EMA_DAMPING);
+  parameter shape_q = shape_p;
+  shape_q.name = "prev_timestep_weight";
+  if (damping_factor) TRY(parameter_check_output(ctx, &shape_p, damping_factor, &p));
+  if (prev_timestep_weight) TRY(parameter_check_output(ctx, &shape_q, prev_timestep_weight, &q));
   if (damping_factor && prev_timestep_weight) TRY(tensor_view_check_apart(ctx, &q, &p, 0));
-  if (damping_factor) write_values(ema, ema->tables.p, ema->config.num_heads, &p);
-  if (prev_timestep_weight) write_values(ema, ema->tables.q, ema->config.num_heads, &q);
+  if (damping_factor) parameter_write(&p, ema->tables.p);
+  if (prev_timestep_weight) parameter_write(&q, ema->tables.q);
   return CUMEGA_OK;
 }
 

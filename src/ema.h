@@ -62,9 +62,10 @@ cumega_status ema_config_check(cumega_context *ctx, cumega_ema_config *config);
 cumega_status ema_enter(cumega_context *ctx, const cumega_ema *ema);
 
 /* Tables are allocated, their parameters filled in by the caller, and the rest derived
- * (src/ema_tables.c). */
+ * (src/ema_tables.c). Upload makes tables->device, where the backend has memory of its own. */
 cumega_status ema_tables_allocate(cumega_context *ctx, const cumega_ema *ema, ema_tables *tables);
 cumega_status ema_tables_derive(cumega_context *ctx, const cumega_ema *ema, ema_tables *tables);
+cumega_status ema_tables_upload(cumega_context *ctx, ema_tables *tables);
 void ema_tables_free(const cumega_ema *ema, ema_tables *tables);
 
 /* A stretch of one channel's kernel, as the backend computes it: out[i] = sum over heads of

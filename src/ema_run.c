@@ -10,19 +10,6 @@ static cumega_status fail_io(cumega_context *ctx, const char *sentence) {
   return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "%s", sentence);
 }
 
-/* An index tensor (count); absent ones leave the index empty. */
-static cumega_status read_index(cumega_context *ctx, const char *name, const DLTensor *tensor,
-                                const char *letters, int64_t count, tensor_view *view,
-                                ema_index *index) {
-  if (tensor == NULL) return CUMEGA_OK;
-  TRY(tensor_view_make(ctx, name, tensor, TYPES_INDEX, view));
-  TRY(tensor_view_check_shape(ctx, view, letters, 1, &count));
-  index->data = view->data; /* NULL only where there is nothing to read */
-  index->stride = view->strides[0];
-  index->is_int64 = view->type == TYPE_INT64;
-  return CUMEGA_OK;
-}
-
 /* (B, D, N), or (rows, D, N) where slots name the rows. */
 static cumega_status read_state(cumega_context *ctx, const char *name, const DLTensor *tensor,
                                 const cumega_ema *ema, int64_t B, int has_slots, tensor_view *view,
@@ -195,14 +182,14 @@ static cumega_status read_io(cumega_context *ctx, const cumega_ema *ema, const c
   TRY(read_sequences(ctx, ema, io, v, run));
   int64_t B = run->B;
   TRY(read_mask(ctx, io->mask, &v->mask, run));
-  TRY(read_index(ctx, "sequence_lengths", io->sequence_lengths, "(B)", B, &v->lengths,
-                 &run->lengths));
-  TRY(read_index(ctx, "sequence_offsets", io->sequence_offsets, "(B + 1)", B + 1, &v->offsets,
-                 &run->offsets));
-  TRY(read_index(ctx, "initial_slots", io->initial_slots, "(B)", B, &v->initial_slots,
-                 &run->initial_slots));
-  TRY(read_index(ctx, "final_slots", io->final_slots, "(B)", B, &v->final_slots,
-                 &run->final_slots));
+  TRY(tensor_view_make_index(ctx, "sequence_lengths", io->sequence_lengths, "(B)", B, &v->lengths,
+                             &run->lengths));
+  TRY(tensor_view_make_index(ctx, "sequence_offsets", io->sequence_offsets, "(B + 1)", B + 1,
+                             &v->offsets, &run->offsets));
+  TRY(tensor_view_make_index(ctx, "initial_slots", io->initial_slots, "(B)", B, &v->initial_slots,
+                             &run->initial_slots));
+  TRY(tensor_view_make_index(ctx, "final_slots", io->final_slots, "(B)", B, &v->final_slots,
+                             &run->final_slots));
   TRY(read_state(ctx, "initial_state", io->initial_state, ema, B, io->initial_slots != NULL,
                  &v->initial, &run->initial));
   TRY(read_state(ctx, "final_state", io->final_state, ema, B, io->final_slots != NULL, &v->final,

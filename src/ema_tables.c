@@ -87,8 +87,36 @@ cumega_status ema_tables_allocate(cumega_context *ctx, const cumega_ema *ema, em
   return CUMEGA_OK;
 }
 
+/* The device's twin of a host pointer; NULL stays NULL. */
+static void *moved(const void *host, const char *from, char *to) {
+  return host == NULL ? NULL : to + ((const char *)host - from);
+}
+
+/* The coefficients lie in one piece at the end of the tables, so one copy takes them over, and a
+ * pointer into the device's piece is as far from its beginning as the host's. */
+cumega_status ema_tables_upload(cumega_context *ctx, ema_tables *tables) {
+  const ema_coefficients_f32 *f = &tables->f32;
+  const ema_coefficients_f64 *g = &tables->f64;
+  const char *from = g->q != NULL ? (const char *)g->q : (const char *)f->q;
+  void *block;
+  int64_t bytes = (const char *)tables->block + tables->block_bytes - from;
+  TRY(ctx->backend->device->object_upload(ctx, "the coefficients of an EMA", from, bytes, &block));
+  tables->device =
+      (ema_device_tables){.block = block,
+                          .bytes = bytes,
+                          .f32 = {moved(f->q, from, block), moved(f->q_lo, from, block),
+                                  moved(f->gain, from, block), moved(f->projection, from, block),
+                                  moved(f->residual, from, block), moved(f->kernel, from, block)},
+                          .f64 = {moved(g->q, from, block), moved(g->gain, from, block),
+                                  moved(g->projection, from, block),
+                                  moved(g->residual, from, block), moved(g->kernel, from, block)}};
+  return CUMEGA_OK;
+}
+
 void ema_tables_free(const cumega_ema *ema, ema_tables *tables) {
-  if (tables->device.block) ema->backend->device->ema_release(ema, tables);
+  if (tables->device.block)
+    ema->backend->device->object_release(ema->memory, ema->device, ema->owner, tables->device.block,
+                                         tables->device.bytes);
   memory_free(ema->memory, tables->block, tables->block_bytes);
   memset(tables, 0, sizeof *tables);
 }

@@ -8,10 +8,6 @@
 
 #include <cumega/cumega.h>
 
-/* Whether CUMEGA_TEST_DEVICE says cuda, and the device of the suites' contexts. */
-int device_is_cuda(void);
-DLDevice device_of_tests(void);
-
 /* A run on the CPU's contexts as it is, on others through copies. What kernels met in index tensors
  * (cumega_context_report) makes it CUMEGA_ERROR_ARGUMENT, as the CPU's check does, after the run.
  */

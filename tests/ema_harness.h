@@ -1,84 +1,10 @@
-/* What the tests of the EMA are built from: numbers of every type, tensors in odd places, EMAs with
- * known parameters, contexts of every CPU level. Failures end the running test through Check. */
+/* What the tests of the EMA are built from, beside the harness: EMAs with known parameters. */
 #ifndef CUMEGA_TESTS_EMA_HARNESS_H
 #define CUMEGA_TESTS_EMA_HARNESS_H
 
-#include <check.h>
-#include <cumega/cumega.h>
 #include "ema_device.h"
+#include "harness.h"
 #include "oracle/ema_oracle.h"
-
-#define MUST(ctx, call)                                                                            \
-  do {                                                                                             \
-    cumega_status must_status = (call);                                                            \
-    ck_assert_msg(must_status == CUMEGA_OK, "%s: %s: %s", #call,                                   \
-                  cumega_status_string(must_status), cumega_context_message(ctx));                 \
-  } while (0)
-
-/* Zeroed memory, or the program ends. 0 bytes gives a pointer too. */
-void *memory_new(int64_t bytes);
-
-/* ---- numbers ---- */
-
-/* splitmix64: the same numbers under every compiler and C library. */
-uint64_t random_bits(uint64_t *seed);
-int64_t random_below(uint64_t *seed, int64_t bound); /* 0 .. bound-1; bound >= 1 */
-double random_unit(uint64_t *seed);                  /* in [0, 1) */
-double random_noise(uint64_t *seed); /* mean 0, deviation 1: twelve uniforms, exact sums */
-
-/* `value` rounded to nearest even as the type stores it; NaN stays NaN. */
-double number_round(DLDataType dtype, double value);
-/* Half a unit in the last place at `value`: the largest error of one rounding. */
-double number_rounding(DLDataType dtype, double value);
-const char *number_name(DLDataType dtype);
-int same_type(DLDataType a, DLDataType b);
-
-/* ---- tensors ---- */
-
-/* Where a tensor lies in its memory; all zero with ordered = 0 is compact and aligned. */
-typedef struct test_layout {
-  int ordered;                  /* order[] is used; else row-major */
-  int order[CUMEGA_MAX_DIMS];   /* dimensions, outermost first */
-  int64_t gap[CUMEGA_MAX_DIMS]; /* elements left out behind each run of order[i] */
-  unsigned reversed;            /* bit i: dimension i has a negative stride */
-  unsigned repeated;            /* bit i: dimension i has stride 0 */
-  int64_t shift;                /* elements between an aligned address and the memory */
-  int by_offset;                /* the shift is told in byte_offset, not in data */
-} test_layout;
-
-/* A tensor with 64 guard bytes on both sides. Guards, and bytes between strided elements, are 0xFF:
- * NaN in every type, so that a stray read shows as well. */
-typedef struct test_tensor {
-  cumega_tensor view;
-  unsigned char *block, *owned, *copy;
-  int64_t block_bytes;
-} test_tensor;
-
-test_tensor *tensor_new(DLDataType dtype, int ndim, const int64_t *shape,
-                        const test_layout *layout);
-void tensor_free(test_tensor *tensor);
-
-/* Elements by index; dimensions that are not there take 0. */
-void *tensor_at(const test_tensor *tensor, int64_t i, int64_t j, int64_t k);
-double tensor_get(const test_tensor *tensor, int64_t i, int64_t j, int64_t k);
-void tensor_set(test_tensor *tensor, int64_t i, int64_t j, int64_t k, double value);
-/* The stored bits; every NaN gives the same. */
-uint64_t tensor_bits(const test_tensor *tensor, int64_t i, int64_t j, int64_t k);
-int tensor_gaps_hold(const test_tensor *tensor);
-void tensor_remember(test_tensor *tensor);
-int tensor_unchanged(const test_tensor *tensor); /* since tensor_remember, guards included */
-
-/* Shapes in a line. */
-test_tensor *tensor_new_1(DLDataType dtype, int64_t a);
-test_tensor *tensor_new_2(DLDataType dtype, int64_t a, int64_t b);
-test_tensor *tensor_new_3(DLDataType dtype, int64_t a, int64_t b, int64_t c);
-test_tensor *tensor_of_int64(int64_t count, const int64_t *values);
-
-static inline DLTensor *dl(test_tensor *tensor) {
-  return tensor == NULL ? NULL : &tensor->view.dl;
-}
-
-/* ---- parameters and EMAs ---- */
 
 /* (D, N) each, residual (D): exact numbers that both the library and the oracle are given. */
 typedef struct test_parameters {
@@ -99,8 +25,6 @@ cumega_ema *ema_new(cumega_context *ctx, cumega_ema_config config,
 /* An EMA that lets x through to its activation: no projection, residual weight 1. */
 cumega_ema *ema_pass_through(cumega_context *ctx, cumega_ema_config config);
 
-/* ---- runs and contexts ---- */
-
 static inline cumega_ema_io io_of(test_tensor *x, test_tensor *y) {
   cumega_ema_io io;
   memset(&io, 0, sizeof io);
@@ -109,13 +33,5 @@ static inline cumega_ema_io io_of(test_tensor *x, test_tensor *y) {
   io.y = dl(y);
   return io;
 }
-
-static const char *const cpu_levels[] = {"plain", "v3", "v4"};
-#define CPU_LEVELS 3
-
-/* A context of a CPU level (NULL: the best), or NULL where the machine lacks it. */
-cumega_context *context_of_level(const char *level, int threads);
-/* A context of the device that the suites run on: the best CPU level, or CUDA. */
-cumega_context *context_new(void);
 
 #endif

@@ -2,6 +2,8 @@
 #include <string.h>
 #include <time.h>
 #include "case_ema.h"
+#include "case_position_bias.h"
+#include "case_residual.h"
 #include "failure.h"
 #include "operation.h"
 #include "values.h"
@@ -15,6 +17,18 @@ static const operation operations[] = {
     {"ema_kernel", "the EMA's convolution kernel and its coefficients", " ",
      "kernel, damping_factor, prev_timestep_weight", "state_dtype", 0, ema_kernel_prepare,
      ema_kernel_run, ema_release},
+    {"relative_position_bias", "a relative position bias as an (L, L) matrix", " ", "bias", NULL, 0,
+     relative_position_bias_prepare, position_bias_run_forward, position_bias_release},
+    {"rotary_position_bias", "a rotary position bias as an (L, L) matrix", " ", "bias", NULL, 0,
+     rotary_position_bias_prepare, position_bias_run_forward, position_bias_release},
+    {"attention_softmax", "scale, position bias, masks and softmax of attention scores",
+     " scores attention_mask key_padding_mask query_lengths key_lengths ", "weights, scores", NULL,
+     0, attention_softmax_prepare, attention_softmax_run, position_bias_release},
+    {"residual", "a residual connection, and the normalisation that follows", " x y ",
+     "out, normalized", NULL, 0, residual_prepare, residual_run, residual_release},
+    {"gated_residual", "x + sigmoid(gate) * (h - x), and the normalisation that follows",
+     " x gate h ", "out, normalized", NULL, 0, gated_residual_prepare, gated_residual_run,
+     residual_release},
 };
 
 const operation *operation_at(int i) {

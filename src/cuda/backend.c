@@ -1,6 +1,6 @@
 /* The CUDA backend's table, and the one symbol by which libcumega finds it. */
 #include "context_cuda.h"
-#include "ema_hooks.h"
+#include "hooks.h"
 
 const backend_front *front;
 
@@ -21,8 +21,8 @@ static const backend_device device = {
     .memory_release = memory_release_cuda,
     .memory_write = memory_write_cuda,
     .memory_read = memory_read_cuda,
-    .ema_upload = ema_upload_cuda,
-    .ema_release = ema_release_cuda,
+    .object_upload = object_upload_cuda,
+    .object_release = object_release_cuda,
     .ema_prepare = ema_prepare_cuda,
 };
 

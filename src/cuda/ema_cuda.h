@@ -1,7 +1,6 @@
 /* The EMA on CUDA: what its files share.
  *
  *   ema_forward_cuda.c   a run: which kernel, scratch, launch
- *   ema_tables_cuda.c    coefficients on the device
  *   ema_recurrent.cu     the kernels that give the CPU's bits
  *   ema_lanes.cu         the fast ones among them, for contiguous channels
  *   ema_chunked.cu       parallel in time, with bits of its own

@@ -306,6 +306,8 @@ static cumega_status add_spectrum(cumega_context *ctx, const cumega_ema *ema,
   TRY(make_room(ctx, &c->fft_spectra, MOST_SPECTRA));
   TRY(entry_new(ctx, key, &spectrum));
   const cumega_status status = make_spectrum(ctx, ema, fft, spectrum, &w);
+  if (status != CUMEGA_OK) /* what has been enqueued may use what is freed now */
+    (void)cudaStreamSynchronize(c->stream);
   if (w.plan != NULL) entry_free(ctx, w.plan);
   cuda_release(ctx->memory, w.rows, w.rows_bytes);
   cuda_release(ctx->memory, w.terms, w.terms_bytes);

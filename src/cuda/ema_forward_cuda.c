@@ -6,7 +6,7 @@
 #include "../ema_slices.h"
 #include "context_cuda.h"
 #include "ema_fft_cuda.h"
-#include "ema_hooks.h"
+#include "hooks.h"
 
 /* Channels, over all sequences, that keep a large GPU busy; and steps below which slices of time
  * save less than their launches cost. */

@@ -185,11 +185,13 @@ int64_t ema_recurrent_scratch(const ema_launch *launch) {
 }
 
 /* The name has no space (cumega_context_kernels). */
-#define LAUNCH(shared_bytes, ...)                                                                  \
+#define LAUNCH(NAME, shared_bytes, ...)                                                            \
   do {                                                                                             \
-    *kernel = #__VA_ARGS__;                                                                        \
+    *kernel = NAME;                                                                                \
     return CUMEGA_LAUNCH((__VA_ARGS__), grid, dim3(THREADS), shared_bytes, stream, *launch);       \
   } while (0)
+#define LAUNCH_RECURRENT(REAL, HEADS)                                                              \
+  LAUNCH("ema_recurrent_kernel<" #REAL "," #HEADS ">", 0, ema_recurrent_kernel<REAL, HEADS>)
 
 template <typename REAL>
 static cudaError_t launch_by_heads(const ema_launch *launch, cudaStream_t stream,
@@ -201,12 +203,14 @@ static cudaError_t launch_by_heads(const ema_launch *launch, cudaStream_t stream
                                     const char **kernel) {                                         \
     const dim3 grid((unsigned)blocks_of(launch));                                                  \
     const int64_t heads = launch->heads;                                                           \
-    if (heads > 16) LAUNCH(PARTIAL_BYTES(REAL), ema_many_heads_kernel<REAL>);                      \
-    if (heads > 8) LAUNCH(0, ema_recurrent_kernel<REAL, 16>);                                      \
-    if (heads > 4) LAUNCH(0, ema_recurrent_kernel<REAL, 8>);                                       \
-    if (heads > 2) LAUNCH(0, ema_recurrent_kernel<REAL, 4>);                                       \
-    if (heads > 1) LAUNCH(0, ema_recurrent_kernel<REAL, 2>);                                       \
-    LAUNCH(0, ema_recurrent_kernel<REAL, 1>);                                                      \
+    if (heads > 16)                                                                                \
+      LAUNCH("ema_many_heads_kernel<" #REAL ">", PARTIAL_BYTES(REAL),                              \
+             ema_many_heads_kernel<REAL>);                                                         \
+    if (heads > 8) LAUNCH_RECURRENT(REAL, 16);                                                     \
+    if (heads > 4) LAUNCH_RECURRENT(REAL, 8);                                                      \
+    if (heads > 2) LAUNCH_RECURRENT(REAL, 4);                                                      \
+    if (heads > 1) LAUNCH_RECURRENT(REAL, 2);                                                      \
+    LAUNCH_RECURRENT(REAL, 1);                                                                     \
   }
 
 DEFINE_LAUNCH_BY_HEADS(float)

@@ -150,8 +150,9 @@ void streams_reset() {
   created = 0;
 }
 
-static cudaError_t create(cudaStream_t *stream, unsigned flags) {
-  call here(CALL_DEVICE);
+static cudaError_t create(cudaStream_t *stream, unsigned flags,
+                          const char *name = __builtin_FUNCTION()) {
+  call here(CALL_DEVICE, name);
   if (here.refused()) return here.error();
   if (stream == nullptr || flags > cudaStreamNonBlocking) return here.end(cudaErrorInvalidValue);
   stream_pointer s =
@@ -195,7 +196,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t handle) {
 }
 
 cudaError_t cudaStreamSynchronize(cudaStream_t handle) {
-  call here(CALL_DEVICE);
+  call here(CALL_DEVICE | CALL_RELEASE);
   if (here.refused()) return here.error();
   stream_pointer s = stream_find(handle);
   if (s == nullptr) return here.end(cudaErrorInvalidResourceHandle);

@@ -1,0 +1,43 @@
+/* What an object keeps in the device's memory: one block, copied from the host when the object is
+ * made or changed. */
+#include <unistd.h>
+#include "context_cuda.h"
+#include "hooks.h"
+
+static cumega_status upload(cumega_context *ctx, const char *what, const void *from, int64_t bytes,
+                            void **block) {
+  cuda_context *c = cuda_context_of(ctx);
+  TRY(cuda_refuse_capture(ctx, "making or changing an object"));
+  TRY(cuda_allocate(ctx, bytes, what, block));
+  CUDA_TRY(ctx, cudaMemcpyAsync(*block, from, (size_t)bytes, cudaMemcpyHostToDevice, c->stream));
+  CUDA_TRY(ctx, cudaStreamSynchronize(c->stream));
+  return CUMEGA_OK;
+}
+
+cumega_status object_upload_cuda(cumega_context *ctx, const char *what, const void *from,
+                                 int64_t bytes, void **block) {
+  cuda_scope scope;
+  cudaError_t error = cuda_scope_enter(&scope, ctx->device.device_id);
+  cumega_status status = CUMEGA_OK;
+  *block = NULL;
+  if (error != cudaSuccess)
+    status = cuda_fail(ctx, error, "cuda_scope_enter", __FILE__, __LINE__);
+  else
+    status = upload(ctx, what, from, bytes, block);
+  if (status != CUMEGA_OK) {
+    cuda_release(ctx->memory, *block, bytes);
+    *block = NULL;
+  }
+  cuda_scope_leave(&scope);
+  return status;
+}
+
+/* In a forked child the device's memory is the parent's, and CUDA may not be called. */
+void object_release_cuda(memory *account, DLDevice device, pid_t owner, void *block,
+                         int64_t bytes) {
+  cuda_scope scope;
+  if (block == NULL || owner != getpid()) return;
+  (void)cuda_scope_enter(&scope, device.device_id);
+  cuda_release(account, block, bytes);
+  cuda_scope_leave(&scope);
+}
