@@ -34,6 +34,7 @@ static const char usage[] =
     "  --packed             one (L * B, D) tensor of sequences of uneven lengths\n"
     "  --step               one step of B sequences with their states, rather than L of them\n"
     "  --threads N          1\n"
+    "  --algorithm NAME     recurrent (the library's choice), chain or sliced\n"
     "  --level LEVEL        plain, v3 or v4; default: the best, or what CUMEGA_CPU says\n"
     "  --sweep              the rows that matter, around the given shape\n"
     "  --repeats N          30\n"
@@ -106,7 +107,7 @@ static json_t *json_of_row(const ema_run *run, const measurement *m) {
       "activation", cumega_activation_name(set->activation), "dtype", value_type_name(set->dtype),
       "state_dtype", value_type_name(set->state_dtype), "layout", set->step ? "BD" : set->layout,
       "device", "cpu", "backend", cumega_context_backend(run->ctx), "threads", set->threads,
-      "algorithm", "recurrent");
+      "algorithm", ema_algorithm_name(set->algorithm));
   json_object_set_new(row, "repeats", json_integer(m->repeats));
   json_object_set_new(row, "seconds", json_of_seconds(&m->ours));
   json_object_set_new(row, "copy_seconds", json_of_seconds(&m->copy));
@@ -132,13 +133,15 @@ static void print_row(FILE *out, const ema_run *run, const measurement *m) {
   fprintf(out,
           "%-8s %-14s %3lld %-10s %-8s %-7s %-6s %-5s %2d %10.2f %10.2f %5.0f%% %7.2f %7.3f "
           "%5.1f%%%s\n",
-          set->step ? "step" : "forward", shape, (long long)set->heads,
-          cumega_activation_name(set->activation), value_type_name(set->dtype),
-          value_type_name(set->state_dtype), set->step ? "BD" : set->layout,
-          level ? level + 1 : backend, set->threads, 1e6 * m->ours.median, 1e6 * m->ours.min,
-          100 * m->ours.spread, 1e-9 * bytes_moved(run) / m->ours.median,
-          1e-9 * elements(run) / m->ours.median, 100 * m->copy_share,
-          bytes_moved(run) < (double)machine_last_cache() ? " *" : "");
+          set->step        ? "step"
+          : set->algorithm ? ema_algorithm_name(set->algorithm)
+                           : "forward",
+          shape, (long long)set->heads, cumega_activation_name(set->activation),
+          value_type_name(set->dtype), value_type_name(set->state_dtype),
+          set->step ? "BD" : set->layout, level ? level + 1 : backend, set->threads,
+          1e6 * m->ours.median, 1e6 * m->ours.min, 100 * m->ours.spread,
+          1e-9 * bytes_moved(run) / m->ours.median, 1e-9 * elements(run) / m->ours.median,
+          100 * m->copy_share, bytes_moved(run) < (double)machine_last_cache() ? " *" : "");
   fflush(out);
 }
 
@@ -257,6 +260,20 @@ static void sweep_threads(sweep *s) {
   add(s, &set);
 }
 
+/* One long sequence of few channels: the chain on one thread, whatever their number, and slices. */
+static void sweep_algorithms(sweep *s) {
+  static const cumega_ema_algorithm rows[] = {CUMEGA_EMA_CHAIN, CUMEGA_EMA_SLICED};
+  ema_settings set = s->given->set;
+  set.length = 65536;
+  set.batch = 1;
+  set.channels = 64;
+  set.threads = 2;
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    set.algorithm = rows[i];
+    add(s, &set);
+  }
+}
+
 /* Lower CPU levels, as far as this machine and this build have them. */
 static void sweep_levels(sweep *s) {
   static const char *const levels[] = {"v3", "plain"};
@@ -282,6 +299,7 @@ static int run_sweep(const options *given, FILE *out, json_t *results) {
   sweep_shapes(&s);
   sweep_steps(&s);
   sweep_threads(&s);
+  sweep_algorithms(&s);
   sweep_levels(&s);
   return s.right;
 }
@@ -298,6 +316,7 @@ enum {
   PACKED,
   STEP,
   THREADS,
+  ALGORITHM,
   LEVEL,
   SWEEP,
   REPEAT,
@@ -316,6 +335,7 @@ static const struct option long_options[] = {
     {"packed", no_argument, NULL, PACKED},
     {"step", no_argument, NULL, STEP},
     {"threads", required_argument, NULL, THREADS},
+    {"algorithm", required_argument, NULL, ALGORITHM},
     {"level", required_argument, NULL, LEVEL},
     {"sweep", no_argument, NULL, SWEEP},
     {"repeats", required_argument, NULL, REPEAT},
@@ -358,6 +378,11 @@ static int read_option(int name, const char *value, options *o) {
   case PACKED: set->layout = "packed"; return 1;
   case STEP: return set->step = 1;
   case THREADS: return (set->threads = (int)count_of(value, 1024)) > 0;
+  case ALGORITHM: {
+    const int algorithm = ema_algorithm_from_name(value);
+    set->algorithm = (cumega_ema_algorithm)algorithm;
+    return algorithm >= 0;
+  }
   case LEVEL: set->level = value; return 1;
   case SWEEP: return o->sweep = 1;
   case REPEAT: return (o->repeats = (int)count_of(value, 1000000)) > 0;

@@ -75,6 +75,7 @@ static void describe_all(ema_run *run) {
   const ema_settings *set = &run->set;
   const int64_t states[] = {set->batch, set->channels, set->heads}, offsets[] = {set->batch + 1};
   run->io.struct_size = sizeof run->io;
+  if (!set->step) run->io.algorithm = set->algorithm;
   run->io.x = describe(set, run->x, &run->memory_x, &run->view_x);
   run->io.y = describe(set, run->y, &run->memory_y, &run->view_y);
   if (strcmp(set->layout, "packed") == 0)
@@ -134,6 +135,20 @@ void ema_run_call(void *argument) {
   if (status == CUMEGA_OK) return;
   fprintf(stderr, "bench_ema: %s\n", cumega_context_message(run->ctx));
   exit(EXIT_FAILURE);
+}
+
+/* Of those that the CPU has, by their values. */
+static const char *const algorithms[] = {"recurrent", "chain", "sliced"};
+#define ALGORITHMS ((int)(sizeof algorithms / sizeof *algorithms))
+
+const char *ema_algorithm_name(cumega_ema_algorithm algorithm) {
+  return algorithms[algorithm];
+}
+
+int ema_algorithm_from_name(const char *name) {
+  for (int i = 0; i < ALGORITHMS; i++)
+    if (strcmp(name, algorithms[i]) == 0) return i;
+  return -1;
 }
 
 int64_t ema_run_length(const ema_run *run, int64_t b) {

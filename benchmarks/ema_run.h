@@ -13,6 +13,7 @@ typedef struct ema_settings {
   const char *layout; /* "LBD", "BLD", "BDL": the order in memory; "packed": (L * B, D) */
   const char *level;  /* CUMEGA_CPU; NULL: as the environment has it */
   int threads;
+  cumega_ema_algorithm algorithm; /* of forward */
 } ema_settings;
 
 typedef struct ema_run {
@@ -38,6 +39,10 @@ void ema_run_call(void *argument);
 
 /* Where x and y of step t, sequence b and channel d are, in elements. */
 int64_t ema_run_at(const ema_run *run, int64_t t, int64_t b, int64_t d);
+/* "recurrent" (the library's choice), "chain", "sliced"; -1 where there is none. */
+const char *ema_algorithm_name(cumega_ema_algorithm algorithm);
+int ema_algorithm_from_name(const char *name);
+
 int64_t ema_run_length(const ema_run *run, int64_t b);
 
 #endif

@@ -136,6 +136,9 @@ static cumega_status check_algorithm(cumega_context *ctx, const cumega_ema *ema,
   switch (io->algorithm) {
   case CUMEGA_EMA_RECURRENT:
   case CUMEGA_EMA_CHAIN: return CUMEGA_OK;
+  case CUMEGA_EMA_AUTO:
+    if (ctx->device.device_type == kDLCPU) run->algorithm = CUMEGA_EMA_RECURRENT;
+    return CUMEGA_OK;
   case CUMEGA_EMA_SLICED:
     if (run->truncated)
       return fail_io(ctx, "algorithm is SLICED, and the run is truncated: steps of a truncated sum "
@@ -163,7 +166,7 @@ static cumega_status check_algorithm(cumega_context *ctx, const cumega_ema *ema,
     return CUMEGA_OK;
   default:
     return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "algorithm is %d, expected 0 to %d",
-                        (int)io->algorithm, (int)CUMEGA_EMA_FFT);
+                        (int)io->algorithm, (int)CUMEGA_EMA_AUTO);
   }
 }
 

@@ -17,9 +17,9 @@ typedef struct command {
 
 static const char algorithm_help[] =
     "  --algorithm A      of ema_forward: recurrent (one chain), sliced (the chain in slices of\n"
-    "                     time), chunked (parallel in time), fft (the long convolution) or direct\n"
-    "                     (a truncated sum); default: the library's choice among those with the\n"
-    "                     chain's bits\n";
+    "                     time), chunked (parallel in time), fft (the long convolution), direct\n"
+    "                     (a truncated sum) or auto (the fastest); default: the library's choice\n"
+    "                     among those with the chain's bits\n";
 
 static const char device_help[] =
     "  --device DEVICE    auto (a GPU where there is one, else the CPU), cpu, cuda or cuda:N;\n"

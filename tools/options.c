@@ -38,11 +38,9 @@ static int parse_algorithm(const char *text, options *parsed) {
   static const struct {
     const char *name;
     cumega_ema_algorithm value;
-  } known[] = {{"recurrent", CUMEGA_EMA_CHAIN},
-               {"sliced", CUMEGA_EMA_SLICED},
-               {"chunked", CUMEGA_EMA_CHUNKED},
-               {"fft", CUMEGA_EMA_FFT},
-               {"direct", CUMEGA_EMA_DIRECT}};
+  } known[] = {{"recurrent", CUMEGA_EMA_CHAIN}, {"sliced", CUMEGA_EMA_SLICED},
+               {"chunked", CUMEGA_EMA_CHUNKED}, {"fft", CUMEGA_EMA_FFT},
+               {"direct", CUMEGA_EMA_DIRECT},   {"auto", CUMEGA_EMA_AUTO}};
   char names[128] = "";
   for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
     parsed->algorithm = known[i].value;

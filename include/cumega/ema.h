@@ -65,7 +65,10 @@ typedef enum cumega_ema_algorithm {
   /* The convolution with the kernel, truncated or not, through cuFFT, which is opened at first use.
    * CUDA only, without states. Its bits depend on length and batch; rounding, infinities and NaN of
    * a step reach all steps of its channel and sequence. */
-  CUMEGA_EMA_FFT = 5
+  CUMEGA_EMA_FFT = 5,
+  /* RECURRENT, or CHUNKED on CUDA where few channels walk through many steps and slices of time do
+   * not pay: the fastest, at the price of bits that depend on shapes and coefficients. */
+  CUMEGA_EMA_AUTO = 6
 } cumega_ema_algorithm;
 
 typedef struct cumega_ema cumega_ema;

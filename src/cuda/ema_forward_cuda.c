@@ -13,6 +13,11 @@
 #define BUSY_CHANNELS    16384
 #define SLICED_MIN_STEPS 4096
 
+/* Where AUTO leaves the chain for CHUNKED: so few channels that the chain's latency is the limit, and
+ * steps enough for several chunks. */
+#define CHUNKED_MOST_CHANNELS 4096
+#define CHUNKED_MIN_STEPS     8192
+
 static ema_launch launch_of(const cumega_ema *ema, const ema_run *run) {
   const ema_device_tables *device = &ema->tables.device;
   ema_launch launch = {.run = *run,
@@ -48,6 +53,17 @@ static int64_t half_of_sliced_scratch(const cumega_ema *ema, const ema_run *run,
   const int64_t real = ema->tables.f64.q != NULL ? (int64_t)sizeof(double) : (int64_t)sizeof(float);
   const int64_t states = run->B * slices->count * ema->config.size * ema->config.num_heads;
   return ema_round_up(states * real, MEMORY_ALIGNMENT);
+}
+
+/* What AUTO stands for here; other algorithms as they are. */
+static ema_run resolve(const cumega_ema *ema, const ema_run *given) {
+  ema_run run = *given;
+  if (run.algorithm != CUMEGA_EMA_AUTO) return run;
+  run.algorithm = CUMEGA_EMA_RECURRENT;
+  if (run.truncated || run.raw || ema->config.num_heads > EMA_CHUNKED_HEADS) return run;
+  if (run.L < CHUNKED_MIN_STEPS || run.B * ema->config.size > CHUNKED_MOST_CHANNELS) return run;
+  if (slices_of(ema, &run).count < 2) run.algorithm = CUMEGA_EMA_CHUNKED;
+  return run;
 }
 
 /* One launch by the fastest kernel of the chain that can. */
@@ -97,12 +113,13 @@ static cumega_status enqueue_chunked(cumega_context *ctx, const ema_launch *laun
 
 /* ---- the hooks ---- */
 
-int64_t ema_workspace_cuda(const cumega_context *ctx, const cumega_ema *ema, const ema_run *run) {
-  ema_launch launch = launch_of(ema, run);
-  const ema_slices slices = slices_of(ema, run);
-  if (run->algorithm == CUMEGA_EMA_FFT) return run->B == 0 ? 0 : ema_fft_scratch(ctx, &launch);
-  if (run->algorithm == CUMEGA_EMA_CHUNKED) return ema_chunked_scratch(&launch);
-  if (slices.count > 1) return 2 * half_of_sliced_scratch(ema, run, &slices);
+int64_t ema_workspace_cuda(const cumega_context *ctx, const cumega_ema *ema, const ema_run *given) {
+  const ema_run run = resolve(ema, given);
+  const ema_launch launch = launch_of(ema, &run);
+  const ema_slices slices = slices_of(ema, &run);
+  if (run.algorithm == CUMEGA_EMA_FFT) return run.B == 0 ? 0 : ema_fft_scratch(ctx, &launch);
+  if (run.algorithm == CUMEGA_EMA_CHUNKED) return ema_chunked_scratch(&launch);
+  if (slices.count > 1) return 2 * half_of_sliced_scratch(ema, &run, &slices);
   return ema_recurrent_scratch(&launch);
 }
 
@@ -132,12 +149,13 @@ static cumega_status check(cumega_context *ctx, const cumega_ema *ema, const ema
 /* One of the two below, within a scope. */
 typedef cumega_status (*scoped)(cumega_context *ctx, const cumega_ema *ema, ema_launch *launch);
 
-static cumega_status within_scope(cumega_context *ctx, const cumega_ema *ema, const ema_run *run,
+static cumega_status within_scope(cumega_context *ctx, const cumega_ema *ema, const ema_run *given,
                                   scoped function) {
   cuda_scope scope;
-  TRY(check(ctx, ema, run));
-  ema_launch launch = launch_of(ema, run);
-  if (run->B == 0) return CUMEGA_OK;
+  const ema_run run = resolve(ema, given);
+  TRY(check(ctx, ema, &run));
+  ema_launch launch = launch_of(ema, &run);
+  if (run.B == 0) return CUMEGA_OK;
   cudaError_t error = cuda_scope_enter(&scope, ctx->device.device_id);
   cumega_status status = CUMEGA_OK;
   if (error != cudaSuccess)
