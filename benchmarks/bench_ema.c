@@ -34,7 +34,7 @@ static const char usage[] =
     "  --packed             one (L * B, D) tensor of sequences of uneven lengths\n"
     "  --step               one step of B sequences with their states, rather than L of them\n"
     "  --threads N          1\n"
-    "  --algorithm NAME     recurrent (the library's choice), chain or sliced\n"
+    "  --algorithm NAME     default (the library's choice), recurrent or sliced\n"
     "  --level LEVEL        plain, v3 or v4; default: the best, or what CUMEGA_CPU says\n"
     "  --sweep              the rows that matter, around the given shape\n"
     "  --repeats N          30\n"

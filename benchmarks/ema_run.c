@@ -138,7 +138,7 @@ void ema_run_call(void *argument) {
 }
 
 /* Of those that the CPU has, by their values. */
-static const char *const algorithms[] = {"recurrent", "chain", "sliced"};
+static const char *const algorithms[] = {"default", "recurrent", "sliced"};
 #define ALGORITHMS ((int)(sizeof algorithms / sizeof *algorithms))
 
 const char *ema_algorithm_name(cumega_ema_algorithm algorithm) {

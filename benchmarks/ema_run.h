@@ -39,7 +39,7 @@ void ema_run_call(void *argument);
 
 /* Where x and y of step t, sequence b and channel d are, in elements. */
 int64_t ema_run_at(const ema_run *run, int64_t t, int64_t b, int64_t d);
-/* "recurrent" (the library's choice), "chain", "sliced"; -1 where there is none. */
+/* "default" (the library's choice), "recurrent" (one chain), "sliced"; -1 where there is none. */
 const char *ema_algorithm_name(cumega_ema_algorithm algorithm);
 int ema_algorithm_from_name(const char *name);
 
