@@ -2,10 +2,12 @@
  *
  *   ema_forward_cuda.c   a run: which kernel, scratch, launch
  *   ema_recurrent.cu     the kernels that give the CPU's bits
- *   ema_lanes.cu         the fast ones among them, for contiguous channels
+ *   ema_lanes.cu         faster ones, for contiguous channels
+ *   ema_channels.cu      the same for so many of them that each thread takes a whole one
+ *   ema_tiles.cu         and for contiguous time and everything else with so many heads
  *   ema_chunked.cu       parallel in time, with bits of its own
  *   ema_fft_cuda.c, ema_fft.cu   the long convolution through cuFFT (cufft_library.c)
- *   ema_sliced.cu        the check of slices of time that either of them has run */
+ *   ema_sliced.cu        the check of slices of time that any of them have run */
 #ifndef CUMEGA_SRC_CUDA_EMA_CUDA_H
 #define CUMEGA_SRC_CUDA_EMA_CUDA_H
 
@@ -88,6 +90,16 @@ cudaError_t ema_recurrent_launch(const ema_launch *launch, cudaStream_t stream,
 #define EMA_LANES_STEPS 16
 bool ema_lanes_can(const ema_launch *launch);
 cudaError_t ema_lanes_launch(const ema_launch *launch, cudaStream_t stream, const char **kernel);
+
+/* Likewise for ema_channels.cu: from so many channels of all sequences together on, a thread for each
+ * fills a large GPU. */
+#define EMA_CHANNELS_LEAST 16384
+bool ema_channels_can(const ema_launch *launch);
+cudaError_t ema_channels_launch(const ema_launch *launch, cudaStream_t stream, const char **kernel);
+
+/* Likewise for ema_tiles.cu, which takes any strides and alignment. */
+bool ema_tiles_can(const ema_launch *launch);
+cudaError_t ema_tiles_launch(const ema_launch *launch, cudaStream_t stream, const char **kernel);
 
 /* Computes again what began wrong, and writes the final states. */
 #define EMA_SLICED_HEADS 16

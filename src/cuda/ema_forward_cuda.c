@@ -66,12 +66,27 @@ static ema_run resolve(const cumega_ema *ema, const ema_run *given) {
   return run;
 }
 
+/* The first that can, does; else ema_recurrent.cu. */
+static const struct fast_kernel {
+  bool (*can)(const ema_launch *launch);
+  cudaError_t (*launch)(const ema_launch *launch, cudaStream_t stream, const char **kernel);
+} fast_kernels[] = {{ema_channels_can, ema_channels_launch},
+                    {ema_lanes_can, ema_lanes_launch},
+                    {ema_tiles_can, ema_tiles_launch}};
+
+static const struct fast_kernel *find_fast(const ema_launch *launch) {
+  for (int i = 0; i < (int)(sizeof fast_kernels / sizeof fast_kernels[0]); i++)
+    if (fast_kernels[i].can(launch)) return &fast_kernels[i];
+  return NULL;
+}
+
 /* One launch by the fastest kernel of the chain that can. */
 static cumega_status enqueue_chain(cumega_context *ctx, const ema_launch *launch,
                                    const char **kernel) {
   cudaStream_t stream = cuda_context_of(ctx)->stream;
-  if (ema_lanes_can(launch))
-    CUDA_TRY(ctx, ema_lanes_launch(launch, stream, kernel));
+  const struct fast_kernel *fast = find_fast(launch);
+  if (fast != NULL)
+    CUDA_TRY(ctx, fast->launch(launch, stream, kernel));
   else
     CUDA_TRY(ctx, ema_recurrent_launch(launch, stream, kernel));
   return CUMEGA_OK;
@@ -129,7 +144,7 @@ static cumega_status enqueue(cumega_context *ctx, const cumega_ema *ema, ema_lau
   if (launch->run.algorithm == CUMEGA_EMA_FFT) return ema_fft_enqueue(ctx, ema, launch);
   if (launch->run.algorithm == CUMEGA_EMA_CHUNKED) return enqueue_chunked(ctx, launch);
   if (slices.count > 1) return enqueue_sliced(ctx, ema, launch, &slices);
-  TRY(cuda_scratch(ctx, ema_lanes_can(launch) ? 0 : ema_recurrent_scratch(launch),
+  TRY(cuda_scratch(ctx, find_fast(launch) != NULL ? 0 : ema_recurrent_scratch(launch),
                    &launch->states));
   return enqueue_chain(ctx, launch, &ctx->kernels);
 }

@@ -23,15 +23,14 @@
 #include <cuda_pipeline.h>
 #include "ema_lanes.cuh"
 
-#define THREADS     256
-#define CHANNELS    64 /* of a block */
-#define STAGES      4
-#define PIECE       16 /* bytes of one asynchronous copy */
-#define STAGE_BYTES (THREADS * PIECE)
+#define THREADS     128
+#define CHANNELS    32 /* of a block */
+#define STAGES      8
+#define STAGE_BYTES (THREADS * EMA_PIECE)
 
 static_assert(THREADS == CHANNELS * LANES, "each lane has its channel");
 
-/* ---- a sequence and 64 of its channels ---- */
+/* ---- a sequence and 32 of its channels ---- */
 
 /* Begins the copy of stage k to its place; beyond the last stage it copies nothing, so that every
  * stage is one commit. */
@@ -39,13 +38,13 @@ template <int TYPE>
 static __device__ __forceinline__ void copy_stage(const ema_launch &p, const ema_sequence &s,
                                                   int64_t d0, int64_t k, unsigned char *stages) {
   typedef typename element<TYPE>::stored stored;
-  const int PIECES = CHANNELS * sizeof(stored) / PIECE; /* of a step */
+  const int PIECES = CHANNELS * sizeof(stored) / EMA_PIECE; /* of a step */
   const int64_t t = k * (THREADS / PIECES) + threadIdx.x / PIECES;
-  const int64_t d = d0 + threadIdx.x % PIECES * (PIECE / sizeof(stored));
+  const int64_t d = d0 + threadIdx.x % PIECES * (EMA_PIECE / sizeof(stored));
   if (t < s.length && d < p.channels)
     __pipeline_memcpy_async(
-        stages + k % STAGES * STAGE_BYTES + threadIdx.x * PIECE,
-        (const stored *)p.run.x.data + ema_offset(p.run.x, s, d) + t * p.run.x.stride_t, PIECE);
+        stages + k % STAGES * STAGE_BYTES + threadIdx.x * EMA_PIECE,
+        (const stored *)p.run.x.data + ema_offset(p.run.x, s, d) + t * p.run.x.stride_t, EMA_PIECE);
   __pipeline_commit();
 }
 
@@ -83,7 +82,7 @@ static __device__ __forceinline__ void run_group(const ema_launch &p, const ema_
 }
 
 template <int HEADS, int TYPE, int KIND>
-static __global__ void __launch_bounds__(THREADS, HEADS < 16 ? 4 : 3)
+static __global__ void __launch_bounds__(THREADS, HEADS < 16 ? 8 : 6)
     ema_lanes_kernel(const ema_launch p) {
   CUMEGA_SHARED(unsigned char, stages);
   const int64_t groups = (p.channels + CHANNELS - 1) / CHANNELS;
@@ -99,17 +98,8 @@ static __global__ void __launch_bounds__(THREADS, HEADS < 16 ? 4 : 3)
 
 #define MOST_BLOCKS ((int64_t)1 << 20)
 
-/* Every step of every sequence begins at a multiple of 16 bytes, and is whole pieces. */
-static bool has_whole_pieces(const ema_launch *launch, int64_t bytes) {
-  const ema_sequences *x = &launch->run.x;
-  return (uintptr_t)x->data % PIECE == 0 && x->stride_t * bytes % PIECE == 0 &&
-         x->stride_b * bytes % PIECE == 0 && launch->channels * bytes % PIECE == 0;
-}
-
 bool ema_lanes_can(const ema_launch *launch) {
-  const ema_run *run = &launch->run;
-  return is_for_lanes(launch) && run->x.stride_d == 1 && run->y.stride_d == 1 &&
-         has_whole_pieces(launch, run->type == TYPE_FLOAT32 ? 4 : 2);
+  return is_for_lanes(launch) && ema_has_pieces(launch);
 }
 
 #define LAUNCH(HEADS, TYPE, KIND)                                                                  \

@@ -96,14 +96,14 @@ template <> struct steps_vector<2> { typedef int2 type; };
 /* x of four steps that lie PITCH apart; where they lie together, they are one vector. */
 template <int PITCH, typename STORED>
 static __device__ __forceinline__ void load_steps(const STORED *x, STORED (&v)[STEPS]) {
-  if (PITCH == 1) {
+  if constexpr (PITCH == 1) {
     typedef typename steps_vector<sizeof(STORED)>::type vector;
     const vector all = *(const vector *)x;
     memcpy(v, &all, sizeof v);
-    return;
-  }
+  } else {
 #pragma unroll
-  for (int i = 0; i < STEPS; i++) v[i] = x[i * PITCH];
+    for (int i = 0; i < STEPS; i++) v[i] = x[i * PITCH];
+  }
 }
 
 /* Four steps of a lane's channel, of which x holds the first and y wants the lane's own. Where not
