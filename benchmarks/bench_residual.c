@@ -1,8 +1,10 @@
-/* bench_residual: how fast residual connections run on this machine, beside memcpy of the same bytes.
+/* bench_residual: how fast residual connections run on this machine, beside memcpy of the same
+ * bytes.
  *
- * Every row is verified against plain loops in double precision before it is timed, and bit for bit against
- * a second run. Memory: x, y (gate) are read, out (normalized) written, so the copy moves half of their
- * bytes from one place to another. Caches are warm: nothing is flushed between calls. */
+ * Every row is verified against plain loops in double precision before it is timed, and bit for bit
+ * against a second run. Memory: x, y (gate) are read, out (normalized) written, so the copy moves
+ * half of their bytes from one place to another. Caches are warm: nothing is flushed between calls.
+ */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -110,8 +112,8 @@ static double reference(const run *r, int64_t i) {
   return alpha * x + beta * y;
 }
 
-/* Sixteen rows: each sum within eight roundings of what it is made of, at most 4 + 4; each normalised value of a
- * layer norm, of size sqrt(D) at most, within 32 of that. */
+/* Sixteen rows: each sum within eight roundings of what it is made of, at most 4 + 4; each
+ * normalised value of a layer norm, of size sqrt(D) at most, within 32 of that. */
 static int verify(const run *r) {
   const int64_t D = r->set.channels, step = r->set.rows / 16 + 1;
   const double u = value_roundoff(r->set.dtype);

@@ -1,5 +1,5 @@
-/* The end of a post-norm block: a residual connection whose weight decays with depth, and the layer norm that
- * follows, in one pass over memory. In place: the sum takes y's memory.
+/* The end of a post-norm block: a residual connection whose weight decays with depth, and the layer
+ * norm that follows, in one pass over memory. In place: the sum takes y's memory.
  *
  *   residual_block                   random parameters
  *   residual_block WEIGHTS.safetensors PREFIX      a model's layer norm of 64 channels */

@@ -1,5 +1,5 @@
-/* The usage examples of ESPnet's documentation of MultiHeadDampedEMA and DecayResidual, with its sizes, in C. Each
- * checks what the example promises, not only that it runs. */
+/* The usage examples of ESPnet's documentation of MultiHeadDampedEMA and DecayResidual, with its
+ * sizes, in C. Each checks what the example promises, not only that it runs. */
 #include <math.h>
 #include <stdlib.h>
 #include "ema_harness.h"

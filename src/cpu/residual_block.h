@@ -1,8 +1,8 @@
-/* A block of elements through a residual connection's formula: part of residual_item.h, which says what
- * the names in capitals are.
+/* A block of elements through a residual connection's formula: part of residual_item.h, which says
+ * what the names in capitals are.
  *
- * A formula reads contiguous numbers of ours: the caller's own memory where it is that, else a copy. Its
- * result may be written over what it reads, element for element. */
+ * A formula reads contiguous numbers of ours: the caller's own memory where it is that, else a
+ * copy. Its result may be written over what it reads, element for element. */
 
 /* The inputs of a block; c: the channels' multipliers, or NULL where all have c0. */
 typedef struct NAME(block) {

@@ -78,8 +78,8 @@ static inline REAL NAME(tree_end)(VEC last) {
   return sums[0];
 }
 
-/* The halving tree of src/math/tree.h over up to TREE_GROUP terms: v, or with `squared`, a constant,
- * (v - mean)^2. A vector at a time, and two strides at a time where both are whole. */
+/* The halving tree of src/math/tree.h over up to TREE_GROUP terms: v, or with `squared`, a
+ * constant, (v - mean)^2. A vector at a time, and two strides at a time where both are whole. */
 static inline __attribute__((always_inline)) REAL NAME(row_tree)(const REAL *v, int64_t count,
                                                                  const int squared, REAL mean) {
   REAL sums[TREE_GROUP / 2] __attribute__((aligned(MEMORY_ALIGNMENT)));
@@ -178,7 +178,8 @@ static void NAME(keep)(const residual_plan *plan, const residual_operand *out, i
   FOR_BLOCK(LOAD(v + i), v[i]);
 }
 
-/* The sum of a row: in the output itself where the norm can read it there, else in v. Returns where. */
+/* The sum of a row: in the output itself where the norm can read it there, else in v. Returns
+ * where. */
 static REAL *NAME(sum_row)(const residual_run *run, const residual_plan *plan,
                            const residual_place *p, REAL *v) {
   const residual_operand *out = &run->operands[OPERAND_OUT];

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A handle that has been given a stream has no workspace until it is given one again, as the real one
- * falls back to memory of its own then, which a capture may not allocate. */
+/* A handle that has been given a stream has no workspace until it is given one again, as the real
+ * one falls back to memory of its own then, which a capture may not allocate. */
 struct cublasContext {
   cudaStream_t stream;
   char *workspace;
