@@ -81,6 +81,12 @@ static void fit(DLTensor *t, const block *b) {
   t->dtype = cumega_uint8;
 }
 
+/* a + b * c in 64 bits, whatever is lost; strides of -INT64_MAX at most. */
+static int64_t add_product(int64_t a, int64_t b, int64_t c) {
+  int64_t sum = (int64_t)((uint64_t)a + (uint64_t)b * (uint64_t)c);
+  return sum == INT64_MIN ? 0 : sum;
+}
+
 /* As a number: it may leave its memory. */
 static void *moved(const void *pointer, int64_t bytes) {
   return (void *)((uintptr_t)pointer + (uintptr_t)bytes);
@@ -105,10 +111,11 @@ static void lay_out(calls *c, DLTensor *t) {
     int64_t n = t->shape[dimension] > 0 ? t->shape[dimension] : 1;
     t->strides[dimension] = step;
     if (choice >= 224) t->strides[dimension] = choice >= 240 ? 0 : -step;
-    if (t->strides[dimension] < 0) first += (n - 1) * step;
-    step = step * n + (choice >= 192 && choice < 224 ? choice % 8 : 0);
+    /* As large as they like: fit makes something of it. */
+    if (t->strides[dimension] < 0) first = add_product(first, n - 1, step);
+    step = add_product(choice >= 192 && choice < 224 ? choice % 8 : 0, step, n);
   }
-  t->data = moved(t->data, first * element_bytes(t));
+  t->data = moved(t->data, add_product(0, first, element_bytes(t)));
 }
 
 static void do_harm(calls *c, DLTensor *t, int64_t *shape, int64_t *strides) {
