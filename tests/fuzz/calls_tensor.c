@@ -40,7 +40,9 @@ static int measure(const DLTensor *t, wide *below, wide *above, wide *elements, 
   for (int i = t->ndim - 1; i >= 0; i--) {
     wide n = t->shape[i] > 0 ? t->shape[i] : 1;
     wide stride = t->strides != NULL ? t->strides[i] : compact;
-    wide reach = (n - 1) * stride * element_bytes(t);
+    wide reach = (n - 1) * stride;
+    if (reach > INT64_MAX || reach < -INT64_MAX) return 1;
+    reach *= element_bytes(t);
     if (n > 1) *(reach < 0 ? below : above) += reach < 0 ? -reach : reach;
     compact *= n;
     if (compact > INT64_MAX || *below > INT64_MAX || *above > INT64_MAX) return 1;
@@ -213,7 +215,7 @@ void *any_struct(calls *c, const void *given, size_t size, size_t smallest) {
   if (kind >= 240) { /* what nobody may believe */
     const size_t sizes[] = {0, 7, smallest - 1, size + 4097, SIZE_MAX, SIZE_MAX / 2};
     claimed = sizes[kind % 6];
-    held = sizeof claimed;
+    held = claimed > sizeof claimed && claimed < size ? claimed : sizeof claimed;
   } else if (kind >= 230) {
     claimed = held = size + (size_t)input_byte(&c->in) * 16; /* a newer header's */
   }
