@@ -44,6 +44,20 @@ static cumega_status refuse_item(const save *s, const char *name, const char *fo
                       weights_quote(quoted, name), sentence);
 }
 
+/* Whether a tensor that has elements, bytes of them, claims memory that no address reaches. */
+static int reaches_outside(const DLTensor *t, int64_t element, int64_t bytes) {
+  uintptr_t address;
+  int64_t below = 0, above = t->strides == NULL ? bytes : element, reach;
+  int outside = __builtin_add_overflow((uintptr_t)t->data, t->byte_offset, &address);
+  for (int i = 0; i < t->ndim && t->strides != NULL && !outside; i++) {
+    int64_t stride = t->shape[i] < 2 ? 0 : t->strides[i], *side = stride < 0 ? &below : &above;
+    outside |= __builtin_mul_overflow(t->shape[i] - 1, stride, &reach);
+    outside |= __builtin_mul_overflow(reach, stride < 0 ? -element : element, &reach);
+    outside |= __builtin_add_overflow(*side, reach, side);
+  }
+  return outside || address < (uintptr_t)below || UINTPTR_MAX - address < (uintptr_t)above;
+}
+
 /* The tensor's bytes, with its shape and memory checked. */
 static cumega_status check_memory(const save *s, save_item *item) {
   const DLTensor *t = item->tensor;
@@ -59,6 +73,10 @@ static cumega_status check_memory(const save *s, save_item *item) {
       return refuse_item(s, item->name, "has more bytes than 64 bits can count");
   }
   if (item->bytes > 0 && t->data == NULL) return refuse_item(s, item->name, "has no data (NULL)");
+  if (item->bytes > 0 && reaches_outside(t, item->type->bits / 8, item->bytes))
+    return refuse_item(s, item->name,
+                       "reaches outside the address space: data %p, byte_offset %llu", t->data,
+                       (unsigned long long)t->byte_offset);
   return CUMEGA_OK;
 }
 

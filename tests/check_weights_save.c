@@ -230,7 +230,8 @@ START_TEST(a_tensor_that_cannot_be_saved_is_named) {
   cumega_named_tensor tensor = small_source(&s, "x");
   DLTensor *t = &s.tensor.dl;
   const DLTensor good = *t;
-  int64_t huge[] = {INT64_MAX / 2, 3}, negative[] = {2, -1};
+  int64_t huge[] = {INT64_MAX / 2, 3}, negative[] = {2, -1}, two[] = {2, 2};
+  int64_t far_up[] = {INT64_MAX, INT64_MAX}, far_down[] = {-(INT64_C(1) << 62), 0};
 #define REFUSED(change, sentence)                                                                  \
   do {                                                                                             \
     change;                                                                                        \
@@ -259,6 +260,9 @@ START_TEST(a_tensor_that_cannot_be_saved_is_named) {
   REFUSED(t->data = NULL, "'x' has no data");
   REFUSED((t->shape = negative, t->ndim = 2), "'x' has a negative dimension 1: -1");
   REFUSED((t->shape = huge, t->ndim = 2), "'x' has more bytes than 64 bits can count");
+  REFUSED(t->byte_offset = UINT64_MAX, "'x' reaches outside the address space");
+  REFUSED((t->shape = two, t->ndim = 2, t->strides = far_up), "'x' reaches outside");
+  REFUSED((t->shape = two, t->ndim = 2, t->strides = far_down), "'x' reaches outside");
 #undef REFUSED
 }
 END_TEST
