@@ -10,6 +10,7 @@
 #endif
 
 #define MOST_CALLS 24
+#define MOST_BYTES (64 << 20)
 
 /* Contexts and EMAs of the first kinds stand in the table more than once where sequences need them often. Kinds
  * are told by number in the corpus: new ones go to the end. */
@@ -55,7 +56,7 @@ static void *allocate(void *user, size_t bytes, size_t alignment) {
   (void)user;
   if (allocations_left == 0) return NULL;
   if (allocations_left > 0) allocations_left--;
-  if (bytes > 64 << 20) return NULL;
+  if (bytes > MOST_BYTES) return NULL;
   void *memory = aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
   if (memory != NULL) bytes_out += (int64_t)bytes;
   return memory;
@@ -90,6 +91,7 @@ void call_context_create(calls *c) {
   if (harm < 188 || harm >= 200) options.allocator = (cumega_allocator){allocate, release, NULL};
   if (harm >= 220 && harm < 224) options.allocator.release = NULL;
   allocations_left = harm >= 224 ? input_byte(&c->in) : -1;
+  if (options.memory_limit == 0) options.memory_limit = MOST_BYTES; /* of a device too */
   void *given = any_struct(c, &options, sizeof options, sizeof options);
   cumega_context *made = NULL;
   cumega_status status = cumega_context_create(harm == 255 ? NULL : given, &made);
