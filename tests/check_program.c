@@ -12,9 +12,10 @@ START_TEST(every_option_that_a_help_names_is_accepted) {
     int found = 0;
     for (char *at = strstr(text, "  --"); at != NULL; at = strstr(at + 4, "  --")) {
       ck_assert_int_eq(sscanf(at, " %31[a-z-]", option), 1);
-      const char *value = strcmp(option, "--device") == 0    ? "cpu"
-                          : strcmp(option, "--threads") == 0 ? "2"
-                                                             : NULL;
+      const char *value = strcmp(option, "--device") == 0      ? "cpu"
+                          : strcmp(option, "--threads") == 0   ? "2"
+                          : strcmp(option, "--algorithm") == 0 ? "sliced"
+                                                               : NULL;
       RUN(commands[c], option, value);
       ck_assert_msg(strstr(err, "option '") == NULL, "%s", err);
       found++;
@@ -55,6 +56,8 @@ START_TEST(a_wrong_command_line_is_refused_with_2) {
   ASSERT_SAYS(2, "--device is 'gpu'", "verify", "--device", "gpu", FORWARD);
   ASSERT_SAYS(2, "--device is 'cuda:'", "verify", "--device", "cuda:", FORWARD);
   ASSERT_SAYS(2, "--threads is '0'", "verify", "--threads", "0", FORWARD);
+  ASSERT_SAYS(2, "--algorithm is 'quick', expected one of recurrent, sliced", "verify",
+              "--algorithm", "quick", FORWARD);
   ASSERT_SAYS(2, "--threads is '2x'", "verify", "--threads", "2x", FORWARD);
   ASSERT_SAYS(2, "info takes no argument", "info", "x");
   ck_assert_int_ne(access(o, F_OK), 0);
