@@ -10,7 +10,8 @@ static const char *value_of(const char *option) {
                                           {"--heads", "2"},     {"--activation", "swish"},
                                           {"--layout", "BLD"},  {"--state-dtype", "float64"},
                                           {"--cache", "warm"},  {"--level", "plain"},
-                                          {"--repeats", "1"},   {"--commit", "abc"}};
+                                          {"--repeats", "1"},   {"--commit", "abc"},
+                                          {"--launch", "graph"}};
   for (size_t i = 0; i < sizeof values / sizeof *values; i++)
     if (strcmp(values[i][0], option) == 0) return values[i][1];
   return NULL;

@@ -7,6 +7,7 @@
 #include <string.h>
 #include "bench.h"
 #include "commands.h"
+#include "device.h"
 #include "failure.h"
 #include "machine.h"
 #include "progress.h"
@@ -19,6 +20,7 @@ static const benchmark *const benchmarks[] = {&bench_ema_forward, &bench_ema_ste
 typedef struct bench {
   const options *given;
   DLDevice place;
+  int64_t last_cache; /* of the device */
   table lines;
   json_t *results; /* NULL: none are wanted */
   int rows, planned;
@@ -55,7 +57,7 @@ static void run_one(bench *all, const bench_settings *set) {
   all->rows++;
   progress_set("row %d of %d: %s %s", all->rows, all->planned, set->what->operation,
                bench_shape_text(set, shape, sizeof shape));
-  int code = bench_run_row(all->given, set, all->given->repeats, &run);
+  int code = bench_run_row(all->given, set, all->last_cache, &run);
   if (code == EXIT_OK) code = bench_add_row(&all->lines, &run);
   if (code == EXIT_OK && all->results != NULL &&
       json_array_append_new(all->results, bench_json(&run)) != 0)
@@ -159,6 +161,18 @@ static int report(bench *all, json_t *machine) {
   return all->code != EXIT_OK ? all->code : printed;
 }
 
+/* The machine, and its GPU where that is measured. */
+static json_t *describe(bench *all) {
+  json_t *machine = machine_describe(all->given->commit), *gpu = NULL;
+  all->last_cache = machine_last_cache();
+  if (machine == NULL || all->place.device_type == kDLCPU) return machine;
+  gpu = device_describe(all->place.device_id);
+  all->last_cache = json_integer_value(json_object_get(gpu, "l2_bytes"));
+  (void)json_object_update(machine, gpu);
+  json_decref(gpu);
+  return machine;
+}
+
 static int run_bench(const options *given, const benchmark *what) {
   choices of[BENCH_OPTIONS];
   bench all = {.given = given};
@@ -169,7 +183,7 @@ static int run_bench(const options *given, const benchmark *what) {
   all.place = on.place;
   session_close(&on);
   if (code != EXIT_OK) return code;
-  json_t *machine = machine_describe(given->commit);
+  json_t *machine = describe(&all);
   if (given->json || given->output != NULL) all.results = json_array();
   if (machine == NULL || bench_add_heading(&all.lines) != EXIT_OK)
     all.code = fail(EXIT_DEVICE, "no memory for the results");

@@ -20,6 +20,7 @@ typedef enum bench_option {
   BENCH_THREADS,
   BENCH_LEVEL,
   BENCH_CACHE,
+  BENCH_LAUNCH,
   BENCH_HEADS, /* from here on, those that not every operation takes */
   BENCH_ACTIVATION,
   BENCH_STATE_DTYPE,
@@ -39,6 +40,7 @@ typedef struct bench_settings {
   int32_t threads;
   const char *level;  /* of the CPU; NULL: as the environment has it */
   const char *cache;  /* "warm", "flushed" */
+  const char *launch; /* on a GPU: "stream", "graph" */
   const char *layout; /* "LBD", "BLD", "BDL": the order in memory; "packed": (L * B, D) */
   int64_t heads;
   const char *activation;
@@ -95,13 +97,15 @@ typedef struct bench_run {
   session on;
   case_file file;
   job j;
-  double bytes; /* that a run reads and writes */
+  double bytes;       /* that a run reads and writes */
+  int64_t last_cache; /* of the device */
   measurement m;
   char verified[160];
 } bench_run;
 
 /* Makes, verifies and times a row: an exit code. bench_run_end is allowed after any. */
-int bench_run_row(const options *given, const bench_settings *set, int repeats, bench_run *run);
+int bench_run_row(const options *given, const bench_settings *set, int64_t last_cache,
+                  bench_run *run);
 void bench_run_end(bench_run *run);
 
 /* The row as people and as programs read it. */

@@ -4,7 +4,6 @@
 #include "bench.h"
 #include "commands.h"
 #include "failure.h"
-#include "machine.h"
 #include "values.h"
 
 enum column {
@@ -58,7 +57,7 @@ static void settings_text(const bench_run *run, char *text, size_t size) {
 
 /* Whether what a run touches fits the last cache: then the row measures caches. */
 static int fits_cache(const bench_run *run) {
-  return strcmp(run->set->cache, "warm") == 0 && run->bytes < (double)machine_last_cache();
+  return strcmp(run->set->cache, "warm") == 0 && run->bytes < (double)run->last_cache;
 }
 
 int bench_add_row(table *t, const bench_run *run) {
@@ -76,7 +75,7 @@ int bench_add_row(table *t, const bench_run *run) {
     snprintf(row[DEVICE], TABLE_CELL, "cpu %s, %d thread%s", level ? level + 1 : backend,
              set->threads, set->threads > 1 ? "s" : "");
   else
-    snprintf(row[DEVICE], TABLE_CELL, "%s", run->on.device);
+    snprintf(row[DEVICE], TABLE_CELL, "%s, %s", run->on.device, set->launch);
   snprintf(row[ALGORITHM], TABLE_CELL, "%s", algorithm_of(run));
   snprintf(row[CACHE], TABLE_CELL, "%s%s", set->cache, fits_cache(run) ? " *" : "");
   print_seconds(m->ours.median, row[MEDIAN], TABLE_CELL);
@@ -132,6 +131,10 @@ json_t *bench_json(const bench_run *run) {
   json_object_set_new(row, "gb_per_s", json_real(1e-9 * run->bytes / m->ours.median));
   json_object_set_new(row, "elements_per_s", json_real((double)run->j.elements / m->ours.median));
   json_object_set_new(row, "copy_share", json_real(m->copy_share));
+  if (run->on.place.device_type != kDLCPU) {
+    json_object_set_new(row, "launch", json_string(set->launch));
+    json_object_set_new(row, "kernels", json_string(cumega_context_kernels(run->on.ctx)));
+  }
   if (cumega_context_statistics(run->on.ctx, &statistics) == CUMEGA_OK)
     json_object_set_new(row, "memory_peak_bytes", json_integer(statistics.bytes_peak));
   json_object_set_new(row, "verified", json_string(run->verified));

@@ -5,8 +5,8 @@
 #include "bench.h"
 #include "compare.h"
 #include "copy.h"
+#include "device.h"
 #include "failure.h"
-#include "machine.h"
 #include "values.h"
 
 #define MOST_COMPARED (1 << 23) /* values that are also computed in float64 at the plain level */
@@ -128,7 +128,7 @@ static int time_on_cpu(bench_run *run, int repeats) {
   copier *memcpys = copier_create(run->set->threads, (size_t)(run->bytes / 2));
   int code = EXIT_OK;
   if (strcmp(run->set->cache, "flushed") == 0 &&
-      !stopwatch_flushing(FLUSH_TIMES * machine_last_cache(), &watch))
+      !stopwatch_flushing(FLUSH_TIMES * run->last_cache, &watch))
     code = fail(EXIT_DEVICE, "no memory to flush the caches with");
   if (code == EXIT_OK && memcpys == NULL)
     code = fail(EXIT_DEVICE, "no memory or threads for the copy");
@@ -141,6 +141,30 @@ static int time_on_cpu(bench_run *run, int repeats) {
   return code;
 }
 
+/* On a stream of our own, which the context then runs on. */
+static int time_on_gpu(bench_run *run, int repeats) {
+  const device_options wanted = {run->on.place.device_id, (int64_t)(run->bytes / 2),
+                                 strcmp(run->set->cache, "flushed") == 0,
+                                 strcmp(run->set->launch, "graph") == 0};
+  const measured ours = {call_job, &run->j};
+  char why[256];
+  device *d = device_open(&wanted, why, sizeof why);
+  if (d == NULL) return fail(EXIT_DEVICE, "%s: %s", run->on.device, why);
+  int code = job_check(&run->j, cumega_context_set_stream(run->on.ctx, device_stream(d)));
+  if (code == EXIT_OK) {
+    const stopwatch watch = device_stopwatch(d);
+    const measured copy = device_copy(d);
+    if (!measure_beside_copy(&watch, &ours, &copy, repeats, &run->m))
+      code = fail(EXIT_DEVICE, "a call failed while the clock ran: %s%s",
+                  cumega_context_message(run->on.ctx), device_message(d));
+    cumega_status status = cumega_context_synchronize(run->on.ctx);
+    if (status == CUMEGA_OK) status = cumega_context_set_stream(run->on.ctx, NULL);
+    if (code == EXIT_OK) code = job_check(&run->j, status);
+  }
+  device_close(d);
+  return code;
+}
+
 static int open_session(const options *given, bench_run *run) {
   options wanted = *given;
   wanted.threads = run->set->threads;
@@ -148,9 +172,12 @@ static int open_session(const options *given, bench_run *run) {
   return session_open(&wanted, &run->on);
 }
 
-int bench_run_row(const options *given, const bench_settings *set, int repeats, bench_run *run) {
+int bench_run_row(const options *given, const bench_settings *set, int64_t last_cache,
+                  bench_run *run) {
+  const int repeats = given->repeats;
   memset(run, 0, sizeof *run);
   run->set = set;
+  run->last_cache = last_cache;
   char *first = NULL;
   int code = open_session(given, run);
   if (code == EXIT_OK) code = set->what->make(set, run->on.host, &run->file);
@@ -160,7 +187,9 @@ int bench_run_row(const options *given, const bench_settings *set, int repeats, 
   first = malloc((size_t)output_bytes(&run->j) + 1);
   if (first == NULL) return fail(EXIT_DEVICE, "no memory for the outputs of a first run");
   code = verify(run, first);
-  if (code == EXIT_OK) code = time_on_cpu(run, repeats);
+  if (code == EXIT_OK)
+    code =
+        run->on.place.device_type == kDLCPU ? time_on_cpu(run, repeats) : time_on_gpu(run, repeats);
   if (code == EXIT_OK) code = run_afresh(&run->j);
   if (code == EXIT_OK && !outputs_equal(&run->j, first, 0))
     code = fail(EXIT_WRONG, "the bits changed while the clock ran");

@@ -6,15 +6,11 @@
 #include "values.h"
 
 static const char *const names[BENCH_OPTIONS] = {
-    [BENCH_SHAPE] = "shape",
-    [BENCH_DTYPE] = "dtype",
-    [BENCH_THREADS] = "threads",
-    [BENCH_LEVEL] = "level",
-    [BENCH_CACHE] = "cache",
-    [BENCH_HEADS] = "heads",
-    [BENCH_ACTIVATION] = "activation",
-    [BENCH_LAYOUT] = "layout",
-    [BENCH_STATE_DTYPE] = "state-dtype",
+    [BENCH_SHAPE] = "shape",     [BENCH_DTYPE] = "dtype",
+    [BENCH_THREADS] = "threads", [BENCH_LEVEL] = "level",
+    [BENCH_CACHE] = "cache",     [BENCH_LAUNCH] = "launch",
+    [BENCH_HEADS] = "heads",     [BENCH_ACTIVATION] = "activation",
+    [BENCH_LAYOUT] = "layout",   [BENCH_STATE_DTYPE] = "state-dtype",
 };
 
 int bench_option_find(const char *name) {
@@ -38,6 +34,7 @@ bench_settings bench_settings_of(const benchmark *what) {
                         .dtype = cumega_float32,
                         .threads = 1,
                         .cache = "warm",
+                        .launch = "stream",
                         .layout = "LBD",
                         .heads = 4,
                         .activation = "relu"};
@@ -113,6 +110,7 @@ static int take_count(int option, const char *text, int64_t most, int64_t *count
 int bench_settings_take(bench_settings *set, int option, const char *text) {
   static const char *const levels[] = {"plain", "v3", "v4", NULL};
   static const char *const caches[] = {"warm", "flushed", NULL};
+  static const char *const launches[] = {"stream", "graph", NULL};
   static const char *const layouts[] = {"LBD", "BLD", "BDL", "packed", NULL};
   cumega_activation activation;
   int64_t count;
@@ -125,6 +123,7 @@ int bench_settings_take(bench_settings *set, int option, const char *text) {
   case BENCH_STATE_DTYPE: return take_dtype(option, text, &set->state_dtype);
   case BENCH_LEVEL: return take_word(option, text, levels, &set->level);
   case BENCH_CACHE: return take_word(option, text, caches, &set->cache);
+  case BENCH_LAUNCH: return take_word(option, text, launches, &set->launch);
   case BENCH_LAYOUT: return take_word(option, text, layouts, &set->layout);
   case BENCH_HEADS: return take_count(option, text, CUMEGA_EMA_MAX_HEADS, &set->heads);
   case BENCH_THREADS:

@@ -47,6 +47,7 @@ static const command commands[] = {
      "  --state-dtype TYPE float32 or float64; default float64 for --dtype float64, else float32\n"
      "  --layout ORDER     LBD, BLD or BDL, the order in memory, or packed; default LBD\n"
      "  --cache STATE      warm (nothing is flushed between calls) or flushed; default warm\n"
+     "  --launch HOW       GPU: stream, call by call, or graph, captured; default stream\n"
      "  --threads N        CPU: threads that share the work; default 1\n"
      "  --level LEVEL      CPU: plain, v3 or v4; default the best, or what CUMEGA_CPU says\n"
      "\n"

@@ -16,6 +16,9 @@ extern "C" {
 #define EMULATION_DEFAULT(value)
 #endif
 
+/* A program calls them too, with streams and graphs of its own. */
+#pragma GCC visibility push(default)
+
 /* Devices. */
 cudaError_t cudaGetDeviceCount(int *count);
 cudaError_t cudaGetDevice(int *device);
@@ -94,6 +97,8 @@ cudaGetDriverEntryPoint(const char *symbol, void **funcPtr, unsigned long long f
 cudaError_t cudaGetDriverEntryPointByVersion(
     const char *symbol, void **funcPtr, unsigned int cudaVersion, unsigned long long flags,
     enum cudaDriverEntryPointQueryResult *driverStatus EMULATION_DEFAULT(NULL));
+
+#pragma GCC visibility pop
 
 #ifdef __cplusplus
 }
