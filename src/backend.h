@@ -5,6 +5,8 @@
 
 #include "context.h"
 #include "ema.h"
+#include "position_bias.h"
+#include "residual.h"
 
 /* What a backend with memory and streams of its own does beyond that. Every one of them leaves the
  * caller's current CUDA context and pending CUDA error as found. */
@@ -29,6 +31,7 @@ typedef struct backend_device {
   cumega_status (*object_upload)(cumega_context *ctx, const char *what, const void *from,
                                  int64_t bytes, void **block);
   void (*object_release)(memory *account, DLDevice device, pid_t owner, void *block, int64_t bytes);
+  cumega_status (*is_capturing)(cumega_context *ctx, int *capturing); /* ctx's stream */
 } backend_device;
 
 typedef struct backend {
@@ -36,7 +39,14 @@ typedef struct backend {
   void (*ema_kernel_row)(const ema_kernel_row *row); /* CPU tables only: ctx->host has one */
   int64_t (*ema_workspace)(const cumega_context *ctx, const cumega_ema *ema, const ema_run *run);
   cumega_status (*ema_forward)(cumega_context *ctx, const cumega_ema *ema, const ema_run *run);
-  const backend_device *device; /* NULL in the CPU's tables */
+  void (*rotary_table)(const rotary_table *t); /* CPU tables only: ctx->host has one */
+  int64_t (*position_bias_workspace)(const cumega_context *ctx, const position_bias_run *run);
+  cumega_status (*position_bias_rows)(cumega_context *ctx, const position_bias_run *run);
+  cumega_status (*position_bias_forward)(cumega_context *ctx, const position_bias_matrix *run);
+  int64_t (*residual_workspace)(const cumega_context *ctx, const residual_run *run);
+  cumega_status (*residual_forward)(cumega_context *ctx, const residual_run *run);
+  cumega_status (*residual_prepare)(cumega_context *ctx); /* or NULL: there is nothing to prepare */
+  const backend_device *device;                           /* NULL in the CPU's tables */
 } backend;
 
 /* src/cpu/backend.c, compiled once per level. */
@@ -72,9 +82,14 @@ typedef struct backend_front {
   int64_t (*memory_limit)(const memory *m);
 } backend_front;
 
+/* A number that differs where any of the shared structs has another size. */
 #define BACKEND_STRUCT_BYTES                                                                       \
-  (((sizeof(cumega_context) * 1024 + sizeof(cumega_ema)) * 1024 + sizeof(ema_run)) * 1024 +        \
-   sizeof(backend_device))
+  (((((sizeof(cumega_context) * 1024 + sizeof(cumega_ema)) * 1024 + sizeof(ema_run)) * 1024 +      \
+     sizeof(backend_device)) *                                                                     \
+        1024 +                                                                                     \
+    sizeof(position_bias_run)) *                                                                   \
+       7 +                                                                                         \
+   sizeof(residual_run) + sizeof(backend))
 
 /* The one symbol of libcumega_cuda. NULL where the two libraries are not of one build. */
 typedef const backend *(*backend_cuda_entry)(const backend_front *front);

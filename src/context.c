@@ -236,6 +236,9 @@ void cumega_context_destroy(cumega_context *ctx) {
     return;
   }
   pool_destroy(ctx->pool);
+  if (ctx->device_state && ctx->position_tables)
+    (void)ctx->backend->device->context_synchronize(ctx);
+  position_tables_free(ctx);
   if (ctx->device_state) ctx->backend->device->context_close(ctx);
   memory *m = ctx->memory;
   memory_free(m, ctx->scratch, ctx->scratch_bytes);

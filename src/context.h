@@ -9,6 +9,7 @@
 #include "pool.h"
 
 struct backend;
+struct position_entry;
 
 struct cumega_context {
   const struct backend *backend;
@@ -21,7 +22,8 @@ struct cumega_context {
   int64_t scratch_bytes;
   void *device_state; /* the backend's own; NULL on a CPU */
   int64_t device_scratch_bytes;
-  const char *kernels; /* cumega_context_kernels */
+  struct position_entry *position_tables; /* src/position_bias_table.c */
+  const char *kernels;                    /* cumega_context_kernels */
   int64_t runs;
   cumega_log_callback log_callback;
   void *log_user;

@@ -4,7 +4,7 @@
 
 static cumega_status check_lengths(cumega_context *ctx, const ema_run *run) {
   for (int64_t b = 0; run->lengths.data && b < run->B; b++) {
-    int64_t length = ema_index_at(&run->lengths, b);
+    int64_t length = tensor_index_at(&run->lengths, b);
     if (length < 0 || length > run->L)
       return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
                           "sequence_lengths[%lld] is %lld, expected 0 to L = %lld", (long long)b,
@@ -16,7 +16,7 @@ static cumega_status check_lengths(cumega_context *ctx, const ema_run *run) {
 static cumega_status check_offsets(cumega_context *ctx, const ema_run *run) {
   int64_t before = 0;
   for (int64_t b = 0; run->packed && b <= run->B; b++) {
-    int64_t offset = ema_index_at(&run->offsets, b);
+    int64_t offset = tensor_index_at(&run->offsets, b);
     if (offset < before || offset > run->L)
       return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
                           "sequence_offsets[%lld] is %lld, expected %lld (%s) to total = %lld",
@@ -27,10 +27,10 @@ static cumega_status check_offsets(cumega_context *ctx, const ema_run *run) {
   return CUMEGA_OK;
 }
 
-static cumega_status check_slots(cumega_context *ctx, const char *name, const ema_index *slots,
+static cumega_status check_slots(cumega_context *ctx, const char *name, const tensor_index *slots,
                                  int64_t B, int64_t rows) {
   for (int64_t b = 0; slots->data && b < B; b++) {
-    int64_t slot = ema_index_at(slots, b);
+    int64_t slot = tensor_index_at(slots, b);
     if (slot >= rows)
       return context_fail(
           ctx, CUMEGA_ERROR_ARGUMENT,

@@ -10,19 +10,6 @@ static cumega_status fail_io(cumega_context *ctx, const char *sentence) {
   return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "%s", sentence);
 }
 
-/* An index tensor (count); absent ones leave the index empty. */
-static cumega_status read_index(cumega_context *ctx, const char *name, const DLTensor *tensor,
-                                const char *letters, int64_t count, tensor_view *view,
-                                ema_index *index) {
-  if (tensor == NULL) return CUMEGA_OK;
-  TRY(tensor_view_make(ctx, name, tensor, TYPES_INDEX, view));
-  TRY(tensor_view_check_shape(ctx, view, letters, 1, &count));
-  index->data = view->data; /* NULL only where there is nothing to read */
-  index->stride = view->strides[0];
-  index->is_int64 = view->type == TYPE_INT64;
-  return CUMEGA_OK;
-}
-
 /* (B, D, N), or (rows, D, N) where slots name the rows. */
 static cumega_status read_state(cumega_context *ctx, const char *name, const DLTensor *tensor,
                                 const cumega_ema *ema, int64_t B, int has_slots, tensor_view *view,
@@ -131,6 +118,40 @@ static cumega_status check_truncation(cumega_context *ctx, const cumega_ema *ema
       run->packed ? "rows" : "steps");
 }
 
+/* Whether io.algorithm can compute this run at all; what a device lacks, its backend says. */
+static cumega_status check_algorithm(cumega_context *ctx, const cumega_ema *ema,
+                                     const cumega_ema_io *io, const io_views *v, ema_run *run) {
+  run->algorithm = (int)io->algorithm;
+  if (io->reserved != 0)
+    return context_fail(ctx, CUMEGA_ERROR_UNSUPPORTED, "io.reserved is %d, expected 0",
+                        (int)io->reserved);
+  switch (io->algorithm) {
+  case CUMEGA_EMA_RECURRENT:
+  case CUMEGA_EMA_CHAIN: return CUMEGA_OK;
+  case CUMEGA_EMA_SLICED:
+    if (run->truncated)
+      return fail_io(ctx, "algorithm is SLICED, and the run is truncated: steps of a truncated sum "
+                          "do not wait for each other, expected RECURRENT or DIRECT");
+    if (tensor_view_same(&v->x, &v->y))
+      return fail_io(ctx, "algorithm is SLICED, and y is x, expected memory of its own: a slice "
+                          "reads x before it begins, and may be computed again");
+    return CUMEGA_OK;
+  case CUMEGA_EMA_CHUNKED:
+    if (!run->truncated) return CUMEGA_OK;
+    return fail_io(ctx, "algorithm is CHUNKED, and the run is truncated: a truncated sum has no "
+                        "state to carry, expected RECURRENT or DIRECT");
+  case CUMEGA_EMA_DIRECT:
+    if (ema->config.truncation_length == CUMEGA_NO_TRUNCATION || io->ignore_truncation)
+      return context_fail(
+          ctx, CUMEGA_ERROR_ARGUMENT, "algorithm is DIRECT, and %s, expected a truncated EMA",
+          io->ignore_truncation ? "ignore_truncation is set" : "the EMA has no truncation_length");
+    return CUMEGA_OK;
+  default:
+    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "algorithm is %d, expected 0 to %d",
+                        (int)io->algorithm, (int)CUMEGA_EMA_CHUNKED);
+  }
+}
+
 /* Everything about io that does not need values: after this only index tensors can be wrong. */
 static cumega_status read_io(cumega_context *ctx, const cumega_ema *ema, const cumega_ema_io *io,
                              io_views *v, ema_run *run) {
@@ -146,19 +167,20 @@ static cumega_status read_io(cumega_context *ctx, const cumega_ema *ema, const c
   TRY(read_sequences(ctx, ema, io, v, run));
   int64_t B = run->B;
   TRY(read_mask(ctx, io->mask, &v->mask, run));
-  TRY(read_index(ctx, "sequence_lengths", io->sequence_lengths, "(B)", B, &v->lengths,
-                 &run->lengths));
-  TRY(read_index(ctx, "sequence_offsets", io->sequence_offsets, "(B + 1)", B + 1, &v->offsets,
-                 &run->offsets));
-  TRY(read_index(ctx, "initial_slots", io->initial_slots, "(B)", B, &v->initial_slots,
-                 &run->initial_slots));
-  TRY(read_index(ctx, "final_slots", io->final_slots, "(B)", B, &v->final_slots,
-                 &run->final_slots));
+  TRY(tensor_view_make_index(ctx, "sequence_lengths", io->sequence_lengths, "(B)", B, &v->lengths,
+                             &run->lengths));
+  TRY(tensor_view_make_index(ctx, "sequence_offsets", io->sequence_offsets, "(B + 1)", B + 1,
+                             &v->offsets, &run->offsets));
+  TRY(tensor_view_make_index(ctx, "initial_slots", io->initial_slots, "(B)", B, &v->initial_slots,
+                             &run->initial_slots));
+  TRY(tensor_view_make_index(ctx, "final_slots", io->final_slots, "(B)", B, &v->final_slots,
+                             &run->final_slots));
   TRY(read_state(ctx, "initial_state", io->initial_state, ema, B, io->initial_slots != NULL,
                  &v->initial, &run->initial));
   TRY(read_state(ctx, "final_state", io->final_state, ema, B, io->final_slots != NULL, &v->final,
                  &run->final));
   TRY(check_truncation(ctx, ema, io, run));
+  TRY(check_algorithm(ctx, ema, io, v, run));
   return check_memory(ctx, io, v);
 }
 
@@ -211,6 +233,10 @@ static cumega_status step_io(cumega_context *ctx, cumega_ema_io *io, step_views 
     v->mask.strides[1] = 0;
     io->mask = &v->mask.dl;
   }
+  if (io->algorithm != CUMEGA_EMA_RECURRENT)
+    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
+                        "algorithm is %d for a step, expected 0: a step is one step of the chain",
+                        (int)io->algorithm);
   io->ignore_truncation = 1;
   return CUMEGA_OK;
 }

@@ -116,6 +116,7 @@ void ema_tables_free(const cumega_ema *ema, ema_tables *tables) {
 
 static void derive_coefficients(const cumega_ema *ema, ema_tables *t) {
   int64_t count = ema->config.size * ema->config.num_heads;
+  t->least_decay = 1;
   for (int64_t i = 0; i < count; i++) {
     double damping = t->parameters[EMA_DAMPING][i], decay = t->parameters[EMA_DECAY][i];
     double p = sigmoid(damping);
@@ -125,6 +126,7 @@ static void derive_coefficients(const cumega_ema *ema, ema_tables *t) {
      * digits. */
     t->q[i] =
         t->one_minus_q[i] <= 0.5 ? 1 - t->one_minus_q[i] : sigmoid(-damping) + p * sigmoid(-decay);
+    if (t->one_minus_q[i] < t->least_decay) t->least_decay = t->one_minus_q[i];
   }
 }
 

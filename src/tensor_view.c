@@ -217,6 +217,18 @@ cumega_status tensor_view_check_shape(cumega_context *ctx, const tensor_view *vi
                       have, letters, want);
 }
 
+cumega_status tensor_view_make_index(cumega_context *ctx, const char *name, const DLTensor *tensor,
+                                     const char *letters, int64_t count, tensor_view *view,
+                                     tensor_index *index) {
+  if (tensor == NULL) return CUMEGA_OK;
+  TRY(tensor_view_make(ctx, name, tensor, TYPES_INDEX, view));
+  TRY(tensor_view_check_shape(ctx, view, letters, 1, &count));
+  index->data = view->data; /* NULL only where there is nothing to read */
+  index->stride = view->strides[0];
+  index->is_int64 = view->type == TYPE_INT64;
+  return CUMEGA_OK;
+}
+
 int tensor_view_same(const tensor_view *a, const tensor_view *b) {
   return a->data == b->data && a->type == b->type && a->ndim == b->ndim &&
          memcmp(a->shape, b->shape, (size_t)a->ndim * sizeof *a->shape) == 0 &&

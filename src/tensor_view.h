@@ -5,6 +5,7 @@
 #define CUMEGA_SRC_TENSOR_VIEW_H
 
 #include "context.h"
+#include "tensor_index.h"
 #include "tensor_type.h"
 
 typedef struct tensor_view {
@@ -33,6 +34,12 @@ cumega_status tensor_view_make(cumega_context *ctx, const char *name, const DLTe
 /* The same for CPU memory, whatever ctx's device: what create, set and get read and write. */
 cumega_status tensor_view_make_host(cumega_context *ctx, const char *name, const DLTensor *tensor,
                                     unsigned types, tensor_view *view);
+
+/* An index tensor (count) in ctx's memory space, int32 or int64. An absent one (NULL) leaves view and
+ * index as they are. */
+cumega_status tensor_view_make_index(cumega_context *ctx, const char *name, const DLTensor *tensor,
+                                     const char *letters, int64_t count, tensor_view *view,
+                                     tensor_index *index);
 
 /* So many dimensions, before their sizes can be spoken of; letters as "(L, B, D)". */
 cumega_status tensor_view_check_ndim(cumega_context *ctx, const tensor_view *view,

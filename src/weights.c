@@ -134,11 +134,15 @@ const cumega_weights_entry *cumega_weights_find(const cumega_weights *weights, c
   return found == NULL ? NULL : &(*found)->entry;
 }
 
+static int compare_to_pair(const void *key, const void *pair) {
+  return strcmp(key, (*(const cumega_metadata *const *)pair)->key);
+}
+
 const char *cumega_weights_metadata(const cumega_weights *weights, const char *key) {
   if (weights == NULL || key == NULL) return NULL;
-  for (int64_t i = 0; i < weights->metadata_count; i++)
-    if (strcmp(weights->metadata[i].key, key) == 0) return weights->metadata[i].value;
-  return NULL;
+  const cumega_metadata **found = bsearch(key, weights->by_key, (size_t)weights->metadata_count,
+                                          sizeof *weights->by_key, compare_to_pair);
+  return found == NULL ? NULL : (*found)->value;
 }
 
 cumega_metadata cumega_weights_metadata_at(const cumega_weights *weights, int64_t i) {

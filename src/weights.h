@@ -3,6 +3,7 @@
  *
  *   weights.c         opening, reading, looking up
  *   weights_header.c  the header: JSON into a checked table
+ *   weights_json.c    the header's JSON, piece by piece
  *   weights_save.c    writing: arguments, order and header, then the data
  *   weights_output.c  a new file that takes its place only when it is whole
  *   weights_type.c    the format's types and DLPack's
@@ -10,6 +11,7 @@
 #ifndef CUMEGA_SRC_WEIGHTS_H
 #define CUMEGA_SRC_WEIGHTS_H
 
+#include <jansson.h>
 #include <sys/stat.h>
 #include <cumega/weights.h>
 #include "memory.h"
@@ -30,14 +32,53 @@ struct cumega_weights {
   weights_tensor *tensors;        /* in the order of the data */
   const weights_tensor **by_name; /* sorted, for bsearch */
   int64_t metadata_count;
-  cumega_metadata *metadata; /* in the file's order */
-  const char *path;          /* for sentences */
+  cumega_metadata *metadata;      /* in the file's order */
+  const cumega_metadata **by_key; /* sorted, for bsearch */
+  const char *path;               /* for sentences */
 };
 
 /* Checks the header (header_bytes of it, already in memory) of a file with data_bytes of data, and
  * makes the table; fd and data_begin are left for the caller to fill. */
 cumega_status weights_parse(cumega_context *ctx, const char *path, const char *header,
                             int64_t header_bytes, int64_t data_bytes, cumega_weights **weights);
+
+/* A header that is being read. */
+typedef struct weights_parse_state {
+  cumega_context *ctx;
+  const char *path;
+  const char *header;
+  int64_t data_bytes;
+  char *text; /* where the table's next string goes */
+} weights_parse_state;
+
+/* A part of the header, one JSON value as it stands there. */
+typedef struct weights_piece {
+  const char *begin, *end;
+} weights_piece;
+
+typedef struct weights_member {
+  weights_piece name, value;
+} weights_member;
+
+/* A walk over an object's members. Start with `at` at its '{', and `end` behind the last byte that may
+ * belong to it. */
+typedef struct weights_object {
+  const char *at, *end;
+  int64_t members;
+  const char *expected; /* by whoever found something else at `at` */
+} weights_object;
+
+/* 1: *member is the next one; 0: there was none, and at is behind the '}'; -1: it is no object, for
+ * object->expected was not at `at`. Names are strings by their quotes, values by their brackets:
+ * weights_load is what judges them. */
+int weights_next_member(weights_object *object, weights_member *member);
+
+/* A piece as jansson reads it, with the memory for that in the account until it is unloaded. */
+cumega_status weights_load(const weights_parse_state *p, weights_piece piece, json_t **value);
+void weights_unload(const weights_parse_state *p, weights_piece piece, json_t *value);
+
+/* FORMAT, with the byte of the header and the reason. */
+cumega_status weights_not_json(const weights_parse_state *p, const char *at, const char *reason);
 
 /* A type of the format. bits: of one element. order: where the safetensors library puts it when it
  * writes, 0 first. dtype.bits = 0 where DLPack has no such type. */

@@ -8,11 +8,9 @@
  * of its shape and type in 64 bits, its place in the data, and then, over all tensors in the order
  * of their data, that each begins where the one before it ended and the last ends with the file.
  *
- * jansson's own memory is not in the account: its allocator can only be replaced for the whole
- * process, which is not ours to change. The tree it makes takes about 20 times the header's bytes
- * (measured) and is gone when the call returns. */
+ * pass 1: the object's structure, and how many tensors and pairs of metadata it has; pass 2: each of
+ * them into the table; pass 3: names and places compared with each other. */
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,12 +19,11 @@
 
 #define METADATA_KEY "__metadata__"
 
-typedef struct parse {
-  cumega_context *ctx;
-  const char *path;
-  int64_t data_bytes;
-  char *text; /* where the next string goes */
-} parse;
+/* What a description has at least, with the name before and the comma behind it:
+ * "":{"dtype":"","shape":[],"data_offsets":[0,0]}, */
+#define SMALLEST_TENSOR 48
+
+typedef weights_parse_state parse;
 
 /* "tensor '<name>' <sentence>", as a refusal of the file. */
 static cumega_status refuse_tensor(const parse *p, const char *name, const char *format, ...)
@@ -42,32 +39,55 @@ static cumega_status refuse_tensor(const parse *p, const char *name, const char 
                       weights_quote(quoted, name), sentence);
 }
 
-static const char *keep_string(parse *p, const char *string) {
+static const char *keep_text(parse *p, const char *string) {
   size_t bytes = strlen(string) + 1;
   char *kept = memcpy(p->text, string, bytes);
   p->text += bytes;
   return kept;
 }
 
-static cumega_status parse_json(const parse *p, const char *header, int64_t bytes, json_t **root) {
-  if (bytes == 0 || header[0] != '{')
+/* The string that this piece is, kept in the table. */
+static cumega_status keep_string(parse *p, weights_piece piece, const char **kept) {
+  json_t *string;
+  TRY(weights_load(p, piece, &string));
+  *kept = keep_text(p, json_string_value(string));
+  weights_unload(p, piece, string);
+  return CUMEGA_OK;
+}
+
+/* The object of the whole header: trailing spaces are cut off. */
+static cumega_status find_object(const parse *p, int64_t bytes, weights_object *object) {
+  if (bytes == 0 || p->header[0] != '{')
     return weights_fail(p->ctx, CUMEGA_ERROR_FORMAT, p->path,
                         "its header (%" PRId64 " bytes) does not begin with '{'", bytes);
   int64_t end = bytes;
-  while (header[end - 1] == ' ') end--;
-  if (header[end - 1] != '}')
+  while (p->header[end - 1] == ' ') end--;
+  if (p->header[end - 1] != '}')
     return weights_fail(p->ctx, CUMEGA_ERROR_FORMAT, p->path,
                         "its header (%" PRId64 " bytes) does not end with '}' and spaces", bytes);
-  json_error_t error;
-  *root = json_loadb(header, (size_t)end, JSON_REJECT_DUPLICATES, &error);
-  if (*root != NULL) return CUMEGA_OK;
-  if (json_error_code(&error) == json_error_out_of_memory)
-    return weights_fail(p->ctx, CUMEGA_ERROR_RESOURCE, p->path,
-                        "there is no memory to parse its header of %" PRId64 " bytes", bytes);
-  char quoted[WEIGHTS_QUOTE];
-  return weights_fail(p->ctx, CUMEGA_ERROR_FORMAT, p->path,
-                      "its header is not the JSON of a weights file, at byte %d: %s",
-                      error.position, weights_quote(quoted, error.text));
+  *object = (weights_object){.at = p->header, .end = p->header + end};
+  return CUMEGA_OK;
+}
+
+static cumega_status next_member(const parse *p, weights_object *object, weights_member *member,
+                                 int *there) {
+  char reason[64];
+  *there = weights_next_member(object, member);
+  if (*there >= 0) return CUMEGA_OK;
+  snprintf(reason, sizeof reason, "expected %s", object->expected);
+  return weights_not_json(p, object->at, reason);
+}
+
+/* A name may be written with escapes. */
+static cumega_status is_metadata(const parse *p, weights_piece name, int *is) {
+  const int64_t plain = (int64_t)strlen("\"" METADATA_KEY "\""), bytes = name.end - name.begin;
+  json_t *string;
+  *is = bytes == plain && memcmp(name.begin, "\"" METADATA_KEY "\"", (size_t)plain) == 0;
+  if (*is || bytes > 6 * plain || memchr(name.begin, '\\', (size_t)bytes) == NULL) return CUMEGA_OK;
+  TRY(weights_load(p, name, &string));
+  *is = strcmp(json_string_value(string), METADATA_KEY) == 0;
+  weights_unload(p, name, string);
+  return CUMEGA_OK;
 }
 
 /* The shape, and the product of its dimensions. */
@@ -143,9 +163,9 @@ static cumega_status check_keys(const parse *p, const char *name, json_t *info) 
   return CUMEGA_OK;
 }
 
-static cumega_status parse_tensor(parse *p, const char *name, json_t *info,
-                                  weights_tensor *tensor) {
+static cumega_status parse_description(parse *p, json_t *info, weights_tensor *tensor) {
   cumega_weights_entry *entry = &tensor->entry;
+  const char *name = entry->name;
   int64_t elements = 0, end = 0;
   TRY(check_keys(p, name, info));
   const char *dtype_name = json_string_value(json_object_get(info, "dtype"));
@@ -153,8 +173,7 @@ static cumega_status parse_tensor(parse *p, const char *name, json_t *info,
   TRY(parse_shape(p, name, json_object_get(info, "shape"), entry, &elements));
   TRY(parse_offsets(p, name, json_object_get(info, "data_offsets"), &tensor->begin, &end));
   entry->bytes = end - tensor->begin;
-  entry->name = keep_string(p, name);
-  entry->dtype_name = keep_string(p, dtype_name);
+  entry->dtype_name = keep_text(p, dtype_name);
   entry->dtype.lanes = 1;
   const weights_type *type = weights_type_named(dtype_name);
   if (type == NULL) return CUMEGA_OK;
@@ -162,35 +181,78 @@ static cumega_status parse_tensor(parse *p, const char *name, json_t *info,
   return check_size(p, name, type, tensor, elements);
 }
 
-static cumega_status parse_metadata(parse *p, json_t *object, cumega_weights *weights) {
-  const char *key;
-  json_t *value;
-  char quoted[WEIGHTS_QUOTE];
-  json_object_foreach(object, key, value) {
-    if (!json_is_string(value))
-      return weights_fail(p->ctx, CUMEGA_ERROR_FORMAT, p->path,
-                          "the value of its metadata '%s' is not a string",
-                          weights_quote(quoted, key));
-    cumega_metadata *pair = &weights->metadata[weights->metadata_count++];
-    pair->key = keep_string(p, key);
-    pair->value = keep_string(p, json_string_value(value));
-  }
-  return CUMEGA_OK;
+static cumega_status parse_tensor(parse *p, const weights_member *member, weights_tensor *tensor) {
+  json_t *info;
+  int64_t bytes = member->value.end - member->value.begin;
+  TRY(keep_string(p, member->name, &tensor->entry.name));
+  if (*member->value.begin != '{')
+    return refuse_tensor(p, tensor->entry.name, "is not described by an object");
+  if (bytes > CUMEGA_WEIGHTS_DESCRIPTION_LIMIT)
+    return refuse_tensor(p, tensor->entry.name,
+                         "is described by %" PRId64 " bytes, more than the %d allowed", bytes,
+                         CUMEGA_WEIGHTS_DESCRIPTION_LIMIT);
+  TRY(weights_load(p, member->value, &info));
+  cumega_status status = parse_description(p, info, tensor);
+  weights_unload(p, member->value, info);
+  return status;
 }
 
-/* Allocates the block of the table: the struct, three arrays, then every string. Strings are
- * counted where they are strings; what is not is refused when the table is filled. */
-static cumega_status allocate_table(parse *p, json_t *root, cumega_weights **weights) {
-  const char *key;
-  json_t *value, *metadata = json_object_get(root, METADATA_KEY);
-  size_t text = strlen(p->path) + 1, pairs = json_object_size(metadata);
-  size_t count = json_object_size(root) - (metadata != NULL);
-  json_object_foreach(root, key, value) text +=
-      strlen(key) + 1 + json_string_length(json_object_get(value, "dtype")) + 1;
-  json_object_foreach(metadata, key, value) text += strlen(key) + 1 + json_string_length(value) + 1;
+static cumega_status parse_pair(parse *p, const weights_member *member, cumega_metadata *pair) {
+  char quoted[WEIGHTS_QUOTE];
+  TRY(keep_string(p, member->name, &pair->key));
+  if (*member->value.begin == '"') return keep_string(p, member->value, &pair->value);
+  return weights_fail(p->ctx, CUMEGA_ERROR_FORMAT, p->path,
+                      "the value of its metadata '%s' is not a string",
+                      weights_quote(quoted, pair->key));
+}
 
+/* How many there are, by structure alone. */
+typedef struct counts {
+  int64_t tensors, pairs;
+} counts;
+
+static cumega_status count_pairs(const parse *p, weights_piece value, counts *n) {
+  weights_object object = {.at = value.begin, .end = value.end};
+  weights_member member;
+  int there;
+  if (*value.begin != '{')
+    return weights_fail(p->ctx, CUMEGA_ERROR_FORMAT, p->path,
+                        "its " METADATA_KEY " is not an object of strings");
+  for (;;) {
+    TRY(next_member(p, &object, &member, &there));
+    if (!there) return CUMEGA_OK;
+    n->pairs++;
+  }
+}
+
+static cumega_status count_members(const parse *p, weights_object object, counts *n) {
+  weights_member member;
+  int there, metadata, seen = 0;
+  for (;;) {
+    TRY(next_member(p, &object, &member, &there));
+    if (!there) break;
+    TRY(is_metadata(p, member.name, &metadata));
+    n->tensors += !metadata;
+    if (!metadata) continue;
+    if (seen++)
+      return weights_fail(p->ctx, CUMEGA_ERROR_FORMAT, p->path,
+                          "its " METADATA_KEY " is given twice");
+    TRY(count_pairs(p, member.value, n));
+  }
+  if (object.at == object.end) return CUMEGA_OK;
+  return weights_not_json(p, object.at, "expected nothing behind its '}'");
+}
+
+/* Allocates the block of the table: the struct, four arrays, then every string. A string and its NUL
+ * take no more than it took in the header with its quotes. A header can describe no more tensors than
+ * it has room for, however many names it has: the first that is none ends the filling. */
+static cumega_status allocate_table(parse *p, int64_t header_bytes, const counts *n,
+                                    cumega_weights **weights) {
+  int64_t most = header_bytes / SMALLEST_TENSOR + 1;
+  size_t count = (size_t)(n->tensors < most ? n->tensors : most), pairs = (size_t)n->pairs;
   size_t bytes = sizeof **weights + count * (sizeof(weights_tensor) + sizeof(weights_tensor *)) +
-                 pairs * sizeof(cumega_metadata) + text;
+                 pairs * (sizeof(cumega_metadata) + sizeof(cumega_metadata *)) +
+                 (size_t)header_bytes + strlen(p->path) + 1;
   void *block;
   TRY(context_allocate(p->ctx, (int64_t)bytes, "the table of a weights file", &block));
   memset(block, 0, bytes);
@@ -201,28 +263,41 @@ static cumega_status allocate_table(parse *p, json_t *root, cumega_weights **wei
   w->tensors = (weights_tensor *)(w + 1);
   w->by_name = (const weights_tensor **)(w->tensors + count);
   w->metadata = (cumega_metadata *)(w->by_name + count);
-  p->text = (char *)(w->metadata + pairs);
-  w->path = keep_string(p, p->path);
+  w->by_key = (const cumega_metadata **)(w->metadata + pairs);
+  p->text = (char *)(w->by_key + pairs);
+  w->path = keep_text(p, p->path);
   *weights = w;
   return CUMEGA_OK;
 }
 
-static cumega_status fill_table(parse *p, json_t *root, cumega_weights *weights) {
-  const char *key;
-  json_t *value;
-  json_object_foreach(root, key, value) {
-    if (strcmp(key, METADATA_KEY) == 0) {
-      if (!json_is_object(value))
-        return weights_fail(p->ctx, CUMEGA_ERROR_FORMAT, p->path,
-                            "its " METADATA_KEY " is not an object of strings");
-      TRY(parse_metadata(p, value, weights));
-    } else {
-      weights_tensor *tensor = &weights->tensors[weights->count];
-      tensor->position = weights->count++;
-      TRY(parse_tensor(p, key, value, tensor));
-    }
+static cumega_status fill_metadata(parse *p, weights_piece value, cumega_weights *weights) {
+  weights_object object = {.at = value.begin, .end = value.end};
+  weights_member member;
+  int there;
+  for (;;) {
+    TRY(next_member(p, &object, &member, &there));
+    if (!there) return CUMEGA_OK;
+    TRY(parse_pair(p, &member, &weights->metadata[weights->metadata_count]));
+    weights->metadata_count++;
   }
-  return CUMEGA_OK;
+}
+
+static cumega_status fill_table(parse *p, weights_object object, cumega_weights *weights) {
+  weights_member member;
+  int there, metadata;
+  for (;;) {
+    TRY(next_member(p, &object, &member, &there));
+    if (!there) return CUMEGA_OK;
+    TRY(is_metadata(p, member.name, &metadata));
+    if (metadata) {
+      TRY(fill_metadata(p, member.value, weights));
+      continue;
+    }
+    weights_tensor *tensor = &weights->tensors[weights->count];
+    tensor->position = weights->count;
+    TRY(parse_tensor(p, &member, tensor));
+    weights->count++;
+  }
 }
 
 static int compare_places(const void *left, const void *right) {
@@ -235,6 +310,28 @@ static int compare_places(const void *left, const void *right) {
 static int compare_names(const void *left, const void *right) {
   const weights_tensor *const *a = left, *const *b = right;
   return strcmp((*a)->entry.name, (*b)->entry.name);
+}
+
+static int compare_keys(const void *left, const void *right) {
+  const cumega_metadata *const *a = left, *const *b = right;
+  return strcmp((*a)->key, (*b)->key);
+}
+
+/* Sorted, a name that is given twice has itself as its neighbour. */
+static cumega_status check_names(const parse *p, cumega_weights *w) {
+  char quoted[WEIGHTS_QUOTE];
+  for (int64_t i = 0; i < w->count; i++) w->by_name[i] = &w->tensors[i];
+  for (int64_t i = 0; i < w->metadata_count; i++) w->by_key[i] = &w->metadata[i];
+  qsort(w->by_name, (size_t)w->count, sizeof *w->by_name, compare_names);
+  qsort(w->by_key, (size_t)w->metadata_count, sizeof *w->by_key, compare_keys);
+  for (int64_t i = 1; i < w->count; i++)
+    if (compare_names(&w->by_name[i - 1], &w->by_name[i]) == 0)
+      return refuse_tensor(p, w->by_name[i]->entry.name, "is described twice");
+  for (int64_t i = 1; i < w->metadata_count; i++)
+    if (compare_keys(&w->by_key[i - 1], &w->by_key[i]) == 0)
+      return weights_fail(p->ctx, CUMEGA_ERROR_FORMAT, p->path, "its metadata '%s' is given twice",
+                          weights_quote(quoted, w->by_key[i]->key));
+  return CUMEGA_OK;
 }
 
 /* In the order of the data, tensors follow each other without hole or overlap, to the end. */
@@ -264,20 +361,20 @@ static cumega_status check_places(const parse *p, const cumega_weights *weights)
 
 cumega_status weights_parse(cumega_context *ctx, const char *path, const char *header,
                             int64_t header_bytes, int64_t data_bytes, cumega_weights **weights) {
-  parse p = {ctx, path, data_bytes, NULL};
+  parse p = {ctx, path, header, data_bytes, NULL};
   cumega_weights *w = NULL;
-  json_t *root = NULL;
-  cumega_status status = parse_json(&p, header, header_bytes, &root);
-  if (status != CUMEGA_OK) goto done;
-  status = allocate_table(&p, root, &w);
-  if (status != CUMEGA_OK) goto done;
-  status = fill_table(&p, root, w);
+  weights_object object;
+  counts n = {0, 0};
+  TRY(find_object(&p, header_bytes, &object));
+  TRY(count_members(&p, object, &n));
+  TRY(allocate_table(&p, header_bytes, &n, &w));
+  cumega_status status = fill_table(&p, object, w);
   if (status != CUMEGA_OK) goto done;
   qsort(w->tensors, (size_t)w->count, sizeof *w->tensors, compare_places);
+  status = check_names(&p, w);
+  if (status != CUMEGA_OK) goto done;
   status = check_places(&p, w);
   if (status != CUMEGA_OK) goto done;
-  for (int64_t i = 0; i < w->count; i++) w->by_name[i] = &w->tensors[i];
-  qsort(w->by_name, (size_t)w->count, sizeof *w->by_name, compare_names);
   *weights = w;
   w = NULL;
 
@@ -286,6 +383,5 @@ done:
     memory_free(ctx->memory, w, w->block_bytes);
     memory_release(ctx->memory);
   }
-  json_decref(root);
   return status;
 }

@@ -68,6 +68,7 @@ static way random_way(const recipe *r, uint64_t *seed) {
   w.pool = (int)random_below(seed, 2);
   w.narrow_indices = (int)random_below(seed, 2);
   w.seed = random_bits(seed);
+  w.algorithm = (int)random_below(seed, CUMEGA_EMA_SLICED + 1);
   return w;
 }
 

@@ -22,7 +22,7 @@ static void make(made *m, const benchmark *what, const char *shape, const char *
   ck_assert_int_eq(bench_settings_take(&m->set, BENCH_SHAPE, shape), 0);
   ck_assert_int_eq(bench_settings_take(&m->set, BENCH_DTYPE, dtype), 0);
   ck_assert_int_eq(what->make(&m->set, m->ctx, &m->file), 0);
-  ck_assert_int_eq(job_begin(&m->j, m->ctx, cumega_cpu, &m->file), 0);
+  ck_assert_int_eq(job_begin(&m->j, m->ctx, cumega_cpu, &m->file, CUMEGA_EMA_RECURRENT), 0);
   ck_assert_int_eq(job_run(&m->j, 0, &seconds), 0);
 }
 
@@ -106,7 +106,7 @@ START_TEST(layouts_are_orders_in_memory_of_the_same_values) {
     ck_assert_int_eq(bench_settings_take(&m.set, BENCH_SHAPE, "5,3,2"), 0);
     ck_assert_int_eq(bench_settings_take(&m.set, BENCH_LAYOUT, layouts[i]), 0);
     ck_assert_int_eq(bench_ema_forward.make(&m.set, m.ctx, &m.file), 0);
-    ck_assert_int_eq(job_begin(&m.j, m.ctx, cumega_cpu, &m.file), 0);
+    ck_assert_int_eq(job_begin(&m.j, m.ctx, cumega_cpu, &m.file, CUMEGA_EMA_RECURRENT), 0);
     const int64_t expected[2][3] = {{2, 10, 1}, {1, 10, 5}};
     ck_assert_mem_eq(job_find(&m.j, "y")->strides, expected[i], sizeof expected[i]);
     ck_assert_mem_eq(case_find(&m.file, "inputs", "x")->strides, expected[i], sizeof expected[i]);

@@ -131,6 +131,21 @@ START_TEST(what_is_not_there_is_null) {
 }
 END_TEST
 
+/* Spaces, and names with escapes, wherever JSON has them. */
+START_TEST(a_header_may_be_written_loosely) {
+  cumega_weights *weights =
+      open_header(&files,
+                  "{ \t\"\\u0061\" :\n{\"shape\": [ 2 ],\r \"dtype\":\"U8\" , "
+                  "\"data_offsets\":[0,2]} ,\n\"__metadat\\u0061__\":{ "
+                  "\"\\n\" : \"\\ud83d\\ude00\" } }  ",
+                  2);
+  ck_assert_int_eq(cumega_weights_count(weights), 1);
+  ck_assert_ptr_nonnull(cumega_weights_find(weights, "a"));
+  ck_assert_str_eq(cumega_weights_metadata(weights, "\n"), "\xF0\x9F\x98\x80");
+  cumega_weights_close(weights);
+}
+END_TEST
+
 START_TEST(metadata_keeps_the_order_of_the_file) {
   static const char *const keys[] = {"z", "a", "m", "", "b", "y", "c"};
   cumega_weights *weights = open_header(
@@ -336,6 +351,7 @@ int main(void) {
   tcase_add_test(tests, scalars_empty_tensors_and_odd_names_are_read);
   tcase_add_test(tests, a_file_of_nothing_opens);
   tcase_add_test(tests, what_is_not_there_is_null);
+  tcase_add_test(tests, a_header_may_be_written_loosely);
   tcase_add_test(tests, metadata_keeps_the_order_of_the_file);
   tcase_add_test(tests, tensors_are_listed_in_the_order_of_the_data);
   tcase_add_test(tests, types_that_dlpack_lacks_are_listed_and_readable);

@@ -31,7 +31,8 @@ static void assert_refused(const char *path, cumega_status expected, const char 
   for (const char *c = message; *c != '\0'; c++) ck_assert_int_ge((unsigned char)*c, 0x20);
 }
 
-#define A_8 "\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}"
+#define A_8         "\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}"
+#define A_8_ESCAPED "\"\\u0061\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}"
 #define INFO(dtype, shape, offsets)                                                                \
   "{\"a\":{\"dtype\":" dtype ",\"shape\":" shape ",\"data_offsets\":" offsets "}}"
 #define NOT_JSON "not the JSON of a weights file"
@@ -54,10 +55,24 @@ static const struct {
     {"{a:1}", 0, NOT_JSON},
     {"{'a':1}", 0, NOT_JSON},
     {"{\"a\":1 /* */}", 0, NOT_JSON},
-    {"{" A_8 "," A_8 "}", 8, "duplicate object key near '\"a\"'"},
-    {"{" A_8 ",\"\\u0061\":{}}", 8, "duplicate object key"},
-    {"{\"__metadata__\":{},\"__metadata__\":{}}", 0, "duplicate object key"},
-    {"{\"__metadata__\":{\"k\":\"1\",\"k\":\"2\"}}", 0, "duplicate object key"},
+    {"{" A_8 "," A_8 "}", 8, "tensor 'a' is described twice"},
+    {"{" A_8 "," A_8_ESCAPED "}", 8, "tensor 'a' is described twice"},
+    {"{\"__metadata__\":{},\"__metadata__\":{}}", 0, "its __metadata__ is given twice"},
+    {"{\"__metadata__\":{},\"__met\\u0061data__\":{}}", 0, "its __metadata__ is given twice"},
+    {"{\"__metadata__\":{\"k\":\"1\",\"k\":\"2\"}}", 0, "its metadata 'k' is given twice"},
+    {INFO("\"F32\"", "[2],\"shape\":[2]", "[0,8]"), 8, "duplicate object key near '\"shape\"'"},
+    {"{\"a\"}", 0, "at byte 4: expected ':'"},
+    {"{\"a\":}", 0, "at byte 5: expected a value"},
+    {"{\"a\":,\"b\":1}", 0, "at byte 5: expected a value"},
+    {"{\"a\":{}", 0, "at byte 7: expected ',' or '}'"},
+    {"{\"a\":{\"b}", 0, "at byte 5: expected a value that ends"},
+    {"{\"a}", 0, "at byte 1: expected a name that ends"},
+    {"{\"a\\\"}", 0, "at byte 1: expected a name that ends"},
+    {"{,}", 0, "at byte 1: expected a name in quotes"},
+    {"{} }", 0, "at byte 2: expected nothing behind its '}'"},
+    {"{\"a\":{]}", 0, NOT_JSON},
+    {"{\"__metadata__\":{\"k\"}}", 0, "at byte 20: expected ':'"},
+    {"{\"__metadata__\":{]}", 0, "at byte 17: expected a name in quotes"},
     {"{\"\xFF\":{}}", 0, NOT_JSON},
     {"{\"\xC0\xAF\":{}}", 0, NOT_JSON},
     {"{\"\\ud800\":{}}", 0, NOT_JSON},
@@ -173,19 +188,24 @@ START_TEST(a_header_length_that_the_file_cannot_hold_is_refused_before_it_is_rea
 }
 END_TEST
 
-START_TEST(deep_nesting_is_refused) {
-  /* deeper than any stack would survive at a frame per level */
-  const size_t depth = 1000 * 1000, length = 8 + 5 + 2 * depth + 1;
-  unsigned char *bytes = malloc(length);
+/* Deeper than any stack would survive at a frame per level: one bracket, and then the other. */
+static void nest(const char *open, const char *close, const char *sentence) {
+  const size_t depth = 1000 * 1000, unit = strlen(open), all = 8 + 1 + depth * (unit + 1) + 1;
+  unsigned char *bytes = malloc(all), *at = bytes + 8;
   ck_assert_ptr_nonnull(bytes);
-  for (int i = 0; i < 8; i++) bytes[i] = (unsigned char)((length - 8) >> (8 * i));
-  memcpy(bytes + 8, "{\"a\":", 5);
-  memset(bytes + 13, '[', depth);
-  memset(bytes + 13 + depth, ']', depth);
-  bytes[length - 1] = '}';
-  save_bytes(files.path, bytes, length);
+  for (int i = 0; i < 8; i++) bytes[i] = (unsigned char)((all - 8) >> (8 * i));
+  *at++ = '{';
+  for (size_t i = 0; i < depth; i++, at += unit) memcpy(at, open, unit);
+  memset(at, *close, depth);
+  bytes[all - 1] = '}';
+  save_bytes(files.path, bytes, all);
   free(bytes);
-  assert_refused(files.path, CUMEGA_ERROR_FORMAT, NOT_JSON);
+  assert_refused(files.path, CUMEGA_ERROR_FORMAT, sentence);
+}
+
+START_TEST(deep_nesting_is_refused) {
+  nest("\"a\":{", "}", "tensor 'a' is described by 5999996 bytes, more than the 4096 allowed");
+  nest("[", "]", "at byte 1: expected a name in quotes");
 }
 END_TEST
 

@@ -360,6 +360,11 @@ static void run_call(call *c) {
   io.final_state = dl(c->final);
   io.initial_slots = dl(c->initial_slots);
   io.final_slots = dl(c->final_slots);
+  const int one_chain =
+      c->p->made_from.truncation > 0 || c->w->in_place || (elsewhere && c->p->made_from.N > 16);
+  const int is_chunked = c->w->algorithm == CUMEGA_EMA_CHUNKED;
+  if (!c->step && (is_chunked || !(c->w->algorithm == CUMEGA_EMA_SLICED && one_chain)))
+    io.algorithm = (cumega_ema_algorithm)c->w->algorithm;
   cumega_status status =
       c->step ? cumega_ema_step(ctx, ema, &io) : cumega_ema_forward(ctx, ema, &io);
   if (status != CUMEGA_OK) fault(c->out, "refused: %s", cumega_context_message(ctx));

@@ -53,6 +53,7 @@ typedef struct way {
   int state_in_place; /* final_state is initial_state */
   int pool;           /* states lie in a pool, by slots */
   int narrow_indices; /* int32 instead of int64 */
+  int algorithm;      /* cumega_ema_algorithm, of the calls that it can compute */
   uint64_t seed;      /* of cuts, order, gaps and slots */
 } way;
 

@@ -14,8 +14,14 @@
 
 #define MOST_ROWS 4096
 
-static const benchmark *const benchmarks[] = {&bench_ema_forward, &bench_ema_step,
-                                              &bench_ema_kernel};
+static const benchmark *const benchmarks[] = {&bench_ema_forward,
+                                              &bench_ema_step,
+                                              &bench_ema_kernel,
+                                              &bench_relative_position_bias,
+                                              &bench_rotary_position_bias,
+                                              &bench_attention_softmax,
+                                              &bench_residual,
+                                              &bench_gated_residual};
 
 typedef struct bench {
   const options *given;

@@ -25,9 +25,13 @@ typedef enum bench_option {
   BENCH_ACTIVATION,
   BENCH_STATE_DTYPE,
   BENCH_LAYOUT,
+  BENCH_ALGORITHM,
+  BENCH_TRUNCATION,
+  BENCH_KIND,
+  BENCH_NORM,
 } bench_option;
 
-#define BENCH_OPTIONS       (BENCH_LAYOUT + 1)
+#define BENCH_OPTIONS       (BENCH_NORM + 1)
 #define BENCH_TAKES(option) (1u << (option))
 
 typedef struct benchmark benchmark;
@@ -44,6 +48,10 @@ typedef struct bench_settings {
   const char *layout; /* "LBD", "BLD", "BDL": the order in memory; "packed": (L * B, D) */
   int64_t heads;
   const char *activation;
+  cumega_ema_algorithm algorithm; /* 0: the library's choice */
+  const char *algorithm_name;     /* for the results */
+  int64_t truncation;             /* 0: none */
+  const char *kind, *norm;        /* of a residual connection, of what follows it or "none" */
 } bench_settings;
 
 struct benchmark {
@@ -57,12 +65,19 @@ struct benchmark {
    * are compared with the same case in float64, run by this library on the CPU at the plain level.
    */
   int (*check)(const bench_settings *set, const job *j, double *worst);
-  const char *checked;      /* how, for the results */
-  const char *const *sweep; /* the rows that matter beside the given one, as "heads=8
+  const char *checked; /* how, for the results */
+  double (*work)(
+      const bench_settings *set); /* multiplications for one value of the output; NULL: few */
+  cumega_status (*run)(job *j);   /* what is timed; NULL: the operation's run */
+  const char *left_out;           /* the output that run then does not write */
+  const char *const *sweep;       /* the rows that matter beside the given one, as "heads=8
                                dtype=bfloat16"; ends with NULL */
 };
 
 extern const benchmark bench_ema_forward, bench_ema_step, bench_ema_kernel;
+extern const benchmark bench_relative_position_bias, bench_rotary_position_bias,
+    bench_attention_softmax;
+extern const benchmark bench_residual, bench_gated_residual;
 
 /* NULL behind the last one. */
 const benchmark *benchmark_at(int i);
@@ -87,6 +102,8 @@ char *bench_shape_text(const bench_settings *set, char *text, size_t size);
 int bench_case_begin(const benchmark *what, json_t *config, case_file *file);
 int bench_case_add(case_file *file, const char *name, DLDataType dtype, int ndim,
                    const int64_t *shape, DLTensor **tensor);
+
+int bench_no_memory(const case_file *file);
 
 /* Numbers in -127/64 .. 127/64, never 0, the same for the same seed: exact in every type. */
 void bench_fill(DLTensor *tensor, uint64_t seed);

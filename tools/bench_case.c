@@ -7,6 +7,10 @@
 
 #define TENSORS 16
 
+int bench_no_memory(const case_file *file) {
+  return fail(EXIT_DEVICE, "%s: no memory", file->path);
+}
+
 int bench_case_begin(const benchmark *what, json_t *config, case_file *file) {
   memset(file, 0, sizeof *file);
   file->path = "cumega bench";
@@ -16,7 +20,7 @@ int bench_case_begin(const benchmark *what, json_t *config, case_file *file) {
   file->tolerance = json_object();
   file->tensors = calloc(TENSORS, sizeof *file->tensors);
   if (file->name == NULL || config == NULL || file->tolerance == NULL || file->tensors == NULL)
-    return fail(EXIT_DEVICE, "%s: no memory", file->path);
+    return bench_no_memory(file);
   return EXIT_OK;
 }
 

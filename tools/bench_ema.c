@@ -50,6 +50,9 @@ static int begin(const bench_settings *set, cumega_context *host, int64_t size, 
                              (json_int_t)set->heads, "activation", set->activation, "state_dtype",
                              state_dtype_of(set));
   int code = bench_case_begin(set->what, config, file);
+  if (code == EXIT_OK && set->truncation > 0 &&
+      json_object_set_new(config, "truncation_length", json_integer(set->truncation)) != 0)
+    code = bench_no_memory(file);
   return code == EXIT_OK ? add_parameters(set, host, size, cumega_float32, file) : code;
 }
 
@@ -146,6 +149,10 @@ static const char *const forward_sweep[] = {"activation=identity",
                                             "threads=2",
                                             "threads=2 activation=swish",
                                             "threads=2 activation=swish layout=packed",
+                                            "shape=65536,1,64 threads=2",
+                                            "shape=65536,1,64 threads=2 algorithm=recurrent",
+                                            "shape=65536,1,64 threads=2 algorithm=sliced",
+                                            "truncation=16 algorithm=direct",
                                             "level=v3",
                                             "level=v3 activation=swish",
                                             "level=plain",
@@ -165,14 +172,29 @@ static const char *const step_sweep[] = {"shape=1,1,512",
 static const char *const kernel_sweep[] = {"shape=512,2048", "shape=512,65536", "shape=4096,2048",
                                            NULL};
 
-const benchmark bench_ema_forward = {"ema_forward",     "L,B,D",
-                                     {2048, 8, 512},    EMA_TAKES | BENCH_TAKES(BENCH_LAYOUT),
-                                     make_forward,      bench_ema_reference,
-                                     BENCH_EMA_CHECKED, forward_sweep};
+const benchmark bench_ema_forward = {.operation = "ema_forward",
+                                     .letters = "L,B,D",
+                                     .shape = {2048, 8, 512},
+                                     .takes = EMA_TAKES | BENCH_TAKES(BENCH_LAYOUT) |
+                                              BENCH_TAKES(BENCH_ALGORITHM) |
+                                              BENCH_TAKES(BENCH_TRUNCATION),
+                                     .make = make_forward,
+                                     .check = bench_ema_reference,
+                                     .checked = BENCH_EMA_CHECKED,
+                                     .sweep = forward_sweep};
 
-const benchmark bench_ema_step = {"ema_step",        "T,B,D",   {1, 8, 512},
-                                  EMA_TAKES,         make_step, bench_ema_reference,
-                                  BENCH_EMA_CHECKED, step_sweep};
+const benchmark bench_ema_step = {.operation = "ema_step",
+                                  .letters = "T,B,D",
+                                  .shape = {1, 8, 512},
+                                  .takes = EMA_TAKES,
+                                  .make = make_step,
+                                  .check = bench_ema_reference,
+                                  .checked = BENCH_EMA_CHECKED,
+                                  .sweep = step_sweep};
 
-const benchmark bench_ema_kernel = {"ema_kernel", "D,L", {512, 2048}, BENCH_TAKES(BENCH_HEADS),
-                                    make_kernel,  NULL,  NULL,        kernel_sweep};
+const benchmark bench_ema_kernel = {.operation = "ema_kernel",
+                                    .letters = "D,L",
+                                    .shape = {512, 2048},
+                                    .takes = BENCH_TAKES(BENCH_HEADS),
+                                    .make = make_kernel,
+                                    .sweep = kernel_sweep};

@@ -22,8 +22,9 @@
 /* The job's tensors, on the host. */
 typedef struct problem {
   int64_t B, D, N;
-  const DLTensor *x, *y, *initial, *final; /* initial may be NULL */
+  const DLTensor *x, *y, *initial, *final; /* initial may be NULL; final is NULL where truncated */
   const int64_t *offsets;                  /* packed only */
+  int64_t last;                            /* truncated: the steps that each step sees; else 0 */
   cumega_activation activation;
   DLDataType state_dtype;
 } problem;
@@ -131,19 +132,26 @@ static double share_of_state(const problem *p, const channel *c, int64_t b, int6
   return worst;
 }
 
+static void take_step(channel *c, double x) {
+  for (int64_t n = 0; n < c->heads; n++) {
+    c->h[n] = c->gain[n] * x + c->q[n] * c->h[n];
+    c->magnitude[n] = fabs(c->gain[n] * x) + c->q[n] * c->magnitude[n];
+  }
+}
+
+/* Truncated: each step sees the last ones only, so each begins a chain of its own. */
 static double share_of_sequence(const problem *p, channel *c, int64_t b, int64_t d) {
   double worst = 0;
   begin_sequence(p, b, d, c);
   for (int64_t t = 0; t < length_of(p, b); t++) {
+    int64_t first = p->last > 0 && t >= p->last ? t - p->last + 1 : 0;
+    if (p->last > 0) begin_sequence(p, b, d, c);
+    for (int64_t s = p->last > 0 ? first : t; s <= t; s++)
+      take_step(c, values_at(p->x, place_of(p, s, b, d)));
     int64_t at = place_of(p, t, b, d);
-    double x = values_at(p->x, at);
-    for (int64_t n = 0; n < c->heads; n++) {
-      c->h[n] = c->gain[n] * x + c->q[n] * c->h[n];
-      c->magnitude[n] = fabs(c->gain[n] * x) + c->q[n] * c->magnitude[n];
-    }
-    worst = max_of(share_of_y(p, c, x, values_at(p->y, at)), worst);
+    worst = max_of(share_of_y(p, c, values_at(p->x, at), values_at(p->y, at)), worst);
   }
-  return max_of(share_of_state(p, c, b, d), worst);
+  return p->final ? max_of(share_of_state(p, c, b, d), worst) : worst;
 }
 
 /* Element i of `some` that are spread over 0 .. all - 1, the first and the last among them. */
@@ -159,8 +167,10 @@ static problem problem_of(const bench_settings *set, const job *j) {
   p.initial = case_find(j->file, "inputs", "state");
   p.final = job_find(j, "state");
   p.offsets = offsets ? offsets->data : NULL;
-  p.B = p.final->shape[0];
-  p.state_dtype = p.final->dtype;
+  p.B = set->shape[1];
+  p.last = p.final ? 0 : set->truncation;
+  const char *type = json_string_value(json_object_get(j->file->config, "state_dtype"));
+  (void)values_dtype_from_name(type, &p.state_dtype);
   (void)!cumega_activation_from_name(set->activation, &p.activation);
   return p;
 }
@@ -175,7 +185,7 @@ int bench_ema_reference(const bench_settings *set, const job *j, double *worst) 
                .projection = memory + 2 * p.N,
                .h = memory + 3 * p.N,
                .magnitude = memory + 4 * p.N};
-  int64_t steps = values_count(p.x) / p.D, most = MOST_STEPS / CHANNELS;
+  int64_t steps = values_count(p.x) / p.D * (p.last > 0 ? p.last : 1), most = MOST_STEPS / CHANNELS;
   int64_t sequences = steps <= most ? p.B : p.B * most / steps;
   if (sequences < 1) sequences = 1;
   *worst = 0;

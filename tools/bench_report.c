@@ -33,9 +33,10 @@ int bench_add_heading(table *t) {
   return EXIT_OK;
 }
 
+/* What has one way of being computed is direct. */
 static const char *algorithm_of(const bench_run *run) {
-  (void)run;
-  return "recurrent";
+  int of_ema = strncmp(run->set->what->operation, "ema_", 4) == 0;
+  return of_ema ? run->set->algorithm_name : "direct";
 }
 
 /* "N 4, relu, state float32, LBD": what the operation takes. */
@@ -52,7 +53,14 @@ static void settings_text(const bench_run *run, char *text, size_t size) {
   if (takes & BENCH_TAKES(BENCH_STATE_DTYPE) && used < size && strcmp(state, "float32") != 0)
     used += (size_t)snprintf(text + used, size - used, " state %s", state);
   if (takes & BENCH_TAKES(BENCH_LAYOUT) && used < size)
-    snprintf(text + used, size - used, " %s", set->layout);
+    used += (size_t)snprintf(text + used, size - used, " %s", set->layout);
+  if (set->truncation > 0 && used < size)
+    used += (size_t)snprintf(text + used, size - used, " last %lld", (long long)set->truncation);
+  if (takes & BENCH_TAKES(BENCH_KIND) && used < size)
+    used += (size_t)snprintf(text + used, size - used, "%s ", set->kind);
+  if (takes & BENCH_TAKES(BENCH_NORM) && used < size)
+    used += (size_t)snprintf(text + used, size - used, "norm %s", set->norm);
+  if (used == 0) snprintf(text, size, "-");
 }
 
 /* Whether what a run touches fits the last cache: then the row measures caches. */
@@ -111,6 +119,10 @@ static void add_settings(json_t *row, const bench_run *run) {
     json_object_set(row, "state_dtype", json_object_get(run->file.config, "state_dtype"));
   if (takes & BENCH_TAKES(BENCH_LAYOUT))
     json_object_set_new(row, "layout", json_string(set->layout));
+  if (set->truncation > 0)
+    json_object_set_new(row, "truncation_length", json_integer((json_int_t)set->truncation));
+  if (takes & BENCH_TAKES(BENCH_KIND)) json_object_set_new(row, "kind", json_string(set->kind));
+  if (takes & BENCH_TAKES(BENCH_NORM)) json_object_set_new(row, "norm", json_string(set->norm));
 }
 
 json_t *bench_json(const bench_run *run) {

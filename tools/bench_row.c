@@ -9,8 +9,8 @@
 #include "failure.h"
 #include "values.h"
 
-#define MOST_COMPARED (1 << 23) /* values that are also computed in float64 at the plain level */
-#define FLUSH_TIMES   4         /* what is written to flush a cache, in its sizes */
+#define MOST_WORK   (1 << 23) /* multiplications in float64 at the plain level, about */
+#define FLUSH_TIMES 4         /* what is written to flush a cache, in its sizes */
 
 static int64_t output_bytes(const job *j) {
   int64_t bytes = 0;
@@ -25,8 +25,11 @@ static int64_t output_values(const job *j) {
 }
 
 /* Inputs are read and outputs written once; parameters are not counted. */
-static double bytes_moved(const job *j) {
-  int64_t bytes = output_bytes(j);
+static double bytes_moved(const benchmark *what, const job *j) {
+  int64_t bytes = 0;
+  for (int i = 0; i < j->output_count; i++)
+    if (what->left_out == NULL || strcmp(what->left_out, j->outputs[i].name) != 0)
+      bytes += values_bytes(&j->outputs[i].tensor.dl);
   for (int64_t i = 0; i < j->file->tensor_count; i++)
     if (strncmp(j->file->tensors[i].name, "inputs.", strlen("inputs.")) == 0)
       bytes += values_bytes(&j->file->tensors[i].tensor.dl);
@@ -53,6 +56,12 @@ static int run_afresh(job *j) {
   double seconds;
   int code = job_poison(j);
   return code == EXIT_OK ? job_run(j, 0, &seconds) : code;
+}
+
+/* Whether all outputs can be computed in float64 at the plain level, in some seconds. */
+static int is_small(const bench_settings *set, const job *j) {
+  double work = set->what->work != NULL ? set->what->work(set) : 1;
+  return work * (double)output_values(j) <= MOST_WORK;
 }
 
 static int compare_job(const bench_settings *set, const job *j, char *how, size_t size) {
@@ -82,8 +91,8 @@ static int compare_smaller(bench_run *run) {
       if (set.shape[i] > set.shape[largest]) largest = i;
     set.shape[largest] = (set.shape[largest] + 1) / 2;
     code = set.what->make(&set, run->on.host, &file);
-    if (code == EXIT_OK) code = job_begin(&j, run->on.ctx, run->on.place, &file);
-    fits = code == EXIT_OK && output_values(&j) <= MOST_COMPARED;
+    if (code == EXIT_OK) code = job_begin(&j, run->on.ctx, run->on.place, &file, set.algorithm);
+    fits = code == EXIT_OK && is_small(&set, &j);
     if (fits) code = run_afresh(&j);
     if (fits && code == EXIT_OK) code = compare_job(&set, &j, run->verified, sizeof run->verified);
     job_end(&j);
@@ -96,9 +105,8 @@ static int check_values(bench_run *run) {
   const bench_settings *set = run->set;
   double worst = 0;
   if (set->what->check == NULL)
-    return output_values(&run->j) > MOST_COMPARED
-               ? compare_smaller(run)
-               : compare_job(set, &run->j, run->verified, sizeof run->verified);
+    return is_small(set, &run->j) ? compare_job(set, &run->j, run->verified, sizeof run->verified)
+                                  : compare_smaller(run);
   int code = set->what->check(set, &run->j, &worst);
   if (code != EXIT_OK) return code;
   snprintf(run->verified, sizeof run->verified, "%s", set->what->checked);
@@ -118,12 +126,13 @@ static int verify(bench_run *run, char *first) {
 }
 
 static int call_job(void *argument) {
-  job *j = argument;
-  return j->operation->run(j) == CUMEGA_OK;
+  bench_run *run = argument;
+  cumega_status (*timed)(job * j) = run->set->what->run;
+  return (timed != NULL ? timed : run->j.operation->run)(&run->j) == CUMEGA_OK;
 }
 
 static int time_on_cpu(bench_run *run, int repeats) {
-  const measured ours = {call_job, &run->j};
+  const measured ours = {call_job, run};
   stopwatch watch = stopwatch_steady();
   copier *memcpys = copier_create(run->set->threads, (size_t)(run->bytes / 2));
   int code = EXIT_OK;
@@ -146,7 +155,7 @@ static int time_on_gpu(bench_run *run, int repeats) {
   const device_options wanted = {run->on.place.device_id, (int64_t)(run->bytes / 2),
                                  strcmp(run->set->cache, "flushed") == 0,
                                  strcmp(run->set->launch, "graph") == 0};
-  const measured ours = {call_job, &run->j};
+  const measured ours = {call_job, run};
   char why[256];
   device *d = device_open(&wanted, why, sizeof why);
   if (d == NULL) return fail(EXIT_DEVICE, "%s: %s", run->on.device, why);
@@ -181,9 +190,10 @@ int bench_run_row(const options *given, const bench_settings *set, int64_t last_
   char *first = NULL;
   int code = open_session(given, run);
   if (code == EXIT_OK) code = set->what->make(set, run->on.host, &run->file);
-  if (code == EXIT_OK) code = job_begin(&run->j, run->on.ctx, run->on.place, &run->file);
+  if (code == EXIT_OK)
+    code = job_begin(&run->j, run->on.ctx, run->on.place, &run->file, set->algorithm);
   if (code != EXIT_OK) return code;
-  run->bytes = bytes_moved(&run->j);
+  run->bytes = bytes_moved(set->what, &run->j);
   first = malloc((size_t)output_bytes(&run->j) + 1);
   if (first == NULL) return fail(EXIT_DEVICE, "no memory for the outputs of a first run");
   code = verify(run, first);

@@ -1,16 +1,26 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <cumega/residual.h>
 #include "bench.h"
 #include "failure.h"
 #include "values.h"
 
 static const char *const names[BENCH_OPTIONS] = {
-    [BENCH_SHAPE] = "shape",     [BENCH_DTYPE] = "dtype",
-    [BENCH_THREADS] = "threads", [BENCH_LEVEL] = "level",
-    [BENCH_CACHE] = "cache",     [BENCH_LAUNCH] = "launch",
-    [BENCH_HEADS] = "heads",     [BENCH_ACTIVATION] = "activation",
-    [BENCH_LAYOUT] = "layout",   [BENCH_STATE_DTYPE] = "state-dtype",
+    [BENCH_SHAPE] = "shape",
+    [BENCH_DTYPE] = "dtype",
+    [BENCH_THREADS] = "threads",
+    [BENCH_LEVEL] = "level",
+    [BENCH_CACHE] = "cache",
+    [BENCH_LAUNCH] = "launch",
+    [BENCH_HEADS] = "heads",
+    [BENCH_ACTIVATION] = "activation",
+    [BENCH_LAYOUT] = "layout",
+    [BENCH_ALGORITHM] = "algorithm",
+    [BENCH_TRUNCATION] = "truncation",
+    [BENCH_KIND] = "kind",
+    [BENCH_NORM] = "norm",
+    [BENCH_STATE_DTYPE] = "state-dtype",
 };
 
 int bench_option_find(const char *name) {
@@ -37,7 +47,10 @@ bench_settings bench_settings_of(const benchmark *what) {
                         .launch = "stream",
                         .layout = "LBD",
                         .heads = 4,
-                        .activation = "relu"};
+                        .activation = "relu",
+                        .algorithm_name = "recurrent",
+                        .kind = "Residual",
+                        .norm = "none"};
   memcpy(set.shape, what->shape, sizeof set.shape);
   return set;
 }
@@ -107,12 +120,35 @@ static int take_count(int option, const char *text, int64_t most, int64_t *count
               (long long)most);
 }
 
+static int take_algorithm(bench_settings *set, const char *text) {
+  static const char *const known[] = {"recurrent", "sliced", "chunked", "direct", NULL};
+  int code = options_algorithm(text, &set->algorithm);
+  return code == EXIT_OK ? take_word(BENCH_ALGORITHM, text, known, &set->algorithm_name) : code;
+}
+
+static int take_kind(bench_settings *set, const char *text) {
+  cumega_residual_kind kind;
+  if (!cumega_residual_kind_from_name(text, &kind))
+    return fail(EXIT_INPUT, "--kind is '%s', expected the name of a residual connection", text);
+  set->kind = cumega_residual_kind_name(kind);
+  return EXIT_OK;
+}
+
+static int take_activation(bench_settings *set, const char *text) {
+  cumega_activation activation;
+  if (!cumega_activation_from_name(text, &activation))
+    return fail(EXIT_INPUT, "--activation is '%s', expected ESPnet's name of one", text);
+  set->activation = cumega_activation_name(activation);
+  return EXIT_OK;
+}
+
 int bench_settings_take(bench_settings *set, int option, const char *text) {
   static const char *const levels[] = {"plain", "v3", "v4", NULL};
   static const char *const caches[] = {"warm", "flushed", NULL};
+  static const char *const norms[] = {"none",       "layer_norm", "rms_norm",
+                                      "scale_norm", "basic_norm", NULL};
   static const char *const launches[] = {"stream", "graph", NULL};
   static const char *const layouts[] = {"LBD", "BLD", "BDL", "packed", NULL};
-  cumega_activation activation;
   int64_t count;
   int code;
   if (option >= BENCH_HEADS && !(set->what->takes & BENCH_TAKES(option)))
@@ -125,15 +161,15 @@ int bench_settings_take(bench_settings *set, int option, const char *text) {
   case BENCH_CACHE: return take_word(option, text, caches, &set->cache);
   case BENCH_LAUNCH: return take_word(option, text, launches, &set->launch);
   case BENCH_LAYOUT: return take_word(option, text, layouts, &set->layout);
+  case BENCH_ALGORITHM: return take_algorithm(set, text);
+  case BENCH_KIND: return take_kind(set, text);
+  case BENCH_NORM: return take_word(option, text, norms, &set->norm);
+  case BENCH_TRUNCATION: return take_count(option, text, INT32_MAX, &set->truncation);
   case BENCH_HEADS: return take_count(option, text, CUMEGA_EMA_MAX_HEADS, &set->heads);
   case BENCH_THREADS:
     code = take_count(option, text, 1024, &count);
     set->threads = (int32_t)count;
     return code;
-  default:
-    if (!cumega_activation_from_name(text, &activation))
-      return fail(EXIT_INPUT, "--activation is '%s', expected ESPnet's name of one", text);
-    set->activation = cumega_activation_name(activation);
-    return EXIT_OK;
+  default: return take_activation(set, text);
   }
 }

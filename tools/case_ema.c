@@ -190,6 +190,7 @@ int ema_forward_prepare(job *j) {
   io->sequence_offsets = case_find(j->file, "inputs", "sequence_offsets");
   io->initial_slots = case_find(j->file, "inputs", "initial_slots");
   io->final_slots = case_find(j->file, "inputs", "final_slots");
+  io->algorithm = j->algorithm;
   int packed = io->sequence_offsets != NULL;
   code = make_io(j, call, packed ? 2 : 3);
   if (code == EXIT_OK && packed)

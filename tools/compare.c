@@ -102,7 +102,7 @@ int compare_with_float64(const job *j, verdict *v) {
   v->from_float64 = 1;
   int code = session_open_plain(&plain);
   if (code == EXIT_OK) code = case_widen(j->file, j->operation->widest_setting, &wide);
-  if (code == EXIT_OK) code = job_begin(&exact, plain, cumega_cpu, &wide);
+  if (code == EXIT_OK) code = job_begin(&exact, plain, cumega_cpu, &wide, CUMEGA_EMA_RECURRENT);
   if (code == EXIT_OK) code = job_run(&exact, 0, &seconds);
   if (code == EXIT_OK) code = compare_outputs(j, &exact, v);
   job_end(&exact);

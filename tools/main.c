@@ -16,6 +16,11 @@ typedef struct command {
   const char *usage, *summary, *help;
 } command;
 
+static const char algorithm_help[] =
+    "  --algorithm A      of ema_forward: recurrent (one chain), sliced (the chain in slices of\n"
+    "                     time), chunked (parallel in time) or direct (a truncated sum);\n"
+    "                     default: the library's choice among those with the chain's bits\n";
+
 static const char threads_help[] =
     "  --threads N        CPU: threads that share the work; default 1\n";
 
@@ -46,6 +51,10 @@ static const command commands[] = {
      "  --activation NAME  ESPnet's name of one; default relu\n"
      "  --state-dtype TYPE float32 or float64; default float64 for --dtype float64, else float32\n"
      "  --layout ORDER     LBD, BLD or BDL, the order in memory, or packed; default LBD\n"
+     "  --algorithm A      of ema_forward: recurrent, sliced, chunked or direct\n"
+     "  --truncation K     of ema_forward: each step sees the last K only\n"
+     "  --kind NAME        of residual: Residual, Affine, Highway, DecayResidual or Feedforward\n"
+     "  --norm NAME        after a residual: none, layer_norm, rms_norm, scale_norm or basic_norm\n"
      "  --cache STATE      warm (nothing is flushed between calls) or flushed; default warm\n"
      "  --launch HOW       GPU: stream, call by call, or graph, captured; default stream\n"
      "  --threads N        CPU: threads that share the work; default 1\n"
@@ -77,7 +86,7 @@ static void list_benchmarks(void) {
   puts("OP, its shape and the default:");
   for (int i = 0; (b = benchmark_at(i)) != NULL; i++) {
     bench_settings set = bench_settings_of(b);
-    printf("  %-18s %-12s %s\n", b->operation, b->letters,
+    printf("  %-22s %-10s %s\n", b->operation, b->letters,
            bench_shape_text(&set, shape, sizeof shape));
   }
   putchar('\n');
@@ -94,7 +103,8 @@ static void command_help(const command *c) {
     putchar('\n');
   }
   fputs(c->help, stdout);
-  if (c->run == command_run || c->run == command_verify) fputs(threads_help, stdout);
+  if (c->run == command_run || c->run == command_verify)
+    printf("%s%s", algorithm_help, threads_help);
   if (c->run != command_info) fputs(device_help, stdout);
   printf("\n%s", exit_codes);
 }

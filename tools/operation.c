@@ -2,6 +2,8 @@
 #include <string.h>
 #include <time.h>
 #include "case_ema.h"
+#include "case_position_bias.h"
+#include "case_residual.h"
 #include "failure.h"
 #include "operation.h"
 #include "values.h"
@@ -9,12 +11,24 @@
 static const operation operations[] = {
     {"ema_forward", "whole sequences through the multi-head damped EMA",
      " x mask sequence_lengths sequence_offsets state initial_slots final_slots ", "y, state",
-     "state_dtype", ema_forward_prepare, ema_forward_run, ema_release},
+     "state_dtype", 1, ema_forward_prepare, ema_forward_run, ema_release},
     {"ema_step", "single steps of the EMA, one after the other", " x mask state ", "y, state",
-     "state_dtype", ema_step_prepare, ema_step_run, ema_release},
+     "state_dtype", 0, ema_step_prepare, ema_step_run, ema_release},
     {"ema_kernel", "the EMA's convolution kernel and its coefficients", " ",
-     "kernel, damping_factor, prev_timestep_weight", "state_dtype", ema_kernel_prepare,
+     "kernel, damping_factor, prev_timestep_weight", "state_dtype", 0, ema_kernel_prepare,
      ema_kernel_run, ema_release},
+    {"relative_position_bias", "a relative position bias as an (L, L) matrix", " ", "bias", NULL, 0,
+     relative_position_bias_prepare, position_bias_run_forward, position_bias_release},
+    {"rotary_position_bias", "a rotary position bias as an (L, L) matrix", " ", "bias", NULL, 0,
+     rotary_position_bias_prepare, position_bias_run_forward, position_bias_release},
+    {"attention_softmax", "scale, position bias, masks and softmax of attention scores",
+     " scores attention_mask key_padding_mask query_lengths key_lengths ", "weights, scores", NULL,
+     0, attention_softmax_prepare, attention_softmax_run, position_bias_release},
+    {"residual", "a residual connection, and the normalisation that follows", " x y ",
+     "out, normalized", NULL, 0, residual_prepare, residual_run, residual_release},
+    {"gated_residual", "x + sigmoid(gate) * (h - x), and the normalisation that follows",
+     " x gate h ", "out, normalized", NULL, 0, gated_residual_prepare, gated_residual_run,
+     residual_release},
 };
 
 const operation *operation_at(int i) {
@@ -50,15 +64,20 @@ static int check_inputs(const operation *o, const case_file *file) {
   return EXIT_OK;
 }
 
-int job_begin(job *j, cumega_context *ctx, DLDevice place, const case_file *file) {
+int job_begin(job *j, cumega_context *ctx, DLDevice place, const case_file *file,
+              cumega_ema_algorithm algorithm) {
   memset(j, 0, sizeof *j);
   j->ctx = ctx;
   j->place = place;
   j->file = file;
+  j->algorithm = algorithm;
   const operation *o = operation_of(file);
   if (o == NULL) return EXIT_INPUT;
   int code = check_inputs(o, file);
   if (code != EXIT_OK) return code;
+  if (algorithm != CUMEGA_EMA_RECURRENT && !o->has_algorithms)
+    return fail(EXIT_INPUT, "%s: --algorithm is given, and %s has one algorithm only", file->path,
+                o->name);
   j->operation = o;
   return o->prepare(j);
 }

@@ -3,6 +3,7 @@
 #ifndef CUMEGA_TOOLS_OPERATION_H
 #define CUMEGA_TOOLS_OPERATION_H
 
+#include <cumega/ema.h>
 #include "case.h"
 
 #define JOB_OUTPUTS 4
@@ -12,10 +13,11 @@ typedef struct job job;
 
 typedef struct operation {
   const char *name;
-  const char *summary;          /* for the help */
-  const char *inputs;           /* the names that it knows, each with a space in front and behind */
-  const char *outputs;          /* for the help */
-  const char *widest_setting;   /* what case_widen sets to float64, or NULL */
+  const char *summary;        /* for the help */
+  const char *inputs;         /* the names that it knows, each with a space in front and behind */
+  const char *outputs;        /* for the help */
+  const char *widest_setting; /* what case_widen sets to float64, or NULL */
+  int has_algorithms;
   int (*prepare)(job *j);       /* checks, makes the object and the zeroed outputs: an exit code */
   cumega_status (*run)(job *j); /* may be called again, with the same result */
   void (*release)(job *j);      /* frees j->object; also after a prepare that failed */
@@ -33,8 +35,9 @@ struct job {
   const operation *operation;
   const case_file *file;
   cumega_context *ctx;
-  DLDevice place; /* ctx's device */
-  void *object;   /* the operation's own */
+  DLDevice place;                 /* ctx's device */
+  cumega_ema_algorithm algorithm; /* 0: the library's choice */
+  void *object;                   /* the operation's own */
   case_tensor outputs[JOB_OUTPUTS];
   int output_count;
   staged_tensor staged[JOB_STAGED];
@@ -52,9 +55,10 @@ const operation *operation_at(int i);
 const operation *operation_of(const case_file *file);
 
 /* Makes a case ready: checks its inputs, calls prepare. place is ctx's device; ctx and file must
- * outlive the job. Returns 0 or an exit code after a sentence; job_end is allowed after either, and
+ * outlive the job. An algorithm other than 0 needs an operation that has several. Returns 0 or an exit code after a sentence; job_end is allowed after either, and
  * on a zeroed struct. */
-int job_begin(job *j, cumega_context *ctx, DLDevice place, const case_file *file);
+int job_begin(job *j, cumega_context *ctx, DLDevice place, const case_file *file,
+              cumega_ema_algorithm algorithm);
 void job_end(job *j);
 
 /* Runs it once, then again until enough_seconds have been spent; *seconds is the shortest run. */

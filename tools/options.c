@@ -36,6 +36,26 @@ static int parse_device(const char *text, options *parsed) {
   return EXIT_OK;
 }
 
+/* Its name is one of forward's ways of computing. Without the option the library chooses among those
+ * that keep the bits. */
+int options_algorithm(const char *text, cumega_ema_algorithm *algorithm) {
+  static const struct {
+    const char *name;
+    cumega_ema_algorithm value;
+  } known[] = {{"recurrent", CUMEGA_EMA_CHAIN},
+               {"sliced", CUMEGA_EMA_SLICED},
+               {"chunked", CUMEGA_EMA_CHUNKED},
+               {"direct", CUMEGA_EMA_DIRECT}};
+  char names[128] = "";
+  for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+    *algorithm = known[i].value;
+    if (strcmp(text, known[i].name) == 0) return EXIT_OK;
+    if (i > 0) strncat(names, ", ", sizeof names - strlen(names) - 1);
+    strncat(names, known[i].name, sizeof names - strlen(names) - 1);
+  }
+  return fail(EXIT_INPUT, "--algorithm is '%s', expected one of %s", text, names);
+}
+
 static int take_number(const char *name, int32_t *number) {
   if (parse_number(optarg, 1, number)) return EXIT_OK;
   return fail(EXIT_INPUT, "--%s is '%s', expected a number from 1 on", name, optarg);
@@ -55,6 +75,7 @@ static int take(int option, options *parsed) {
   case 'j': parsed->json = 1; return EXIT_OK;
   case 'o': parsed->output = optarg; return EXIT_OK;
   case 'd': return parse_device(optarg, parsed);
+  case 'a': return options_algorithm(optarg, &parsed->algorithm);
   case 't': return take_number("threads", &parsed->threads);
   case 'r': return take_number("repeats", &parsed->repeats);
   case 's': parsed->sweep = 1; return EXIT_OK;
@@ -63,7 +84,8 @@ static int take(int option, options *parsed) {
   }
 }
 
-/* The options of a command. bench has its own --threads. */
+/* The options of a command. bench has its own --threads and
+ * --algorithm. */
 static void list_options(int set, struct option *known) {
   static const struct {
     int needs, but;
@@ -72,6 +94,7 @@ static void list_options(int set, struct option *known) {
              {OPTIONS_PLAIN, 0, {"json", no_argument, NULL, 'j'}},
              {OPTIONS_DEVICE, 0, {"device", required_argument, NULL, 'd'}},
              {OPTIONS_DEVICE, OPTIONS_BENCH, {"threads", required_argument, NULL, 't'}},
+             {OPTIONS_ALGORITHM, OPTIONS_BENCH, {"algorithm", required_argument, NULL, 'a'}},
              {OPTIONS_OUTPUT, 0, {"output", required_argument, NULL, 'o'}},
              {OPTIONS_BENCH, 0, {"repeats", required_argument, NULL, 'r'}},
              {OPTIONS_BENCH, 0, {"sweep", no_argument, NULL, 's'}},
@@ -84,7 +107,7 @@ static void list_options(int set, struct option *known) {
 }
 
 int options_parse(int argc, char **argv, int set, options *parsed) {
-  struct option known[8 + BENCH_OPTIONS + 1] = {{0}};
+  struct option known[9 + BENCH_OPTIONS + 1] = {{0}};
   list_options(set, known);
   memset(parsed, 0, sizeof *parsed);
   parsed->threads = 1;

@@ -3,6 +3,7 @@
 #define CUMEGA_TOOLS_OPTIONS_H
 
 #include <stdint.h>
+#include <cumega/ema.h>
 
 typedef enum device_choice { DEVICE_AUTO, DEVICE_CPU, DEVICE_CUDA } device_choice;
 
@@ -18,6 +19,7 @@ typedef struct options {
   const char *output; /* NULL where not given */
   device_choice device;
   int32_t device_id, threads;
+  cumega_ema_algorithm algorithm;
   int json;
   const char *level;            /* CUMEGA_CPU for the context; NULL: as the environment has it */
   choice choices[MOST_CHOICES]; /* bench, as are the next three */
@@ -29,9 +31,18 @@ typedef struct options {
 } options;
 
 /* Which options a command has beside --json and --help. */
-enum option_set { OPTIONS_PLAIN = 0, OPTIONS_DEVICE = 1, OPTIONS_OUTPUT = 2, OPTIONS_BENCH = 4 };
+enum option_set {
+  OPTIONS_PLAIN = 0,
+  OPTIONS_DEVICE = 1,
+  OPTIONS_OUTPUT = 2,
+  OPTIONS_ALGORITHM = 4,
+  OPTIONS_BENCH = 8
+};
 
 #define ASKED_FOR_HELP (-1) /* beside the exit codes */
+
+/* The algorithm of that name: 0, or EXIT_INPUT after a sentence. */
+int options_algorithm(const char *text, cumega_ema_algorithm *algorithm);
 
 /* argv[0] is the command's name. Returns 0, EXIT_INPUT after a sentence, or ASKED_FOR_HELP. */
 int options_parse(int argc, char **argv, int set, options *parsed);

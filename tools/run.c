@@ -98,7 +98,7 @@ static int run_case(const char *operation_name, const char *path, const options 
   if (code == EXIT_OK && strcmp(file.operation, operation_name) != 0)
     code = fail(EXIT_INPUT, "%s: this is a case of %s, not of %s", path, file.operation,
                 operation_name);
-  if (code == EXIT_OK) code = job_begin(&j, on.ctx, on.place, &file);
+  if (code == EXIT_OK) code = job_begin(&j, on.ctx, on.place, &file, given->algorithm);
   if (code == EXIT_OK) code = job_run(&j, 0, &seconds);
   if (code == EXIT_OK) code = save(&on, &j, given->output);
   if (code == EXIT_OK) code = report(&on, &j, seconds, given);
@@ -110,7 +110,7 @@ static int run_case(const char *operation_name, const char *path, const options 
 
 int command_run(int argc, char **argv) {
   options given;
-  int code = options_parse(argc, argv, OPTIONS_DEVICE | OPTIONS_OUTPUT, &given);
+  int code = options_parse(argc, argv, OPTIONS_DEVICE | OPTIONS_OUTPUT | OPTIONS_ALGORITHM, &given);
   if (code != EXIT_OK) return code;
   if (given.argument_count != 2)
     return fail(EXIT_INPUT, "run takes OP and CASE, and was given %d arguments (cumega run --help)",

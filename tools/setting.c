@@ -59,6 +59,14 @@ int settings_number(const settings *from, const char *key, double *value) {
   return EXIT_OK;
 }
 
+int settings_boolean(const settings *from, const char *key, int32_t *value) {
+  const json_t *found = json_object_get(from->object, key);
+  if (found == NULL) return EXIT_OK;
+  if (!json_is_boolean(found)) return settings_refuse(from, key, "true or false");
+  *value = json_is_true(found);
+  return EXIT_OK;
+}
+
 int settings_string(const settings *from, const char *key, const char **value) {
   const json_t *found = json_object_get(from->object, key);
   if (found == NULL) return EXIT_OK;

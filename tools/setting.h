@@ -23,6 +23,7 @@ int settings_need(const settings *from, const char *key, const char *expected);
 int settings_integer(const settings *from, const char *key, int64_t *value);
 int settings_integer_or_null(const settings *from, const char *key, int64_t *value);
 int settings_number(const settings *from, const char *key, double *value);
+int settings_boolean(const settings *from, const char *key, int32_t *value); /* 0 or 1 */
 int settings_string(const settings *from, const char *key, const char **value);
 int settings_object(const settings *from, const char *key, const json_t **value);
 

@@ -93,12 +93,13 @@ static json_t *case_json(const session *on, const char *path, const char *name, 
 }
 
 /* Adds its line to the table or the array, and returns its exit code. */
-static int verify_case(const session *on, const char *path, table *t, json_t *array) {
+static int verify_case(const session *on, const char *path, cumega_ema_algorithm algorithm,
+                       table *t, json_t *array) {
   case_file file;
   job j = {0};
   verdict v = {0};
   v.code = case_open(on->host, path, 1, &file);
-  if (v.code == EXIT_OK) v.code = job_begin(&j, on->ctx, on->place, &file);
+  if (v.code == EXIT_OK) v.code = job_begin(&j, on->ctx, on->place, &file, algorithm);
   if (v.code == EXIT_OK) v.code = verify_job(&j, &v);
   const char *name = file.name != NULL ? file.name : path;
   int code = EXIT_OK;
@@ -154,7 +155,7 @@ static int verify_cases(const options *given) {
   memcpy(first, heading, sizeof heading);
   for (int i = 0; i < given->argument_count; i++) {
     progress_set("case %d of %d: %s", i + 1, given->argument_count, given->arguments[i]);
-    counts[verify_case(&on, given->arguments[i], &t, array)]++;
+    counts[verify_case(&on, given->arguments[i], given->algorithm, &t, array)]++;
   }
   progress_end();
   code = report(&t, array, counts);
@@ -167,7 +168,7 @@ done:
 
 int command_verify(int argc, char **argv) {
   options given;
-  int code = options_parse(argc, argv, OPTIONS_DEVICE, &given);
+  int code = options_parse(argc, argv, OPTIONS_DEVICE | OPTIONS_ALGORITHM, &given);
   if (code != EXIT_OK) return code;
   if (given.argument_count == 0)
     return fail(EXIT_INPUT, "verify needs a case to verify (cumega verify --help)");

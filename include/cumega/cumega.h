@@ -9,5 +9,8 @@
 #include <cumega/context.h>
 #include <cumega/weights.h>
 #include <cumega/ema.h>
+#include <cumega/position_bias.h>
+#include <cumega/norm.h>
+#include <cumega/residual.h>
 
 #endif

@@ -9,10 +9,11 @@
  *   y[t] = activation(e[t] + residual_weight * x[t])
  *
  * where x~ is x with masked steps set to zero. With a truncation_length K below L, e[t] sees the
- * last K steps only. The library's default and only order of computation so far is RECURRENT: each
- * channel of each sequence is one chain in time order, so the bits of y and of the state do not
- * depend on the batch, its order, padding, layout, alignment, the number of threads, the CPU level,
- * or how a sequence is cut into chunks and steps. (All NaNs count as equal.) */
+ * last K steps only. The library's default order of computation is RECURRENT: each channel of each
+ * sequence is one chain in time order, so the bits of y and of the state do not depend on the batch,
+ * its order, padding, layout, alignment, the number of threads, the CPU level, or how a sequence is
+ * cut into chunks and steps. (All NaNs count as equal.) Other orders are asked for by a run's
+ * `algorithm`. */
 #ifndef CUMEGA_EMA_H
 #define CUMEGA_EMA_H
 
@@ -21,6 +22,7 @@
 
 #define CUMEGA_EMA_MAX_HEADS 4096 /* one halving tree (docs/ema.md) */
 #define CUMEGA_NO_TRUNCATION INT64_MAX
+#define CUMEGA_EMA_GRID      64 /* steps, of CHUNKED */
 
 /* X(enumerator, value, ESPnet's name) */
 #define CUMEGA_ACTIVATION_LIST(X)                                                                  \
@@ -40,6 +42,27 @@ typedef enum cumega_activation {
   CUMEGA_ACTIVATION_LIST(CUMEGA_ACTIVATION_ENUMERATOR)
 #undef CUMEGA_ACTIVATION_ENUMERATOR
 } cumega_activation;
+
+/* How forward computes. Which one pays when is in docs/ema.md. */
+typedef enum cumega_ema_algorithm {
+  /* The chain, whole or in slices of time, as shapes and coefficients make it pay: the same bits. */
+  CUMEGA_EMA_RECURRENT = 0,
+  /* The chain as one walk through each sequence. RECURRENT's bits. */
+  CUMEGA_EMA_CHAIN = 1,
+  /* The chain in slices of time that run beside each other; where a slice turns out to have begun
+   * from a wrong state it is computed again. RECURRENT's bits. Not where y is x, nor truncated; on
+   * CUDA up to 16 heads. */
+  CUMEGA_EMA_SLICED = 2,
+  /* Sums over a truncated kernel: what RECURRENT does too where truncation_length is below L, but
+   * refused where the EMA has none or ignore_truncation is set. RECURRENT's bits. */
+  CUMEGA_EMA_DIRECT = 3,
+  /* Parallel in time: each sequence is cut every CUMEGA_EMA_GRID steps, counted from its first step
+   * in the call; a state crosses a cell of that grid by one product with q^CUMEGA_EMA_GRID. CUDA
+   * only, up to 16 heads, not truncated. Not RECURRENT's bits, but the same bits whatever the batch,
+   * the layout and the padding, and when a sequence is cut at multiples of CUMEGA_EMA_GRID. Where q
+   * to that power is 0, an infinite state becomes NaN rather than stays. */
+  CUMEGA_EMA_CHUNKED = 4
+} cumega_ema_algorithm;
 
 typedef struct cumega_ema cumega_ema;
 
@@ -99,6 +122,8 @@ typedef struct cumega_ema_io {
                                     negative: not kept */
   int32_t ignore_truncation;     /* not 0: run without truncation_length */
   int32_t raw; /* cumega_ema_step only. Not 0: write e, without residual and activation */
+  cumega_ema_algorithm algorithm; /* of forward; 0: RECURRENT. A step has no other */
+  int32_t reserved;               /* 0 */
 } cumega_ema_io;
 
 #ifdef __cplusplus
@@ -210,7 +235,8 @@ CUMEGA_API CUMEGA_CHECK_RESULT cumega_status cumega_ema_workspace_size(cumega_co
  * rounded to float32 for the activation. After an infinite input e is infinite or NaN.
  *
  * Enqueued on ctx's stream (a CPU call has finished on return). Returns CUMEGA_OK, _ARGUMENT
- * (nothing is written), _UNSUPPORTED (a struct with settings that this version does not know),
+ * (nothing is written; also where io.algorithm cannot compute this run), _UNSUPPORTED (a struct with
+ * settings that this version does not know; an algorithm that ctx's device does not have),
  * _RESOURCE, _STATE, _DEVICE, _FATAL. */
 CUMEGA_API CUMEGA_CHECK_RESULT cumega_status cumega_ema_forward(cumega_context *ctx,
                                                                 const cumega_ema *ema,

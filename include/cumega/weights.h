@@ -1,17 +1,21 @@
 /* Weight files: safetensors (https://huggingface.co/docs/safetensors), read and written.
  *
  * The reader accepts only what the format allows: a header of at most CUMEGA_WEIGHTS_HEADER_LIMIT
- * bytes of UTF-8 JSON without duplicate keys; tensors that are in range, contiguous, without holes
+ * bytes of UTF-8 JSON without duplicate keys, in which a tensor is described by at most
+ * CUMEGA_WEIGHTS_DESCRIPTION_LIMIT bytes; tensors that are in range, contiguous, without holes
  * or overlaps, that fill the file to its end, and whose sizes (checked in 64 bits) equal their
  * shape times their type. All of it is checked when the file is opened; nothing is allocated for a
  * tensor before that. Data is read by pread when asked for, so a file may be larger than memory.
+ * Opening takes at most 8 times the header's bytes and 1 MB, all in ctx's account but for what the C
+ * library's qsort takes.
  * Types that cumega has no name for are listed and otherwise left alone. */
 #ifndef CUMEGA_WEIGHTS_H
 #define CUMEGA_WEIGHTS_H
 
 #include <cumega/context.h>
 
-#define CUMEGA_WEIGHTS_HEADER_LIMIT (100 * 1000 * 1000)
+#define CUMEGA_WEIGHTS_HEADER_LIMIT      (100 * 1000 * 1000)
+#define CUMEGA_WEIGHTS_DESCRIPTION_LIMIT 4096
 
 typedef struct cumega_weights cumega_weights;
 

@@ -1,6 +1,7 @@
 /* The EMA on a CPU: what its files share.
  *
  *   ema_forward_cpu.c  a run cut into items (one sequence, a group of channels); the threads' memory
+ *   ema_sliced_cpu.c   a sequence's slices of time side by side, for more threads than sequences
  *   ema_item.h         an item through all its steps: written once, compiled for float and double
  *   ema_chain.h        the recurrence of one vector of channels, in registers
  *   ema_tile_cpu.c     tiles between the caller's types and layouts and our own
@@ -13,6 +14,7 @@
 #define CUMEGA_SRC_CPU_EMA_CPU_H
 
 #include "../backend.h"
+#include "../ema_slices.h"
 #include "../math/activation.h"
 #include "vector.h"
 
@@ -32,11 +34,15 @@
  * would be out of them anyway, and a plain store first reads the line that it overwrites. */
 #define STREAM_BYTES (16 << 20)
 
-/* One sequence and a group of its channels. */
+/* A sequence, or a slice of its time, and a group of its channels. */
 typedef struct ema_item {
   int64_t b;             /* which sequence */
-  int64_t first, length; /* its rows of x and y */
+  int64_t first, length; /* its rows of x and y; where padded, first is a step too */
+  int64_t rows;          /* of y: those behind length become 0 */
   int64_t d0, d1;        /* channels d0 .. d1 - 1; d0 is a multiple of EMA_CHANNEL_PADDING */
+  int silent;            /* only the state is wanted: y is left alone */
+  const ema_state *initial, *final;
+  int64_t initial_row, final_row; /* of these; negative: zeros, not kept */
 } ema_item;
 
 /* What one thread needs for an item, all within the context's scratch. */
@@ -90,6 +96,35 @@ void LEVEL(ema_finish_f32)(const ema_finish *finish, const ema_place *place, flo
                            int64_t width);
 void LEVEL(ema_finish_f64)(const ema_finish *finish, const ema_place *place, double *v,
                            int64_t width);
+
+/* The whole sequence b, and groups' channels d0 on. */
+ema_item LEVEL(ema_item_of)(const cumega_ema *ema, const ema_run *run, int64_t b, int64_t d0,
+                            int64_t channels);
+/* An item by the right type. */
+void LEVEL(ema_item_run)(const cumega_ema *ema, const ema_run *run, const ema_item *item,
+                         const ema_memory *parts);
+
+/* How a run is cut into items, and what a thread needs for one. */
+typedef struct ema_plan {
+  int64_t group;  /* channels of an item */
+  int64_t groups; /* items of a sequence, or of a slice of it */
+  int64_t state_bytes, terms_bytes, history_bytes;
+  int shared; /* among the context's threads */
+  ema_slices slices;
+} ema_plan;
+
+static inline int64_t ema_bytes_per_thread(const ema_plan *p) {
+  return p->state_bytes + p->terms_bytes + p->history_bytes;
+}
+static inline ema_memory ema_memory_of(const ema_plan *p, char *scratch, int worker) {
+  char *own = scratch + worker * ema_bytes_per_thread(p);
+  return (ema_memory){own, own + p->state_bytes, own + p->state_bytes + p->terms_bytes};
+}
+
+/* src/cpu/ema_sliced_cpu.c: slices' states behind the threads' memory, and the run. */
+int64_t LEVEL(ema_sliced_bytes)(const cumega_ema *ema, const ema_run *run, const ema_plan *p);
+void LEVEL(ema_sliced_cpu)(cumega_context *ctx, const cumega_ema *ema, const ema_run *run,
+                           const ema_plan *p, char *scratch, char *states);
 
 void LEVEL(ema_kernel_row_cpu)(const ema_kernel_row *row);
 int64_t LEVEL(ema_workspace_cpu)(const cumega_context *ctx, const cumega_ema *ema,

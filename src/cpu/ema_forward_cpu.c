@@ -12,24 +12,16 @@
 /* Fewer steps of channels and heads than this are done before another thread would have woken up for them. */
 #define ITEM_LEAST_WORK 32768
 
-/* How a run is cut, and what a thread needs. */
-typedef struct plan {
-  int64_t group;  /* channels of an item */
-  int64_t groups; /* items of a sequence */
-  int64_t state_bytes, terms_bytes, history_bytes;
-  int shared; /* among the context's threads */
-} plan;
-
 static int64_t whole_lines(int64_t bytes) {
   return (bytes + MEMORY_ALIGNMENT - 1) / MEMORY_ALIGNMENT * MEMORY_ALIGNMENT;
 }
 
-static plan make_plan(const cumega_context *ctx, const cumega_ema *ema, const ema_run *run) {
+static ema_plan make_plan(const cumega_context *ctx, const cumega_ema *ema, const ema_run *run) {
   const int64_t D = ema->config.size, N = ema->config.num_heads;
   int is_double = ema->tables.f64.q != NULL;
   int64_t real = is_double ? (int64_t)sizeof(double) : (int64_t)sizeof(float);
   const double steps = (double)run->L * (double)N; /* of one head each; packed: of all sequences */
-  plan p;
+  ema_plan p;
   p.group = GROUP_MAX * 4 / N * (int64_t)sizeof(float) / real;
   if (p.group > GROUP_MAX) p.group = GROUP_MAX;
   if (p.group > D)
@@ -46,60 +38,82 @@ static plan make_plan(const cumega_context *ctx, const cumega_ema *ema, const em
   p.terms_bytes = whole_lines(N * VECTOR_BYTES);
   p.history_bytes =
       run->truncated ? (ema->config.truncation_length - 1 + TILE_STEPS) * TILE_CHANNELS * real : 0;
+  /* Too few sequences and channels for the threads: slices of time. */
+  const int64_t items = run->B * p.groups, threads = ctx->threads;
+  p.slices = ema_slices_of(ema, run, items == 0 || items >= 2 * threads ? 1 : 4 * threads / items);
   const double rows = run->packed ? 1 : (double)run->B;
   p.shared = ctx->pool && steps * (double)D * rows >= 4 * ITEM_LEAST_WORK;
   return p;
 }
 
-static int64_t bytes_per_thread(const plan *p) {
-  return p->state_bytes + p->terms_bytes + p->history_bytes;
+/* Each thread's own, then the states of slices. */
+static int64_t workspace_of(const cumega_context *ctx, const cumega_ema *ema, const ema_run *run,
+                            const ema_plan *p) {
+  return ctx->threads * ema_bytes_per_thread(p) + LEVEL(ema_sliced_bytes)(ema, run, p);
 }
 
 int64_t LEVEL(ema_workspace_cpu)(const cumega_context *ctx, const cumega_ema *ema,
                                  const ema_run *run) {
-  plan p = make_plan(ctx, ema, run);
-  return ctx->threads * bytes_per_thread(&p);
+  ema_plan p = make_plan(ctx, ema, run);
+  return workspace_of(ctx, ema, run, &p);
+}
+
+ema_item LEVEL(ema_item_of)(const cumega_ema *ema, const ema_run *run, int64_t b, int64_t d0,
+                            int64_t channels) {
+  ema_item item = {.b = b, .d0 = d0, .d1 = d0 + channels};
+  item.first = ema_run_first(run, b);
+  item.length = ema_run_length(run, b);
+  item.rows = run->packed ? item.length : run->L;
+  if (item.d1 > ema->config.size) item.d1 = ema->config.size;
+  item.initial = &run->initial;
+  item.final = &run->final;
+  item.initial_row = ema_state_row(&run->initial, &run->initial_slots, b);
+  item.final_row = ema_state_row(&run->final, &run->final_slots, b);
+  return item;
+}
+
+void LEVEL(ema_item_run)(const cumega_ema *ema, const ema_run *run, const ema_item *item,
+                         const ema_memory *parts) {
+  if (ema->tables.f64.q)
+    LEVEL(ema_item_f64)(ema, run, item, parts);
+  else
+    LEVEL(ema_item_f32)(ema, run, item, parts);
 }
 
 typedef struct job {
   const cumega_ema *ema;
   const ema_run *run;
-  const plan *plan;
+  const ema_plan *plan;
   char *scratch;
 } job;
 
 static void run_item(void *argument, int64_t index, int worker) {
   const job *j = argument;
-  const plan *p = j->plan;
-  char *own = j->scratch + worker * bytes_per_thread(p);
-  ema_memory parts = {own, own + p->state_bytes, own + p->state_bytes + p->terms_bytes};
-  ema_item item;
-  item.b = index / p->groups;
-  item.first = ema_run_first(j->run, item.b);
-  item.length = ema_run_length(j->run, item.b);
-  item.d0 = index % p->groups * p->group;
-  item.d1 = item.d0 + p->group;
-  if (item.d1 > j->ema->config.size) item.d1 = j->ema->config.size;
-  if (j->ema->tables.f64.q)
-    LEVEL(ema_item_f64)(j->ema, j->run, &item, &parts);
-  else
-    LEVEL(ema_item_f32)(j->ema, j->run, &item, &parts);
+  const ema_plan *p = j->plan;
+  const ema_memory parts = ema_memory_of(p, j->scratch, worker);
+  const ema_item item =
+      LEVEL(ema_item_of)(j->ema, j->run, index / p->groups, index % p->groups * p->group, p->group);
+  LEVEL(ema_item_run)(j->ema, j->run, &item, &parts);
   stream_fence();
 }
 
 cumega_status LEVEL(ema_forward_cpu)(cumega_context *ctx, const cumega_ema *ema,
                                      const ema_run *run) {
+  if (run->algorithm == CUMEGA_EMA_CHUNKED)
+    return context_fail(ctx, CUMEGA_ERROR_UNSUPPORTED,
+                        "algorithm is CHUNKED, which the CPU does not have: SLICED is parallel in "
+                        "time there, with the bits of the chain");
   if (run->L == 0 && run->final.data == NULL) return CUMEGA_OK;
-  plan p = make_plan(ctx, ema, run);
+  ema_plan p = make_plan(ctx, ema, run);
   void *scratch;
   fp_environment environment;
-  TRY(context_scratch(ctx, ctx->threads * bytes_per_thread(&p), &scratch));
+  TRY(context_scratch(ctx, workspace_of(ctx, ema, run, &p), &scratch));
   job j = {ema, run, &p, scratch};
   fp_begin(&environment);
-  if (p.shared)
-    pool_run(ctx->pool, run_item, &j, run->B * p.groups);
-  else
-    for (int64_t i = 0; i < run->B * p.groups; i++) run_item(&j, i, 0);
+  if (p.slices.count > 1) LEVEL(ema_sliced_cpu)
+  (ctx, ema, run, &p, scratch, (char *)scratch + ctx->threads * ema_bytes_per_thread(&p));
+  else if (p.shared) pool_run(ctx->pool, run_item, &j, run->B * p.groups);
+  else for (int64_t i = 0; i < run->B * p.groups; i++) run_item(&j, i, 0);
   fp_end(&environment);
   return CUMEGA_OK;
 }

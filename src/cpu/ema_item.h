@@ -1,4 +1,4 @@
-/* One item of a run: one sequence and a group of its channels, through all its steps. Written once;
+/* One item of a run: a sequence or a slice of it, and a group of its channels, through all its steps. Written once;
  * included by ema_item_f32.c and ema_item_f64.c, which define
  *
  *   NAME(x)                           x with the type's suffix
@@ -65,7 +65,8 @@ static const uint8_t *NAME(mask_of)(const NAME(work) * w, int64_t t, int64_t ste
                                     uint8_t *masked) {
   const ema_run *run = w->run;
   if (run->mask == NULL) return NULL;
-  const uint8_t *from = run->mask + w->item->b * run->mask_stride_b + t * run->mask_stride_t;
+  const uint8_t *from =
+      run->mask + w->item->b * run->mask_stride_b + (w->item->first + t) * run->mask_stride_t;
   for (int64_t i = 0; i < steps; i++) masked[i] = from[i * run->mask_stride_t];
   return masked;
 }
@@ -109,9 +110,10 @@ static void NAME(chain_tile)(const NAME(work) * w, int64_t t, int64_t steps, int
     c.state = w->states + NAME(state_offset)(at - w->item->d0, c.num_heads);
     c.v = v + i;
     w->tile_chain(&c);
-    ACTIVATE(&w->finish, c.v, steps, width);
+    if (!w->item->silent) ACTIVATE(&w->finish, c.v, steps, width);
     c.x += LANES;
   }
+  if (w->item->silent) return;
   FINISH_TILE(&w->finish, &y, v, width);
 }
 
@@ -162,7 +164,7 @@ static void NAME(chain_block)(const NAME(work) * w, int64_t t, int64_t steps) {
   uint8_t masked[NARROW_TILE_STEPS];
   const uint8_t *mask = NAME(mask_of)(w, t, steps, masked);
   int64_t d = w->item->d0;
-  if (w->y_in_place) d = NAME(chain_vectors)(w, t, steps, mask);
+  if (w->y_in_place && !w->item->silent) d = NAME(chain_vectors)(w, t, steps, mask);
   for (; d < w->item->d1; d += w->tile_channels) NAME(chain_tile)(w, t, steps, d, mask);
 }
 
@@ -266,9 +268,9 @@ static int NAME(is_compact_of_4)(const ema_state *s, int64_t N, int64_t channels
 }
 
 static void NAME(load_states)(const NAME(work) * w) {
-  const ema_state *s = &w->run->initial;
+  const ema_state *s = w->item->initial;
   const int64_t N = w->chain.num_heads, d0 = w->item->d0, d1 = w->item->d1;
-  const int64_t row = ema_state_row(s, &w->run->initial_slots, w->item->b);
+  const int64_t row = w->item->initial_row;
   REAL *to = w->states;
   for (int64_t d = d0; d < d1; d += TILE_CHANNELS, to += TILE_CHANNELS * N) {
     const int64_t channels = d1 - d < TILE_CHANNELS ? d1 - d : TILE_CHANNELS;
@@ -284,9 +286,9 @@ static void NAME(load_states)(const NAME(work) * w) {
 }
 
 static void NAME(save_states)(const NAME(work) * w) {
-  const ema_state *s = &w->run->final;
+  const ema_state *s = w->item->final;
   const int64_t N = w->chain.num_heads, d0 = w->item->d0, d1 = w->item->d1;
-  const int64_t row = ema_state_row(s, &w->run->final_slots, w->item->b);
+  const int64_t row = w->item->final_row;
   const REAL *from = w->states;
   for (int64_t d = d0; row >= 0 && d < d1; d += TILE_CHANNELS, from += TILE_CHANNELS * N) {
     const int64_t channels = d1 - d < TILE_CHANNELS ? d1 - d : TILE_CHANNELS;
@@ -300,9 +302,9 @@ static void NAME(save_states)(const NAME(work) * w) {
 
 /* What lies behind a padded sequence's end. */
 static void NAME(zero_rest)(const NAME(work) * w) {
-  const ema_run *run = w->run;
-  if (run->packed || w->item->length == run->L) return;
-  ema_place place = NAME(place)(w, &run->y, w->item->length, run->L - w->item->length, w->item->d0);
+  const ema_item *item = w->item;
+  if (item->length >= item->rows) return;
+  ema_place place = NAME(place)(w, &w->run->y, item->length, item->rows - item->length, item->d0);
   place.channels = w->item->d1 - w->item->d0;
   LEVEL(ema_zero)(&place);
 }

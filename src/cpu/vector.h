@@ -95,6 +95,29 @@ static inline vector_f64 relu_f64(vector_f64 v) {
 #endif
 }
 
+/* The larger of v and m, lane by lane; m where v is NaN. */
+static inline vector_f32 max_f32(vector_f32 v, vector_f32 m) {
+#if defined(__AVX512F__)
+  return (vector_f32)_mm512_max_ps((__m512)v, (__m512)m);
+#elif defined(__AVX2__) && defined(__FMA__)
+  return (vector_f32)_mm256_max_ps((__m256)v, (__m256)m);
+#else
+  for (int i = 0; i < LANES_F32; i++) v[i] = v[i] > m[i] ? v[i] : m[i];
+  return v;
+#endif
+}
+
+static inline vector_f64 max_f64(vector_f64 v, vector_f64 m) {
+#if defined(__AVX512F__)
+  return (vector_f64)_mm512_max_pd((__m512d)v, (__m512d)m);
+#elif defined(__AVX2__) && defined(__FMA__)
+  return (vector_f64)_mm256_max_pd((__m256d)v, (__m256d)m);
+#else
+  for (int i = 0; i < LANES_F64; i++) v[i] = v[i] > m[i] ? v[i] : m[i];
+  return v;
+#endif
+}
+
 /* Whole vectors past the caches, for outputs that are much larger than they are. p is aligned to
  * VECTOR_BYTES; stream_fence before another thread may read. */
 #if defined(__SSE2__)

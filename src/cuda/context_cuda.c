@@ -180,7 +180,7 @@ static cumega_status open_parts(cumega_context *ctx, void *stream) {
 }
 
 cumega_status context_open_cuda(cumega_context *ctx, void *stream) {
-  cuda_scope scope = {NULL, cudaPeekAtLastError()};
+  cuda_scope scope = {.pending = cudaPeekAtLastError()};
   cumega_status status = check_device(ctx);
   if (status != CUMEGA_OK) {
     if (scope.pending == cudaSuccess) (void)cudaGetLastError();
@@ -201,7 +201,8 @@ cumega_status context_open_cuda(cumega_context *ctx, void *stream) {
 void context_close_cuda(cumega_context *ctx) {
   cuda_context *c = cuda_context_of(ctx);
   cuda_scope scope;
-  if (cuda_scope_enter(&scope, ctx->device.device_id) == cudaSuccess && c->stream != NULL)
+  /* Without a report nothing was enqueued, and a wait could spoil a capture of the caller's. */
+  if (cuda_scope_enter(&scope, ctx->device.device_id) == cudaSuccess && c->report != NULL)
     (void)cudaStreamSynchronize(c->stream);
   while (c->retired != NULL) {
     cuda_retired *kept = c->retired;

@@ -18,6 +18,7 @@ typedef struct cuda_context {
   void *scratch;        /* on the device */
   int scratch_captured; /* a graph has seen it: it stays until the context is destroyed */
   cuda_retired *retired;
+  char kernels[512]; /* the names of several, for cumega_context_kernels */
 } cuda_context;
 
 static inline cuda_context *cuda_context_of(const cumega_context *ctx) {

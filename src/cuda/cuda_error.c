@@ -4,21 +4,23 @@
  */
 #include "cuda_error.h"
 #include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 
-/* What these functions of the driver look like; CUresult is an int, 0 for success. */
+/* What these functions of the driver look like. CUresult is an int whose values mean what the
+ * runtime's errors of the same numbers do. */
 typedef struct driver_functions {
   int (*get_current)(struct CUctx_st **current);
   int (*set_current)(struct CUctx_st *current);
   int (*stream_context)(struct CUstream_st *stream, struct CUctx_st **context);
 } driver_functions;
 
-static pthread_once_t looked = PTHREAD_ONCE_INIT;
+static pthread_mutex_t looking = PTHREAD_MUTEX_INITIALIZER;
 static driver_functions driver;
-static cudaError_t missing; /* why driver is not complete */
+static atomic_int complete; /* driver is, and never changes again */
 
 /* *function: a pointer to a function pointer, which ISO C does not let a void * become. */
-static void find(const char *name, void *function) {
+static cudaError_t find(const char *name, void *function) {
   void *symbol = NULL;
   enum cudaDriverEntryPointQueryResult found = cudaDriverEntryPointSymbolNotFound;
 #if CUDART_VERSION >= 12050
@@ -29,35 +31,52 @@ static void find(const char *name, void *function) {
 #endif
   if (error == cudaSuccess && (found != cudaDriverEntryPointSuccess || symbol == NULL))
     error = cudaErrorSymbolNotFound;
-  if (missing == cudaSuccess) missing = error;
-  memcpy(function, &symbol, sizeof symbol);
+  if (error == cudaSuccess) memcpy(function, &symbol, sizeof symbol);
+  return error;
 }
 
-static void look(void) {
-  find("cuCtxGetCurrent", &driver.get_current);
-  find("cuCtxSetCurrent", &driver.set_current);
-  find("cuStreamGetCtx", &driver.stream_context);
+static cudaError_t look(void) {
+  cudaError_t error = find("cuCtxGetCurrent", &driver.get_current);
+  if (error == cudaSuccess) error = find("cuCtxSetCurrent", &driver.set_current);
+  if (error == cudaSuccess) error = find("cuStreamGetCtx", &driver.stream_context);
+  return error;
+}
+
+/* A failure is not remembered: the next call looks again. */
+static cudaError_t look_once(void) {
+  cudaError_t error = cudaSuccess;
+  if (atomic_load_explicit(&complete, memory_order_acquire)) return cudaSuccess;
+  pthread_mutex_lock(&looking);
+  if (!atomic_load_explicit(&complete, memory_order_relaxed)) {
+    error = look();
+    if (error == cudaSuccess) atomic_store_explicit(&complete, 1, memory_order_release);
+  }
+  pthread_mutex_unlock(&looking);
+  return error;
 }
 
 cudaError_t cuda_scope_enter(cuda_scope *scope, int device) {
   scope->current = NULL;
+  scope->entered = 0;
   scope->pending = cudaPeekAtLastError();
-  pthread_once(&looked, look);
-  if (missing != cudaSuccess) return missing;
-  if (driver.get_current(&scope->current) != 0) scope->current = NULL;
+  cudaError_t error = look_once();
+  if (error == cudaSuccess) error = (cudaError_t)driver.get_current(&scope->current);
+  if (error != cudaSuccess) return error;
+  scope->entered = 1;
   return cudaSetDevice(device);
 }
 
 void cuda_scope_leave(const cuda_scope *scope) {
   struct CUctx_st *current = NULL;
-  if (missing == cudaSuccess && driver.get_current(&current) == 0 && current != scope->current)
+  if (scope->entered && (driver.get_current(&current) != 0 || current != scope->current))
     driver.set_current(scope->current);
   if (scope->pending == cudaSuccess) (void)cudaGetLastError();
 }
 
 cudaError_t cuda_stream_is_ours(cudaStream_t stream, int *ours) {
   struct CUctx_st *current = NULL, *of_stream = NULL;
-  if (driver.get_current(&current) != 0) return cudaErrorDeviceUninitialized;
+  cudaError_t error = (cudaError_t)driver.get_current(&current);
+  if (error != cudaSuccess) return error;
   *ours = driver.stream_context(stream, &of_stream) == 0 && of_stream == current;
   return cudaSuccess;
 }

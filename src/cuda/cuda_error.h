@@ -26,6 +26,7 @@ struct CUctx_st; /* the driver's context */
 /* What the calling thread had when we came. */
 typedef struct cuda_scope {
   struct CUctx_st *current;
+  int entered; /* current is known, and may have been replaced */
   cudaError_t pending;
 } cuda_scope;
 

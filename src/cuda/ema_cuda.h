@@ -2,7 +2,9 @@
  *
  *   ema_forward_cuda.c   a run: which kernel, scratch, launch
  *   ema_recurrent.cu     the kernels that give the CPU's bits
- *   ema_lanes.cu         the fast ones among them, for contiguous channels */
+ *   ema_lanes.cu         the fast ones among them, for contiguous channels
+ *   ema_chunked.cu       parallel in time, with bits of its own
+ *   ema_sliced.cu        the check of slices of time that either of them has run */
 #ifndef CUMEGA_SRC_CUDA_EMA_CUDA_H
 #define CUMEGA_SRC_CUDA_EMA_CUDA_H
 
@@ -22,9 +24,33 @@ typedef struct ema_launch {
   ema_coefficients_f64 f64;
   activation_f32 finish_f32;
   activation_f64 finish_f64;
-  uint32_t *report; /* cumega_report_bit are set here */
-  void *states;     /* scratch of so many bytes as the kernel asked for, or NULL */
+  uint32_t *report;                 /* cumega_report_bit are set here */
+  ema_slices slices;                /* count > 1: each slice is what a sequence is otherwise */
+  int silent;                       /* only the states are wanted: y is left alone */
+  int64_t initial_rows, final_rows; /* that slots may name */
+  void *states;                     /* scratch of so many bytes as the kernel asked for, or NULL */
 } ema_launch;
+
+/* Sequences, or slices of them, that a kernel walks through. */
+CUMEGA_MATH int64_t ema_sequence_count(const ema_launch *launch) {
+  return launch->run.B * launch->slices.count;
+}
+
+/* What the check of slices is given: the run's own launch, whole, and the states with which each
+ * slice began and ended, (B * slices, D, N). */
+typedef struct ema_sliced_launch {
+  ema_launch whole;
+  ema_slices slices;
+  ema_state begin, end;
+} ema_sliced_launch;
+
+/* What CHUNKED is given (ema_chunked.cu). */
+typedef struct ema_chunked_launch {
+  ema_launch whole;
+  unsigned long long *ticket; /* the next unit */
+  unsigned long long *flags;  /* of a chain: chunks whose end is in `ends` */
+  void *ends;                 /* (chains, N, channels of a block) */
+} ema_chunked_launch;
 
 #ifdef __cplusplus
 extern "C" {
@@ -42,6 +68,17 @@ cudaError_t ema_recurrent_launch(const ema_launch *launch, cudaStream_t stream,
 #define EMA_LANES_STEPS 16
 bool ema_lanes_can(const ema_launch *launch);
 cudaError_t ema_lanes_launch(const ema_launch *launch, cudaStream_t stream, const char **kernel);
+
+/* Computes again what began wrong, and writes the final states. */
+#define EMA_SLICED_HEADS 16
+cudaError_t ema_sliced_check_launch(const ema_sliced_launch *launch, cudaStream_t stream,
+                                    const char **kernel);
+
+/* Parallel in time, on a grid of its own; scratch of so many bytes. */
+#define EMA_CHUNKED_HEADS 16
+int64_t ema_chunked_scratch(const ema_launch *launch);
+cudaError_t ema_chunked_launch_all(const ema_launch *launch, void *scratch, cudaStream_t stream,
+                                   const char **kernel);
 
 #ifdef __cplusplus
 }

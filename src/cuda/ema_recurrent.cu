@@ -9,132 +9,39 @@
  *
  * Per element: 8 bytes in float32 (one read, one write), 4 N + N - 1 arithmetic instructions for
  * the chain and the tree, one for the residual, and the activation. Each step waits for the fmas of
- * the one before it, 8 cycles; x is read AHEAD steps early to hide the memory behind them.
+ * the one before it, 8 cycles; x is read EMA_AHEAD steps early to hide the memory behind them.
  * Predicted on a device with 132 multiprocessors: limited by latency below about 16K channels
- * (sequences times D), by the copy above. No shared memory; registers by head count in float32,
- * from ptxas: below 128 for N = 16, no spills.
+ * (sequences times D), by instructions above: types, mask and activation are looked up in every
+ * step. Two blocks per multiprocessor are asked for, which leaves ptxas the registers that it needs
+ * without spilling; no shared memory.
  *
  * More than 16 heads: the states lie in scratch, (N, threads), and are read and written in every
- * step, through the first and second cache; the tree is then walked leaf by leaf, below. Rare in
- * practice and right rather than fast.
+ * step, through the first and second cache; the tree is then walked leaf by leaf, below, with its
+ * partial sums in shared memory, 13 per thread. Rare in practice and right rather than fast.
  *
  * The truncated sum: from step K on e is the sum of K products, the oldest first. A thread takes
  * these steps from the last to the first, so that y may be x: what step t reads is never later than
  * t. Then the first K steps are an ordinary chain. 2 K cached reads per element: for short K. */
-#include "ema_item.cuh"
+#include "ema_chain.cuh"
 
 #define THREADS 128
-#define AHEAD   4 /* steps that x is read early */
 
 /* Many heads: scratch for so many bytes at most, so blocks are fewer where heads are more. */
 #define MOST_SCRATCH ((int64_t)256 << 20)
 #define MOST_BLOCKS  ((int64_t)1 << 20)
-
-/* ---- the chain in registers ---- */
-
-template <typename REAL, int HEADS> struct register_chain {
-  REAL h[HEADS], q[HEADS], q_lo[HEADS], gain[HEADS], projection[HEADS];
-  int heads;
-};
-
-/* A row's HEADS states as 16-byte vectors, where they lie so. */
-template <typename REAL, int HEADS>
-static __device__ __forceinline__ bool is_vector(const ema_launch &p, const ema_state &state,
-                                                 const REAL *row) {
-  return HEADS * sizeof(REAL) % 16 == 0 && p.heads == HEADS && state.stride_n == 1 &&
-         (uintptr_t)row % 16 == 0;
-}
-
-template <typename REAL, int HEADS>
-static __device__ __forceinline__ void load_states(const ema_launch &p, const ema_sequence &s,
-                                                   int64_t d, REAL (&h)[HEADS]) {
-  const ema_state &state = p.run.initial;
-#pragma unroll
-  for (int n = 0; n < HEADS; n++) h[n] = 0;
-  if (s.initial < 0) return;
-  const REAL *row = (const REAL *)state.data + s.initial * state.stride_row + d * state.stride_d;
-  if (is_vector<REAL, HEADS>(p, state, row)) {
-#pragma unroll
-    for (int i = 0; i < (int)(HEADS * sizeof(REAL) / 16); i++) {
-      const int4 words = ((const int4 *)row)[i];
-      memcpy((char *)h + 16 * i, &words, 16);
-    }
-    return;
-  }
-#pragma unroll
-  for (int n = 0; n < HEADS; n++)
-    if (n < p.heads) h[n] = row[n * state.stride_n];
-}
-
-template <typename REAL, int HEADS>
-static __device__ __forceinline__ void save_states(const ema_launch &p, const ema_sequence &s,
-                                                   int64_t d, const REAL (&h)[HEADS]) {
-  const ema_state &state = p.run.final;
-  if (s.final < 0) return;
-  REAL *row = (REAL *)state.data + s.final * state.stride_row + d * state.stride_d;
-  if (is_vector<REAL, HEADS>(p, state, row)) {
-#pragma unroll
-    for (int i = 0; i < (int)(HEADS * sizeof(REAL) / 16); i++) {
-      int4 words;
-      memcpy(&words, (const char *)h + 16 * i, 16);
-      ((int4 *)row)[i] = words;
-    }
-    return;
-  }
-#pragma unroll
-  for (int n = 0; n < HEADS; n++)
-    if (n < p.heads) row[n * state.stride_n] = h[n];
-}
-
-template <typename REAL, int HEADS>
-static __device__ __forceinline__ void
-chain_begin(register_chain<REAL, HEADS> &c, const ema_launch &p, const ema_sequence &s, int64_t d) {
-  const auto &k = ema_coefficients(p, REAL());
-  c.heads = (int)p.heads;
-#pragma unroll
-  for (int n = 0; n < HEADS; n++) {
-    const bool present = n < c.heads;
-    const int64_t at = n * p.padded + d;
-    c.q[n] = present ? k.q[at] : 0;
-    c.q_lo[n] = present ? ema_q_lo(k, at) : 0;
-    c.gain[n] = present ? k.gain[at] : 0;
-    c.projection[n] = present ? k.projection[at] : 0;
-  }
-  load_states(p, s, d, c.h);
-}
-
-/* All heads of one step; returns e. */
-template <typename REAL, int HEADS>
-static __device__ __forceinline__ REAL chain_step(register_chain<REAL, HEADS> &c, REAL x) {
-  REAL term[HEADS];
-#pragma unroll
-  for (int n = 0; n < HEADS; n++) {
-    c.h[n] = ema_advance(c.q[n], c.q_lo[n], c.gain[n], c.h[n], x);
-    term[n] = c.projection[n] * c.h[n];
-    if (n > HEADS / 2 && n >= c.heads) term[n] = -(REAL)0; /* absent */
-  }
-#pragma unroll
-  for (int stride = HEADS / 2; stride > 0; stride /= 2)
-#pragma unroll
-    for (int n = 0; n < HEADS / 2; n++)
-      if (n < stride) term[n] += term[n + stride];
-  return term[0];
-}
-
-template <typename REAL, int HEADS>
-static __device__ __forceinline__ void
-chain_end(register_chain<REAL, HEADS> &c, const ema_launch &p, const ema_sequence &s, int64_t d) {
-  save_states(p, s, d, c.h);
-}
 
 /* ---- the chain in scratch ---- */
 
 #define TREE_LEVELS 13 /* of CUMEGA_EMA_MAX_HEADS leaves */
 static_assert(CUMEGA_EMA_MAX_HEADS == 1 << (TREE_LEVELS - 1), "one halving tree");
 
+/* Partial sums of a block's threads: shared, since they are indexed, which registers cannot be. */
+#define PARTIAL_BYTES(REAL) (TREE_LEVELS * THREADS * (int)sizeof(REAL))
+
 template <typename REAL> struct scratch_chain {
   const REAL *q, *q_lo, *gain, *projection; /* at the channel */
   REAL *h;                                  /* at the thread */
+  REAL *partial;                            /* at the thread, THREADS apart */
   int64_t padded, pitch;
   int heads;
 };
@@ -142,8 +49,10 @@ template <typename REAL> struct scratch_chain {
 template <typename REAL>
 static __device__ __forceinline__ void chain_begin(scratch_chain<REAL> &c, const ema_launch &p,
                                                    const ema_sequence &s, int64_t d) {
+  CUMEGA_SHARED(REAL, partials);
   const auto &k = ema_coefficients(p, REAL());
   const ema_state &state = p.run.initial;
+  c.partial = partials + threadIdx.x;
   c.q = k.q + d;
   c.q_lo = sizeof(REAL) == sizeof(float) ? (const REAL *)p.f32.q_lo + d : c.q;
   c.gain = k.gain + d;
@@ -175,7 +84,6 @@ static __device__ __forceinline__ REAL scratch_term(const scratch_chain<REAL> &c
  * of a binary counter that carries. */
 template <typename REAL>
 static __device__ __forceinline__ REAL chain_step(scratch_chain<REAL> &c, REAL x) {
-  REAL partial[TREE_LEVELS];
   int leaves = 1;
   while (leaves < c.heads) leaves *= 2;
   int n = 0;
@@ -183,8 +91,8 @@ static __device__ __forceinline__ REAL chain_step(scratch_chain<REAL> &c, REAL x
   for (int leaf = 0; leaf < leaves; leaf++) {
     sum = scratch_term(c, n, x);
     int level = 0;
-    for (int carry = leaf; carry & 1; carry >>= 1) sum = partial[level++] + sum;
-    partial[level] = sum;
+    for (int carry = leaf; carry & 1; carry >>= 1) sum = c.partial[THREADS * level++] + sum;
+    c.partial[THREADS * level] = sum;
     int bit = leaves / 2; /* n + 1 with its bits reversed */
     for (; bit & n; bit /= 2) n ^= bit;
     n |= bit;
@@ -202,30 +110,6 @@ static __device__ __forceinline__ void chain_end(scratch_chain<REAL> &c, const e
 }
 
 /* ---- a channel through its steps ---- */
-
-/* Steps 0 .. steps - 1. */
-template <typename REAL, typename CHAIN>
-static __device__ __forceinline__ void run_chain(CHAIN &c, const ema_launch &p,
-                                                 const ema_sequence &s, int64_t d, int64_t steps) {
-  const REAL residual = ema_coefficients(p, REAL()).residual[d];
-  const ema_run &run = p.run;
-  const int64_t from = ema_offset(run.x, s, d), to = ema_offset(run.y, s, d);
-  REAL ahead[AHEAD];
-#pragma unroll
-  for (int i = 0; i < AHEAD; i++)
-    ahead[i] = i < steps ? ema_load<REAL>(run.type, run.x.data, from + i * run.x.stride_t) : 0;
-#pragma unroll 1
-  for (int64_t t = 0; t < steps; t++) {
-    const REAL x = ahead[0];
-#pragma unroll
-    for (int i = 0; i < AHEAD - 1; i++) ahead[i] = ahead[i + 1];
-    const int64_t later = t + AHEAD;
-    if (later < steps)
-      ahead[AHEAD - 1] = ema_load<REAL>(run.type, run.x.data, from + later * run.x.stride_t);
-    const REAL e = chain_step(c, ema_masked(p, s, t) ? (REAL)0 : x);
-    ema_finish(p, to + t * run.y.stride_t, run.raw ? e : ema_fma(residual, x, e));
-  }
-}
 
 /* Steps K .. length - 1 of a truncated sequence, from the last to the first. */
 template <typename REAL>
@@ -249,7 +133,7 @@ static __device__ __forceinline__ void run_direct(const ema_launch &p, const ema
 template <typename REAL, typename CHAIN>
 static __device__ __forceinline__ void run_units(const ema_launch &p) {
   const int64_t groups = (p.channels + THREADS - 1) / THREADS;
-  for (int64_t unit = blockIdx.x; unit < p.run.B * groups; unit += gridDim.x) {
+  for (int64_t unit = blockIdx.x; unit < ema_sequence_count(&p) * groups; unit += gridDim.x) {
     const int64_t group = unit % groups, d = group * THREADS + threadIdx.x;
     ema_sequence s;
     if (!ema_begin(p, unit / groups, group == 0 && threadIdx.x == 0, &s) || d >= p.channels)
@@ -268,12 +152,12 @@ static __device__ __forceinline__ void run_units(const ema_launch &p) {
 }
 
 template <typename REAL, int HEADS>
-static __global__ void __launch_bounds__(THREADS) ema_recurrent_kernel(const ema_launch p) {
+static __global__ void __launch_bounds__(THREADS, 2) ema_recurrent_kernel(const ema_launch p) {
   run_units<REAL, register_chain<REAL, HEADS>>(p);
 }
 
 template <typename REAL>
-static __global__ void __launch_bounds__(THREADS) ema_many_heads_kernel(const ema_launch p) {
+static __global__ void __launch_bounds__(THREADS, 2) ema_many_heads_kernel(const ema_launch p) {
   run_units<REAL, scratch_chain<REAL>>(p);
 }
 
@@ -292,7 +176,8 @@ static int64_t blocks_of(const ema_launch *launch) {
   const int64_t groups = (launch->channels + THREADS - 1) / THREADS;
   int64_t most = MOST_BLOCKS;
   if (has_many_heads(launch)) most = MOST_SCRATCH / bytes_per_block(launch);
-  return launch->run.B < most / groups ? launch->run.B * groups : most;
+  const int64_t sequences = ema_sequence_count(launch);
+  return sequences < most / groups ? sequences * groups : most;
 }
 
 int64_t ema_recurrent_scratch(const ema_launch *launch) {
@@ -300,11 +185,13 @@ int64_t ema_recurrent_scratch(const ema_launch *launch) {
 }
 
 /* The name has no space (cumega_context_kernels). */
-#define LAUNCH(...)                                                                                \
+#define LAUNCH(NAME, shared_bytes, ...)                                                            \
   do {                                                                                             \
-    *kernel = #__VA_ARGS__;                                                                        \
-    return CUMEGA_LAUNCH((__VA_ARGS__), grid, dim3(THREADS), 0, stream, *launch);                  \
+    *kernel = NAME;                                                                                \
+    return CUMEGA_LAUNCH((__VA_ARGS__), grid, dim3(THREADS), shared_bytes, stream, *launch);       \
   } while (0)
+#define LAUNCH_RECURRENT(REAL, HEADS)                                                              \
+  LAUNCH("ema_recurrent_kernel<" #REAL "," #HEADS ">", 0, ema_recurrent_kernel<REAL, HEADS>)
 
 template <typename REAL>
 static cudaError_t launch_by_heads(const ema_launch *launch, cudaStream_t stream,
@@ -316,12 +203,14 @@ static cudaError_t launch_by_heads(const ema_launch *launch, cudaStream_t stream
                                     const char **kernel) {                                         \
     const dim3 grid((unsigned)blocks_of(launch));                                                  \
     const int64_t heads = launch->heads;                                                           \
-    if (heads > 16) LAUNCH(ema_many_heads_kernel<REAL>);                                           \
-    if (heads > 8) LAUNCH(ema_recurrent_kernel<REAL, 16>);                                         \
-    if (heads > 4) LAUNCH(ema_recurrent_kernel<REAL, 8>);                                          \
-    if (heads > 2) LAUNCH(ema_recurrent_kernel<REAL, 4>);                                          \
-    if (heads > 1) LAUNCH(ema_recurrent_kernel<REAL, 2>);                                          \
-    LAUNCH(ema_recurrent_kernel<REAL, 1>);                                                         \
+    if (heads > 16)                                                                                \
+      LAUNCH("ema_many_heads_kernel<" #REAL ">", PARTIAL_BYTES(REAL),                              \
+             ema_many_heads_kernel<REAL>);                                                         \
+    if (heads > 8) LAUNCH_RECURRENT(REAL, 16);                                                     \
+    if (heads > 4) LAUNCH_RECURRENT(REAL, 8);                                                      \
+    if (heads > 2) LAUNCH_RECURRENT(REAL, 4);                                                      \
+    if (heads > 1) LAUNCH_RECURRENT(REAL, 2);                                                      \
+    LAUNCH_RECURRENT(REAL, 1);                                                                     \
   }
 
 DEFINE_LAUNCH_BY_HEADS(float)

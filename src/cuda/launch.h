@@ -1,8 +1,9 @@
-/* How kernels are launched and find their shared memory. These two macros are all that a kernel has
+/* How kernels are launched and find their shared memory. These macros are all that a kernel has
  * to know of tests/emulation, where the same files are compiled by a C++ compiler and run on a CPU.
  *
  *   CUMEGA_LAUNCH(kernel, grid, block, shared_bytes, stream, ...)   the launch's own cudaError_t,
  *       whatever error the caller may have left pending
+ *   CUMEGA_SPIN()   in every loop that waits for another thread's write
  *   CUMEGA_SHARED(type, name)   declares type *name: the block's shared memory, all of it dynamic,
  *       aligned to 16 bytes */
 #ifndef CUMEGA_SRC_CUDA_LAUNCH_H
@@ -17,6 +18,7 @@
 #define CUMEGA_LAUNCH(kernel, grid, block, shared_bytes, stream, ...)                              \
   emulation_launch_values(#kernel, grid, block, shared_bytes, stream, kernel, __VA_ARGS__)
 #define CUMEGA_SHARED(type, name) type *name = (type *)emulation_shared()
+#define CUMEGA_SPIN()             emulation_yield()
 
 #else
 
@@ -25,6 +27,12 @@
 #define CUMEGA_SHARED(type, name)                                                                  \
   extern __shared__ __align__(16) unsigned char cumega_shared_bytes[];                             \
   type *name = (type *)cumega_shared_bytes
+
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 700
+#define CUMEGA_SPIN() __nanosleep(20)
+#else
+#define CUMEGA_SPIN() ((void)0)
+#endif
 
 template <typename PARAMETERS, typename ARGUMENTS>
 static inline cudaError_t launch_kernel(void (*kernel)(PARAMETERS), dim3 grid, dim3 block,

@@ -1,5 +1,7 @@
 #include "call.h"
 
+#include <vector>
+
 #include "emulation.h"
 #include "fault.h"
 #include "graph.h"
@@ -12,6 +14,7 @@ namespace emulation {
 
 static uint64_t generation = 1;
 static int64_t calls;
+static std::vector<const char *> call_names, call_names_handed_out;
 static struct {
   int64_t at; /* number of the call; 0: none */
   cudaError_t error;
@@ -32,8 +35,11 @@ thread_state &thread_here() {
   return state;
 }
 
-static cudaError_t planned_fault() {
+static cudaError_t planned_fault(const char *name) {
+  static const size_t most = 1 << 20; /* a suite that never asks */
   calls++;
+  if (call_names.size() == most) call_names.clear();
+  call_names.push_back(name);
   const bool now =
       planned.at != 0 && (planned.for_ever ? calls >= planned.at : calls == planned.at);
   if (!now) return cudaSuccess;
@@ -41,7 +47,7 @@ static cudaError_t planned_fault() {
   return planned.error;
 }
 
-call::call(unsigned kind) : kind_(kind), error_(planned_fault()) {
+call::call(unsigned kind, const char *name) : kind_(kind), error_(planned_fault(name)) {
   if (error_ == cudaSuccess && (kind & CALL_UNSAFE)) {
     error_ = capture_forbids();
     forbidden_ = error_ != cudaSuccess;
@@ -64,6 +70,7 @@ cudaError_t call::end(cudaError_t error) {
 
 void calls_reset() {
   calls = 0;
+  call_names.clear();
   planned = {};
   generation++;
 }
@@ -85,6 +92,18 @@ void emulation_fail(int64_t nth, cudaError_t error, int for_ever, int sticky) {
 int64_t emulation_call_count(void) {
   lock_guard guard;
   return calls;
+}
+
+void emulation_calls_begin(void) {
+  lock_guard guard;
+  call_names.clear();
+}
+
+const char *const *emulation_calls(int64_t *count) {
+  lock_guard guard;
+  call_names_handed_out = call_names;
+  *count = (int64_t)call_names_handed_out.size();
+  return call_names_handed_out.data();
 }
 
 void emulation_reset(void) {

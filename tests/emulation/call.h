@@ -31,7 +31,8 @@ enum call_kind : unsigned {
  */
 class call {
 public:
-  explicit call(unsigned kind);
+  /* name: of CUDA's function, for emulation_calls. */
+  explicit call(unsigned kind, const char *name = __builtin_FUNCTION());
   bool refused() const { return error_ != cudaSuccess && (forbidden_ || !(kind_ & CALL_RELEASE)); }
   cudaError_t error() const { return error_; }
   cudaError_t end(cudaError_t error); /* an error of the beginning goes first */
@@ -55,7 +56,8 @@ struct thread_state {
 thread_state &thread_here();
 
 int device_count();
-int device_current(); /* 0 where the thread has no context */
+cudaError_t device_absent(); /* why there is none: no device, no driver, an old one; or success */
+int device_current();        /* 0 where the thread has no context */
 cudaError_t device_lost(int device);
 void device_lose(int device, cudaError_t error);
 CUctx_st *device_context(int device); /* the primary one, made if need be */

@@ -232,6 +232,43 @@ START_TEST(a_stream_serves_its_own_device_only) {
 }
 END_TEST
 
+START_TEST(an_old_driver_is_refused_by_all_that_needs_a_device) {
+  begin(0);
+  int version = -1, devices = -1;
+  void *p;
+  emulation_set_driver_version(CUDART_VERSION - 1000);
+  ck_assert_int_eq(cudaGetDeviceCount(&devices), cudaErrorInsufficientDriver);
+  ck_assert_int_eq(devices, 0);
+  ck_assert_int_eq(cudaSetDevice(0), cudaErrorInsufficientDriver);
+  ck_assert_int_eq(cudaMalloc(&p, 16), cudaErrorInsufficientDriver);
+  OK(cudaDriverGetVersion(&version));
+  ck_assert_int_eq(version, CUDART_VERSION - 1000);
+  emulation_set_driver_version(CUDART_VERSION + 1000);
+  OK(cudaMalloc(&p, 16));
+  emulation_reset();
+  OK(cudaDriverGetVersion(&version));
+  ck_assert_int_eq(version, CUDART_VERSION);
+}
+END_TEST
+
+START_TEST(calls_are_listed_by_name_in_order) {
+  begin(0);
+  void *p;
+  int64_t count;
+  OK(cudaMalloc(&p, 16));
+  emulation_calls_begin();
+  OK(cudaMallocManaged(&p, 16));
+  OK(scale((float *)p, (float *)p, 1, 1.0f, nullptr));
+  OK(cudaDeviceSynchronize());
+  OK(cudaFree(p));
+  const char *const *names = emulation_calls(&count);
+  static const char *const expected[] = {"cudaMallocManaged", "cudaLaunchKernel",
+                                         "cudaDeviceSynchronize", "cudaFree"};
+  ck_assert_int_eq(count, 4);
+  for (int i = 0; i < 4; i++) ck_assert_str_eq(names[i], expected[i]);
+}
+END_TEST
+
 START_TEST(kernels_that_ran_are_listed_in_order) {
   begin(0);
   buffer<float> x(std::vector<float>(N, 1.0f));
@@ -335,6 +372,8 @@ int main(void) {
   tcase_add_test(tests, pointers_say_what_they_are);
   tcase_add_test(tests, contexts_are_made_when_they_are_needed_and_can_be_put_back);
   tcase_add_test(tests, a_stream_serves_its_own_device_only);
+  tcase_add_test(tests, an_old_driver_is_refused_by_all_that_needs_a_device);
+  tcase_add_test(tests, calls_are_listed_by_name_in_order);
   tcase_add_test(tests, kernels_that_ran_are_listed_in_order);
   tcase_add_test(tests, kernels_round_to_nearest_whatever_the_host_does);
   tcase_add_test(tests, threads_have_their_own_last_error_and_may_work_at_once);

@@ -22,16 +22,24 @@ static struct device {
   CUctx_st primary;
 } devices[MAX_DEVICES];
 static int count = 1;
+static int driver_version = CUDART_VERSION; /* 0: no driver */
 static std::vector<std::unique_ptr<CUctx_st>> contexts; /* that are not primary */
 
 void devices_reset() {
   count = 1;
+  driver_version = CUDART_VERSION;
   for (device &d : devices) d = device();
   contexts.clear();
 }
 
 int device_count() {
   return count;
+}
+
+/* A runtime works with drivers of its own major version, and later ones. */
+cudaError_t device_absent() {
+  if (driver_version / 1000 < CUDART_VERSION / 1000) return cudaErrorInsufficientDriver;
+  return count == 0 ? cudaErrorNoDevice : cudaSuccess;
 }
 
 int device_current() {
@@ -54,7 +62,8 @@ CUctx_st *device_context(int device) {
 }
 
 cudaError_t device_use() {
-  if (count == 0) return cudaErrorNoDevice;
+  const cudaError_t absent = device_absent();
+  if (absent != cudaSuccess) return absent;
   if (thread_here().context == nullptr) thread_here().context = device_context(0);
   return cudaSuccess;
 }
@@ -65,7 +74,7 @@ using namespace emulation;
 
 /* The driver's functions: results have the numbers of the runtime's errors. */
 static int context_get_current(CUctx_st **context) {
-  call here(CALL_DRIVER);
+  call here(CALL_DRIVER, "cuCtxGetCurrent");
   if (here.refused()) return here.error();
   if (context == nullptr) return here.end(cudaErrorInvalidValue);
   *context = thread_here().context;
@@ -73,14 +82,14 @@ static int context_get_current(CUctx_st **context) {
 }
 
 static int context_set_current(CUctx_st *context) {
-  call here(CALL_DRIVER);
+  call here(CALL_DRIVER, "cuCtxSetCurrent");
   if (here.refused()) return here.error();
   thread_here().context = context;
   return 0;
 }
 
 static int stream_get_context(cudaStream_t stream, CUctx_st **context) {
-  call here(CALL_DRIVER);
+  call here(CALL_DRIVER, "cuStreamGetCtx");
   if (here.refused()) return here.error();
   std::shared_ptr<CUstream_st> s = stream_find(stream);
   if (context == nullptr) return here.end(cudaErrorInvalidValue);
@@ -153,6 +162,11 @@ static void describe(cudaDeviceProp *prop) {
 
 extern "C" {
 
+void emulation_set_driver_version(int version) {
+  lock_guard guard;
+  driver_version = version;
+}
+
 void emulation_set_device_count(int n) {
   lock_guard guard;
   count = n < 0 ? 0 : n > MAX_DEVICES ? MAX_DEVICES : n;
@@ -173,8 +187,8 @@ cudaError_t cudaGetDeviceCount(int *n) {
   call here(CALL_PLAIN);
   if (here.refused()) return here.error();
   if (n == nullptr) return here.end(cudaErrorInvalidValue);
-  *n = count;
-  return here.end(count == 0 ? cudaErrorNoDevice : cudaSuccess);
+  *n = device_absent() == cudaSuccess ? count : 0;
+  return here.end(device_absent());
 }
 
 cudaError_t cudaGetDevice(int *device) {
@@ -182,13 +196,13 @@ cudaError_t cudaGetDevice(int *device) {
   if (here.refused()) return here.error();
   if (device == nullptr) return here.end(cudaErrorInvalidValue);
   *device = device_current();
-  return here.end(count == 0 ? cudaErrorNoDevice : cudaSuccess);
+  return here.end(device_absent());
 }
 
 cudaError_t cudaSetDevice(int device) {
   call here(CALL_PLAIN);
   if (here.refused()) return here.error();
-  if (count == 0) return here.end(cudaErrorNoDevice);
+  if (device_absent() != cudaSuccess) return here.end(device_absent());
   if (device < 0 || device >= count) return here.end(cudaErrorInvalidDevice);
   thread_here().context = device_context(device);
   return here.end(device_lost(device));
@@ -221,7 +235,7 @@ cudaError_t cudaRuntimeGetVersion(int *version) {
 cudaError_t cudaDriverGetVersion(int *version) {
   call here(CALL_PLAIN);
   if (here.refused()) return here.error();
-  *version = CUDART_VERSION;
+  *version = driver_version;
   return here.end(cudaSuccess);
 }
 

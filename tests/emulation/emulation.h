@@ -27,6 +27,10 @@ EMULATION_API void emulation_set_schedule(emulation_schedule schedule, uint64_t 
 
 EMULATION_API void emulation_set_device_count(int count); /* 0 .. 8 */
 
+/* The installed driver: CUDART_VERSION to begin with, 0 where none is installed. One of an older
+ * major version is refused by everything that needs a device. */
+EMULATION_API void emulation_set_driver_version(int version);
+
 /* Whether any call has made the device's primary context. */
 EMULATION_API int emulation_context_exists(int device);
 
@@ -42,6 +46,10 @@ EMULATION_API void emulation_fail(int64_t nth, cudaError_t error, int for_ever, 
 
 /* Calls that emulation_fail can reach, since reset. */
 EMULATION_API int64_t emulation_call_count(void);
+
+/* The names of the calls since begin (or reset), in order; a launch is cudaLaunchKernel. */
+EMULATION_API void emulation_calls_begin(void);
+EMULATION_API const char *const *emulation_calls(int64_t *count);
 
 /* The kernels that ran since begin (or reset), in order, by the text of their launch. */
 EMULATION_API void emulation_kernels_begin(void);

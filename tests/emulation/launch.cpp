@@ -40,7 +40,7 @@ using namespace emulation;
 
 cudaError_t emulation_launch(const char *kernel, dim3 grid, dim3 block, size_t shared_bytes,
                              cudaStream_t stream, std::function<void()> body) {
-  call here(CALL_DEVICE);
+  call here(CALL_DEVICE, "cudaLaunchKernel");
   if (here.refused()) return here.error();
   return here.end(queue({kernel, grid, block, shared_bytes, std::move(body)}, stream));
 }

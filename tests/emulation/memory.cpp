@@ -19,8 +19,15 @@ static const size_t QUARANTINE = 64 << 20; /* bytes of freed memory that are wat
 static const size_t GLANCE = 1 << 10;      /* of each, after every operation */
 
 static std::map<const char *, allocation> live; /* by data */
-static std::deque<allocation> freed;
 static size_t freed_bytes, held[8];
+
+/* Freed memory that is watched; not a leak at the process's end. */
+struct quarantine : std::deque<allocation> {
+  ~quarantine() {
+    for (allocation &a : *this) guarded_destroy(&a.memory);
+  }
+};
+static quarantine freed;
 static long allocations;
 static int open_device = -1;
 

@@ -84,14 +84,15 @@ static cudaError_t fill(void *at, int value, size_t bytes, const stream_pointer 
                         {}});
 }
 
-static cudaError_t allocate(cudaMemoryType type, void **pointer, size_t bytes) {
-  call here(CALL_DEVICE | CALL_UNSAFE);
+static cudaError_t allocate(cudaMemoryType type, void **pointer, size_t bytes,
+                            const char *name = __builtin_FUNCTION()) {
+  call here(CALL_DEVICE | CALL_UNSAFE, name);
   if (here.refused()) return here.error();
   return here.end(memory_allocate(type, device_current(), bytes, pointer));
 }
 
-static cudaError_t release(void *pointer, bool host) {
-  call here(CALL_DEVICE | CALL_UNSAFE | CALL_RELEASE);
+static cudaError_t release(void *pointer, bool host, const char *name = __builtin_FUNCTION()) {
+  call here(CALL_DEVICE | CALL_UNSAFE | CALL_RELEASE, name);
   if (here.refused()) return here.error();
   return here.end(memory_free(pointer, host));
 }

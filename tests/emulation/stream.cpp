@@ -150,8 +150,9 @@ void streams_reset() {
   created = 0;
 }
 
-static cudaError_t create(cudaStream_t *stream, unsigned flags) {
-  call here(CALL_DEVICE);
+static cudaError_t create(cudaStream_t *stream, unsigned flags,
+                          const char *name = __builtin_FUNCTION()) {
+  call here(CALL_DEVICE, name);
   if (here.refused()) return here.error();
   if (stream == nullptr || flags > cudaStreamNonBlocking) return here.end(cudaErrorInvalidValue);
   stream_pointer s =

@@ -1,0 +1,299 @@
+/* The residual connections' runs: io is checked and turned into a residual_run, which a backend
+ * computes. */
+#include <stdio.h>
+#include "backend.h"
+
+static const char *const operand_names[OPERAND_COUNT] = {"x", "y", "gate", "out", "normalized"};
+static const char *const gated_names[OPERAND_COUNT] = {"x", "h", "gate", "out", "normalized"};
+
+/* A call on its way to a run. */
+typedef struct request {
+  const char *const *names;
+  const DLTensor *tensors[OPERAND_COUNT]; /* NULL: absent */
+  tensor_view views[OPERAND_COUNT];
+  int transposed;
+  const cumega_norm *norm;
+  int64_t size; /* what the channels have to be; negative: anything */
+} request;
+
+static cumega_status check_same(cumega_context *ctx, const tensor_view *view,
+                                const tensor_view *y) {
+  if (view->type != y->type)
+    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "%s is %s, expected %s's type, %s", view->name,
+                        tensor_type_name(view->type), y->name, tensor_type_name(y->type));
+  char letters[48];
+  snprintf(letters, sizeof letters, "the shape of %s", y->name);
+  return tensor_view_check_shape(ctx, view, letters, y->ndim, y->shape);
+}
+
+/* The channels of y, against the object's and the norm's. */
+static cumega_status check_channels(cumega_context *ctx, const request *r) {
+  const tensor_view *y = &r->views[OPERAND_Y];
+  const int least = r->transposed ? 2 : 1;
+  if (y->ndim < least)
+    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "%s has %d dimensions, expected %s", y->name,
+                        y->ndim, r->transposed ? "(..., D, L)" : "(..., D)");
+  const int64_t D = y->shape[y->ndim - least];
+  if (r->size >= 0 && D != r->size)
+    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
+                        "%s has %lld channels, in dimension %d, expected d_model, %lld", y->name,
+                        (long long)D, y->ndim - least, (long long)r->size);
+  if (r->norm && r->norm->config.size != D)
+    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
+                        "norm is of size %lld, expected the %lld channels of %s",
+                        (long long)r->norm->config.size, (long long)D, y->name);
+  return CUMEGA_OK;
+}
+
+static cumega_status check_norm(cumega_context *ctx, const request *r) {
+  if (r->norm == NULL && r->tensors[OPERAND_NORMALIZED])
+    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
+                        "normalized is given without norm, expected both");
+  if (r->norm == NULL) return CUMEGA_OK;
+  if (r->tensors[OPERAND_NORMALIZED] == NULL)
+    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
+                        "norm is given without normalized, expected both");
+  if (r->transposed)
+    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
+                        "norm is given with transposed, expected channels in the last dimension: "
+                        "pass permuted views");
+  return object_check_device(ctx, "norm", &r->norm->owner);
+}
+
+/* Outputs do not overlap each other or partly overlap inputs. */
+static cumega_status check_memory(cumega_context *ctx, const request *r) {
+  for (int i = OPERAND_OUT; i < OPERAND_COUNT; i++) {
+    if (r->tensors[i] == NULL) continue;
+    TRY(tensor_view_check_output(ctx, &r->views[i]));
+    for (int j = 0; j < OPERAND_OUT; j++)
+      if (r->tensors[j]) TRY(tensor_view_check_apart(ctx, &r->views[i], &r->views[j], 1));
+  }
+  if (r->tensors[OPERAND_OUT] == NULL || r->tensors[OPERAND_NORMALIZED] == NULL) return CUMEGA_OK;
+  return tensor_view_check_apart(ctx, &r->views[OPERAND_NORMALIZED], &r->views[OPERAND_OUT], 0);
+}
+
+/* Everything about the tensors. */
+static cumega_status check_request(cumega_context *ctx, request *r) {
+  TRY(check_norm(ctx, r));
+  if (r->tensors[OPERAND_OUT] == NULL && r->tensors[OPERAND_NORMALIZED] == NULL)
+    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "out is NULL, expected a tensor");
+  TRY(tensor_view_make(ctx, r->names[OPERAND_Y], r->tensors[OPERAND_Y], TYPES_FLOAT,
+                       &r->views[OPERAND_Y]));
+  TRY(check_channels(ctx, r));
+  for (int i = 0; i < OPERAND_COUNT; i++) {
+    if (i == OPERAND_Y || r->tensors[i] == NULL) continue;
+    TRY(tensor_view_make(ctx, r->names[i], r->tensors[i], TYPES_FLOAT, &r->views[i]));
+    TRY(check_same(ctx, &r->views[i], &r->views[OPERAND_Y]));
+  }
+  return check_memory(ctx, r);
+}
+
+/* ---- from views to loops ---- */
+
+typedef struct loop {
+  int64_t size, strides[OPERAND_COUNT], order;
+  int is_channel;
+} loop;
+
+static int can_merge(const loop *outer, const loop *inner) {
+  if (outer->is_channel || inner->is_channel) return 0;
+  for (int k = 0; k < OPERAND_COUNT; k++)
+    if (outer->strides[k] != inner->strides[k] * inner->size) return 0;
+  return 1;
+}
+
+/* Dimensions of one element say nothing; the others are sorted so that the output's memory is walked in
+ * order, channels last of all where rows of them are taken together, and merged where one stride serves
+ * two of them. */
+static void make_loops(const request *r, residual_run *run, int needs_channel, int channel_last) {
+  const tensor_view *y = &r->views[OPERAND_Y];
+  const int key = r->tensors[OPERAND_OUT] ? OPERAND_OUT : OPERAND_NORMALIZED;
+  const int channel = y->ndim - (r->transposed ? 2 : 1);
+  loop loops[CUMEGA_MAX_DIMS + 1];
+  int n = 0;
+  for (int i = 0; i < y->ndim; i++) {
+    loop l = {.size = y->shape[i], .is_channel = needs_channel && i == channel};
+    if (l.size == 1 && !l.is_channel) continue;
+    for (int k = 0; k < OPERAND_COUNT; k++)
+      if (r->tensors[k]) l.strides[k] = r->views[k].strides[i];
+    l.order = l.strides[key] < 0 ? -l.strides[key] : l.strides[key];
+    if (l.is_channel && channel_last) l.order = -1;
+    int at = n++;
+    for (; at > 0 && loops[at - 1].order < l.order; at--) loops[at] = loops[at - 1];
+    loops[at] = l;
+  }
+  if (n == 0) loops[n++] = (loop){.size = 1};
+  int merged = 0;
+  for (int i = 1; i < n; i++) {
+    if (can_merge(&loops[merged], &loops[i])) {
+      loops[i].size *= loops[merged].size;
+      loops[merged] = loops[i];
+    } else {
+      loops[++merged] = loops[i];
+    }
+  }
+  run->ndim = merged + 1;
+  run->channel = -1;
+  for (int i = 0; i < run->ndim; i++) {
+    run->shape[i] = loops[i].size;
+    if (loops[i].is_channel) run->channel = i;
+    for (int k = 0; k < OPERAND_COUNT; k++) run->operands[k].strides[i] = loops[i].strides[k];
+  }
+}
+
+static void make_run(const request *r, residual_run *run) {
+  const int rows = run->form == RESIDUAL_HIGHWAY || run->form == RESIDUAL_HIGHWAY_SCALE || r->norm;
+  run->type = r->views[OPERAND_Y].type;
+  run->norm = norm_run_of(r->norm);
+  for (int k = 0; k < OPERAND_COUNT; k++) {
+    if (r->tensors[k] == NULL) continue;
+    run->operands[k].data = r->views[k].data;
+    run->operands[k].type = r->views[k].type;
+  }
+  make_loops(r, run, rows || run->form == RESIDUAL_CHANNELS, rows);
+}
+
+/* ---- the kinds ---- */
+
+static void set_form(const cumega_residual *residual, residual_run *run) {
+  const cumega_residual_config *c = &residual->config;
+  const real_table *t = &residual->table;
+  run->alpha = residual->alpha;
+  run->beta = residual->beta;
+  switch (c->kind) {
+  case CUMEGA_RESIDUAL_FEEDFORWARD: run->form = RESIDUAL_COPY; break;
+  case CUMEGA_RESIDUAL_AFFINE:
+    run->form = c->scalar ? RESIDUAL_SUM : RESIDUAL_CHANNELS;
+    if (!c->scalar) run->channels = real_table_vector(t, 0);
+    break;
+  case CUMEGA_RESIDUAL_HIGHWAY:
+    run->form = c->elemwise ? RESIDUAL_HIGHWAY_SCALE : RESIDUAL_HIGHWAY;
+    run->alpha = c->scaling_correction ? 1.732 : 1;
+    run->products.x_weight = real_table_vector(t, 0);
+    run->products.x_bias = real_table_vector(t, 1);
+    if (c->elemwise) {
+      run->channels = real_table_vector(t, 2);
+    } else {
+      run->products.y_weight = real_table_vector(t, 2);
+      run->products.y_bias = real_table_vector(t, 3);
+    }
+    break;
+  default: run->form = residual_reads_x(c) ? RESIDUAL_SUM : RESIDUAL_SCALE; break;
+  }
+}
+
+/* From a public call's arguments to a run; *count: the elements. */
+static cumega_status prepare(cumega_context *ctx, const cumega_residual *residual,
+                             const cumega_residual_io *given, residual_run *run, int64_t *count) {
+  cumega_residual_io io;
+  request r;
+  memset(&io, 0, sizeof io);
+  memset(&r, 0, sizeof r);
+  memset(run, 0, sizeof *run);
+  TRY(residual_enter(ctx, residual));
+  TRY(context_read_struct(ctx, "io", given, RESIDUAL_IO_SMALLEST, &io, sizeof io));
+  r.names = operand_names;
+  r.transposed = io.transposed != 0;
+  r.norm = io.norm;
+  r.size = residual->config.d_model;
+  r.tensors[OPERAND_Y] = io.y;
+  r.tensors[OPERAND_OUT] = io.out;
+  r.tensors[OPERAND_NORMALIZED] = io.normalized;
+  if (residual_reads_x(&residual->config)) {
+    r.tensors[OPERAND_X] = io.x;
+    if (io.x == NULL)
+      return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "x is NULL, expected a tensor");
+  }
+  if (r.transposed && residual->config.kind == CUMEGA_RESIDUAL_HIGHWAY)
+    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
+                        "transposed is given to a Highway, expected channels in the last "
+                        "dimension: pass permuted views");
+  TRY(check_request(ctx, &r));
+  set_form(residual, run);
+  make_run(&r, run);
+  *count = r.views[OPERAND_Y].count;
+  return CUMEGA_OK;
+}
+
+static cumega_status prepare_gated(cumega_context *ctx, const cumega_residual_gated_io *given,
+                                   residual_run *run, int64_t *count) {
+  cumega_residual_gated_io io;
+  request r;
+  memset(&io, 0, sizeof io);
+  memset(&r, 0, sizeof r);
+  memset(run, 0, sizeof *run);
+  TRY(context_enter(ctx));
+  TRY(context_read_struct(ctx, "io", given, RESIDUAL_GATED_IO_SMALLEST, &io, sizeof io));
+  r.names = gated_names;
+  r.norm = io.norm;
+  r.size = -1;
+  r.tensors[OPERAND_X] = io.x;
+  r.tensors[OPERAND_Y] = io.h;
+  r.tensors[OPERAND_GATE] = io.gate;
+  r.tensors[OPERAND_OUT] = io.out;
+  r.tensors[OPERAND_NORMALIZED] = io.normalized;
+  for (int i = 0; i < OPERAND_OUT; i++)
+    if (r.tensors[i] == NULL)
+      return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "%s is NULL, expected a tensor",
+                          gated_names[i]);
+  TRY(check_request(ctx, &r));
+  run->form = RESIDUAL_GATED;
+  make_run(&r, run);
+  *count = r.views[OPERAND_Y].count;
+  return CUMEGA_OK;
+}
+
+static cumega_status forward(cumega_context *ctx, const residual_run *run, int64_t count) {
+  ctx->kernels = "";
+  ctx->runs++;
+  return count == 0 ? CUMEGA_OK : ctx->backend->residual_forward(ctx, run);
+}
+
+cumega_status cumega_residual_forward(cumega_context *ctx, const cumega_residual *residual,
+                                      const cumega_residual_io *io) {
+  residual_run run;
+  int64_t count = 0;
+  TRY(prepare(ctx, residual, io, &run, &count));
+  return forward(ctx, &run, count);
+}
+
+cumega_status cumega_residual_gated_forward(cumega_context *ctx,
+                                            const cumega_residual_gated_io *io) {
+  residual_run run;
+  int64_t count = 0;
+  TRY(prepare_gated(ctx, io, &run, &count));
+  return forward(ctx, &run, count);
+}
+
+static cumega_status workspace(cumega_context *ctx, const residual_run *run, int64_t count,
+                               int64_t *bytes) {
+  if (bytes == NULL)
+    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
+                        "bytes is NULL, expected where to put the size");
+  *bytes = count == 0 ? 0 : ctx->backend->residual_workspace(ctx, run);
+  return CUMEGA_OK;
+}
+
+cumega_status cumega_residual_workspace_size(cumega_context *ctx, const cumega_residual *residual,
+                                             const cumega_residual_io *io, int64_t *bytes) {
+  residual_run run;
+  int64_t count = 0;
+  TRY(prepare(ctx, residual, io, &run, &count));
+  return workspace(ctx, &run, count, bytes);
+}
+
+cumega_status cumega_residual_gated_workspace_size(cumega_context *ctx,
+                                                   const cumega_residual_gated_io *io,
+                                                   int64_t *bytes) {
+  residual_run run;
+  int64_t count = 0;
+  TRY(prepare_gated(ctx, io, &run, &count));
+  return workspace(ctx, &run, count, bytes);
+}
+
+cumega_status cumega_residual_prepare(cumega_context *ctx, const cumega_residual *residual) {
+  TRY(residual_enter(ctx, residual));
+  if (residual->config.kind != CUMEGA_RESIDUAL_HIGHWAY || ctx->backend->residual_prepare == NULL)
+    return CUMEGA_OK;
+  return ctx->backend->residual_prepare(ctx);
+}

@@ -1,0 +1,67 @@
+/* One pass of a residual connection as a backend gets it: every default resolved, plain numbers and
+ * pointers into the memory of the run's device, so that a kernel takes it by value. This header is C11
+ * and CUDA C++ alike. */
+#ifndef CUMEGA_SRC_RESIDUAL_RUN_H
+#define CUMEGA_SRC_RESIDUAL_RUN_H
+
+#include <stdint.h>
+#include "tensor_type.h"
+
+#define RESIDUAL_DIMS 8 /* CUMEGA_MAX_DIMS */
+
+/* The same numbers for runs in float32 and in float64. */
+typedef struct real_vector {
+  const float *f32;
+  const double *f64;
+} real_vector;
+
+/* What is done to the elements x, y and gate of one place; c is the channel's. */
+typedef enum residual_form {
+  RESIDUAL_COPY,     /* y */
+  RESIDUAL_SCALE,    /* beta * y */
+  RESIDUAL_SUM,      /* fma(alpha, x, beta * y) */
+  RESIDUAL_CHANNELS, /* fma(alpha, x, c * y) */
+  RESIDUAL_GATED,    /* fma(sigmoid(gate), y - x, x) */
+  RESIDUAL_HIGHWAY, /* s = sigmoid(gate + y); fma(s, y, alpha * (1 - s) * x): gate is Wx(x), y is Wy(y) */
+  RESIDUAL_HIGHWAY_SCALE /* the same with c * y for y */
+} residual_form;
+
+enum { OPERAND_X, OPERAND_Y, OPERAND_GATE, OPERAND_OUT, OPERAND_NORMALIZED, OPERAND_COUNT };
+
+/* A tensor; type 0: absent. Strides in elements. */
+typedef struct residual_operand {
+  void *data;
+  tensor_type type;
+  int64_t strides[RESIDUAL_DIMS];
+} residual_operand;
+
+/* r = what the type says of the row's sums; then fma((v - mean) * r, weight, bias), where types
+ * without a mean have 0, without weights 1, and without a bias -0, the identity of addition. */
+typedef struct norm_run {
+  int type;           /* cumega_norm_type; negative: none */
+  double eps;         /* basic_norm: the exponential of its parameter */
+  double scale;       /* scale_norm's */
+  real_vector weight; /* (D) */
+  real_vector bias;   /* (D) */
+} norm_run;
+
+/* Highway's Linear layers, row-major, a row per output channel; NULLs where there is none. */
+typedef struct residual_products {
+  real_vector x_weight, x_bias, y_weight, y_bias;
+} residual_products;
+
+typedef struct residual_run {
+  residual_form form;
+  tensor_type type; /* of the tensors */
+  int ndim;         /* outermost first; dimensions that can be walked as one are one */
+  int64_t shape[RESIDUAL_DIMS];
+  int channel; /* the dimension of channels: the last one with a norm or products; -1 where no
+                  element depends on it */
+  residual_operand operands[OPERAND_COUNT];
+  double alpha, beta;
+  real_vector channels; /* c */
+  norm_run norm;
+  residual_products products; /* where form is one of Highway's: gate (and y) are yet to be made */
+} residual_run;
+
+#endif

@@ -1,0 +1,169 @@
+/* CHUNKED: as exact as its grid lets it be, the same bits in every surrounding, and as if whole where
+ * a sequence is cut at grid points. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include "ema_runs.h"
+#include "runner.h"
+
+#define UNIT 0x1p-24
+
+/* Of CHUNKED a state takes one rounded step per cell and at most 64 within one, so the chain's bound,
+ * 8 + 1 / (1 - q) roundings of the sum of |k| |x| (docs/ema.md), holds with room: the roundings of
+ * the cells before die out as q^64 each. */
+static void check_error(int64_t length, double slowest, DLDataType state_dtype) {
+  enum { D = 2, N = 3 };
+  uint64_t seed = 3;
+  cumega_context *ctx = context_new();
+  test_parameters *parameters = parameters_new(D, N);
+  parameters_fill(parameters, &seed, slowest);
+  cumega_ema_config config = cumega_ema_config_default(D);
+  config.activation = CUMEGA_ACTIVATION_IDENTITY;
+  config.num_heads = N;
+  config.state_dtype = state_dtype;
+  for (int64_t d = 0; d < D; d++) parameters->residual[d] = 0;
+  const ema_oracle oracle = parameters_oracle(parameters);
+  cumega_ema *ema = ema_new(ctx, config, parameters, cumega_float64);
+  const int is_double = same_type(state_dtype, cumega_float64);
+  DLDataType dtype = is_double ? cumega_float64 : cumega_float32;
+  test_tensor *x = tensor_new_3(dtype, length, 1, D), *y = tensor_new_3(dtype, length, 1, D);
+  double *of_channel = memory_new(length * 8);
+  long double *e = memory_new(length * (int64_t)sizeof *e);
+  long double *magnitude = memory_new(length * (int64_t)sizeof *magnitude);
+  for (int64_t i = 0; i < length * D; i++)
+    tensor_set(x, i / D, 0, i % D, number_round(cumega_float32, random_noise(&seed) + 0.5));
+  cumega_ema_io io = io_of(x, y);
+  io.algorithm = CUMEGA_EMA_CHUNKED;
+  MUST(ctx, cumega_ema_forward(ctx, ema, &io));
+  ck_assert_ptr_nonnull(strstr(cumega_context_kernels(ctx), "ema_chunked_kernel"));
+  for (int64_t d = 0; d < D; d++) {
+    long double h[N] = {0}, sizes[N] = {0};
+    const double unit = is_double ? 0x1p-53 : UNIT;
+    const long double bound = (8 + 1 / ema_oracle_least_decay(&oracle, d)) * (long double)unit;
+    for (int64_t t = 0; t < length; t++) of_channel[t] = tensor_get(x, t, 0, d);
+    ema_oracle_recur(&oracle, d, length, of_channel, NULL, (ema_oracle_state){h, sizes}, e,
+                     magnitude);
+    for (int64_t t = 0; t < length; t++)
+      ck_assert_msg(fabsl(tensor_get(y, t, 0, d) - e[t]) <= bound * magnitude[t],
+                    "1 - q = %g, step %lld: %g, not %Lg", slowest, (long long)t,
+                    tensor_get(y, t, 0, d), e[t]);
+  }
+  free(of_channel);
+  free(e);
+  free(magnitude);
+  tensor_free(x);
+  tensor_free(y);
+  parameters_free(parameters);
+  cumega_ema_destroy(ema);
+  cumega_context_destroy(ctx);
+}
+
+START_TEST(it_is_as_exact_as_the_chain) {
+  static const double decays[] = {0.4, 0.1, 1e-2, 1e-3};
+  static const int64_t lengths[] = {1, 63, 64, 65, 1024, 1025, 5000};
+  for (int i = 0; i < 4; i++)
+    for (int j = 0; j < 7; j++)
+      check_error(lengths[j], decays[i], (i + j) % 3 == 0 ? cumega_float64 : cumega_float32);
+}
+END_TEST
+
+static int differ(const uint64_t *a, const uint64_t *b, int64_t count) {
+  return memcmp(a, b, (size_t)count * sizeof *a) != 0;
+}
+
+/* Alone and plain, against a batch, layouts, padding, strangers, pools, in place. */
+START_TEST(bits_do_not_depend_on_the_surroundings) {
+  static const DLDataType types[] = {
+      {kDLFloat, 32, 1}, {kDLFloat, 16, 1}, {kDLBfloat, 16, 1}, {kDLFloat, 64, 1}};
+  uint64_t seed = 77;
+  for (int i = 0; i < 40; i++) {
+    recipe r = {.D = 1 + random_below(&seed, 40),
+                .N = 1 + random_below(&seed, 16),
+                .B = 1 + random_below(&seed, 4),
+                .L = random_below(&seed, 5) == 0 ? 1200 : random_below(&seed, 200)};
+    if (r.L == 1200) r.D = 3;
+    r.dtype = types[random_below(&seed, 4)];
+    r.state_dtype = r.dtype.bits == 64 || i % 4 == 0 ? cumega_float64 : cumega_float32;
+    r.activation = (cumega_activation)random_below(&seed, 10);
+    r.masked = (int)random_below(&seed, 2);
+    r.stateful = (int)random_below(&seed, 2);
+    r.special = random_below(&seed, 4) == 0;
+    r.seed = random_bits(&seed);
+    const way plain = {.algorithm = CUMEGA_EMA_CHUNKED};
+    way w = {.form = (int)random_below(&seed, 3),
+             .x_layout = (int)random_below(&seed, LAYOUTS),
+             .y_layout = (int)random_below(&seed, LAYOUTS),
+             .misaligned = (int)random_below(&seed, 2),
+             .shuffled = (int)random_below(&seed, 2),
+             .strangers = (int)random_below(&seed, 3),
+             .padding = (int)random_below(&seed, 5),
+             .in_place = (int)random_below(&seed, 2),
+             .state_in_place = (int)random_below(&seed, 2),
+             .pool = (int)random_below(&seed, 2),
+             .narrow_indices = (int)random_below(&seed, 2),
+             .algorithm = CUMEGA_EMA_CHUNKED,
+             .seed = random_bits(&seed)};
+    problem *p = problem_new(&r);
+    outcome *alone = outcome_of(p, &plain), *among = outcome_of(p, &w);
+    ck_assert_str_eq(alone->fault, "");
+    ck_assert_str_eq(among->fault, "");
+    ck_assert_msg(!differ(alone->y, among->y, p->steps * r.D) &&
+                      !differ(alone->state, among->state, r.B * r.D * r.N),
+                  "pair %d of seed 77", i);
+    outcome_free(alone);
+    outcome_free(among);
+    problem_free(p);
+  }
+}
+END_TEST
+
+/* Cut at multiples of the grid, with the state handed on. */
+START_TEST(a_cut_at_grid_points_changes_nothing) {
+  enum { D = 3, N = 4, L = 2500 };
+  static const int64_t cuts[] = {0, 64, 192, 1216, 1280, L};
+  cumega_context *ctx = context_new();
+  cumega_ema_config config = cumega_ema_config_default(D);
+  cumega_ema *ema = NULL;
+  uint64_t seed = 9;
+  MUST(ctx, cumega_ema_create(ctx, &config, NULL, &ema));
+  test_tensor *x = tensor_new_3(cumega_float32, L, 1, D),
+              *y = tensor_new_3(cumega_float32, L, 1, D);
+  test_tensor *whole = tensor_new_3(cumega_float32, L, 1, D);
+  test_tensor *state = tensor_new_3(cumega_float32, 1, D, N);
+  test_tensor *after = tensor_new_3(cumega_float32, 1, D, N);
+  for (int64_t i = 0; i < L * D; i++) tensor_set(x, i / D, 0, i % D, random_noise(&seed));
+  for (int64_t i = 0; i < D * N; i++) tensor_set(state, 0, i / N, i % N, 0);
+  cumega_ema_io io = io_of(x, whole);
+  io.algorithm = CUMEGA_EMA_CHUNKED;
+  io.final_state = dl(after);
+  MUST(ctx, cumega_ema_forward(ctx, ema, &io));
+  for (int i = 0; i < 5; i++) {
+    cumega_tensor xs, ys;
+    const int64_t shape[] = {cuts[i + 1] - cuts[i], 1, D};
+    io.x =
+        cumega_tensor_init(&xs, tensor_at(x, cuts[i], 0, 0), cumega_cpu, cumega_float32, 3, shape);
+    io.y =
+        cumega_tensor_init(&ys, tensor_at(y, cuts[i], 0, 0), cumega_cpu, cumega_float32, 3, shape);
+    io.initial_state = io.final_state = dl(state);
+    MUST(ctx, cumega_ema_forward(ctx, ema, &io));
+  }
+  ck_assert_mem_eq(tensor_at(y, 0, 0, 0), tensor_at(whole, 0, 0, 0), L * D * sizeof(float));
+  ck_assert_mem_eq(tensor_at(state, 0, 0, 0), tensor_at(after, 0, 0, 0), D * N * sizeof(float));
+  test_tensor *all[] = {x, y, whole, state, after};
+  for (int i = 0; i < 5; i++) tensor_free(all[i]);
+  cumega_ema_destroy(ema);
+  cumega_context_destroy(ctx);
+}
+END_TEST
+
+int main(void) {
+  setenv("CUMEGA_TEST_DEVICE", "cuda", 1);
+  Suite *suite = suite_create("cuda_ema_chunked");
+  TCase *tests = add_case(suite, "chunked", 300);
+  tcase_add_test(tests, it_is_as_exact_as_the_chain);
+  tcase_add_test(tests, bits_do_not_depend_on_the_surroundings);
+  tcase_add_test(tests, a_cut_at_grid_points_changes_nothing);
+  int failed = run_suite(suite);
+  runs_end();
+  return failed;
+}

@@ -1,0 +1,125 @@
+/* Which runs an algorithm refuses, with which sentence, on the device that the suites run on. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "ema_harness.h"
+#include "runner.h"
+
+enum { L = 6, B = 2, D = 3 };
+
+typedef struct refusal {
+  int algorithm;
+  int64_t truncation, heads; /* 0: none; 0: 4 */
+  int in_place, ignores, has_state, step;
+  cumega_status on_cpu, on_cuda;
+  const char *says; /* where it is refused */
+} refusal;
+
+#define OK          CUMEGA_OK
+#define ARGUMENT    CUMEGA_ERROR_ARGUMENT
+#define UNSUPPORTED CUMEGA_ERROR_UNSUPPORTED
+
+static const refusal refusals[] = {
+    {.algorithm = CUMEGA_EMA_RECURRENT},
+    {.algorithm = CUMEGA_EMA_CHAIN},
+    {.algorithm = CUMEGA_EMA_CHAIN, .truncation = 2},
+    {.algorithm = CUMEGA_EMA_SLICED},
+    {.algorithm = CUMEGA_EMA_SLICED, .truncation = 2, .ignores = 1},
+    {.algorithm = CUMEGA_EMA_SLICED, .truncation = L},
+    {CUMEGA_EMA_SLICED, 2, 0, 0, 0, 0, 0, ARGUMENT, ARGUMENT,
+     "algorithm is SLICED, and the run is truncated"},
+    {CUMEGA_EMA_SLICED, 0, 0, 1, 0, 0, 0, ARGUMENT, ARGUMENT, "algorithm is SLICED, and y is x"},
+    {CUMEGA_EMA_SLICED, 0, 17, 0, 0, 0, 0, OK, UNSUPPORTED, "17 heads, expected at most 16"},
+    {.algorithm = CUMEGA_EMA_DIRECT, .truncation = 2},
+    {.algorithm = CUMEGA_EMA_DIRECT, .truncation = L},
+    {CUMEGA_EMA_DIRECT, 0, 0, 0, 0, 0, 0, ARGUMENT, ARGUMENT, "the EMA has no truncation_length"},
+    {CUMEGA_EMA_DIRECT, 2, 0, 0, 1, 0, 0, ARGUMENT, ARGUMENT, "ignore_truncation is set"},
+    {CUMEGA_EMA_CHUNKED, 0, 0, 1, 0, 1, 0, UNSUPPORTED, OK, "the CPU does not have"},
+    {CUMEGA_EMA_CHUNKED, 0, 17, 0, 0, 0, 0, UNSUPPORTED, UNSUPPORTED, "CHUNKED"},
+    {CUMEGA_EMA_CHUNKED, 2, 0, 0, 0, 0, 0, ARGUMENT, ARGUMENT,
+     "algorithm is CHUNKED, and the run is truncated"},
+    {CUMEGA_EMA_CHUNKED + 1, 0, 0, 0, 0, 0, 0, ARGUMENT, ARGUMENT, "expected 0 to"},
+    {-1, 0, 0, 0, 0, 0, 0, ARGUMENT, ARGUMENT, "algorithm is -1"},
+    {CUMEGA_EMA_CHAIN, 0, 0, 0, 0, 0, 1, ARGUMENT, ARGUMENT, "for a step"},
+};
+
+START_TEST(an_algorithm_that_cannot_compute_the_run_is_refused) {
+  const refusal *r = &refusals[_i];
+  cumega_context *ctx = context_new();
+  cumega_ema_config config = cumega_ema_config_default(D);
+  if (r->truncation > 0) config.truncation_length = r->truncation;
+  if (r->heads > 0) config.num_heads = r->heads;
+  cumega_ema *ema = NULL;
+  MUST(ctx, cumega_ema_create(ctx, &config, NULL, &ema));
+  test_tensor *x = tensor_new_3(cumega_float32, r->step ? 1 : L, B, D);
+  test_tensor *y = tensor_new_3(cumega_float32, r->step ? 1 : L, B, D);
+  test_tensor *state = tensor_new_3(cumega_float32, B, D, config.num_heads);
+  for (int i = 0; i < (r->step ? 1 : L) * B * D; i++)
+    tensor_set(x, i / (B * D), i / D % B, i % D, 1);
+  cumega_ema_io io = io_of(x, r->in_place ? x : y);
+  io.algorithm = (cumega_ema_algorithm)r->algorithm;
+  io.ignore_truncation = r->ignores;
+  if (r->has_state) io.final_state = dl(state);
+  tensor_remember(y);
+  const cumega_status expected = device_is_cuda() ? r->on_cuda : r->on_cpu;
+  const cumega_status status =
+      r->step ? cumega_ema_step(ctx, ema, &io) : cumega_ema_forward(ctx, ema, &io);
+  ck_assert_msg(status == expected, "%s: %s", cumega_status_string(status),
+                cumega_context_message(ctx));
+  if (status != CUMEGA_OK)
+    ck_assert_msg(strstr(cumega_context_message(ctx), r->says) != NULL, "'%s' has no '%s'",
+                  cumega_context_message(ctx), r->says);
+  ck_assert_int_eq(tensor_unchanged(y), status != CUMEGA_OK || r->in_place);
+  tensor_free(x);
+  tensor_free(y);
+  tensor_free(state);
+  cumega_ema_destroy(ema);
+  cumega_context_destroy(ctx);
+}
+END_TEST
+
+START_TEST(the_reserved_field_is_zero) {
+  cumega_context *ctx = context_new();
+  cumega_ema_config config = cumega_ema_config_default(D);
+  cumega_ema *ema = NULL;
+  MUST(ctx, cumega_ema_create(ctx, &config, NULL, &ema));
+  test_tensor *x = tensor_new_3(cumega_float32, L, B, D);
+  cumega_ema_io io = io_of(x, x);
+  io.reserved = 1;
+  ck_assert_int_eq(cumega_ema_forward(ctx, ema, &io), CUMEGA_ERROR_UNSUPPORTED);
+  ck_assert_ptr_nonnull(strstr(cumega_context_message(ctx), "io.reserved is 1"));
+  tensor_free(x);
+  cumega_ema_destroy(ema);
+  cumega_context_destroy(ctx);
+}
+END_TEST
+
+/* An old program's struct ends before algorithm. */
+START_TEST(a_struct_without_the_field_is_recurrent) {
+  cumega_context *ctx = context_of_level(NULL, 1);
+  cumega_ema_config config = cumega_ema_config_default(D);
+  cumega_ema *ema = NULL;
+  MUST(ctx, cumega_ema_create(ctx, &config, NULL, &ema));
+  test_tensor *x = tensor_new_3(cumega_float32, L, B, D),
+              *y = tensor_new_3(cumega_float32, L, B, D);
+  for (int i = 0; i < L * B * D; i++) tensor_set(x, i / (B * D), i / D % B, i % D, 1);
+  cumega_ema_io io = io_of(x, y);
+  io.struct_size = offsetof(cumega_ema_io, algorithm);
+  io.algorithm = (cumega_ema_algorithm)1000; /* behind its end */
+  MUST(ctx, cumega_ema_forward(ctx, ema, &io));
+  tensor_free(x);
+  tensor_free(y);
+  cumega_ema_destroy(ema);
+  cumega_context_destroy(ctx);
+}
+END_TEST
+
+int main(void) {
+  Suite *suite = suite_create("ema_algorithms");
+  TCase *tests = add_case(suite, "algorithms", 60);
+  tcase_add_loop_test(tests, an_algorithm_that_cannot_compute_the_run_is_refused, 0,
+                      (int)(sizeof refusals / sizeof *refusals));
+  tcase_add_test(tests, the_reserved_field_is_zero);
+  tcase_add_test(tests, a_struct_without_the_field_is_recurrent);
+  return run_suite(suite);
+}

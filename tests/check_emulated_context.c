@@ -1,0 +1,244 @@
+/* The rules that a CUDA context keeps, on emulated CUDA, which can be made to have no driver, to lose a
+ * device, and to list every call. Whether each call can fail anywhere is check_emulated_faults.c. */
+#include <string.h>
+#include "emulated_run.h"
+#include "runner.h"
+
+static void setup(void) {
+  emulation_reset();
+}
+
+/* Nothing is left, and no kernel did anything wrong. */
+static void teardown(void) {
+  const char *text;
+  ck_assert_msg(emulation_faults(&text) == 0, "%s", text);
+  ck_assert_msg(emulation_leaks(&text) == 0, "%s", text);
+  emulation_reset();
+}
+
+static cumega_ema *ema_on(cumega_context *ctx, const cumega_ema_config *config) {
+  cumega_ema *ema = NULL;
+  MUST(ctx, cumega_ema_create(ctx, config, NULL, &ema));
+  return ema;
+}
+
+/* ---- no driver, an old one, no device ---- */
+
+static void refused_with(const char *part, int device) {
+  cumega_context_options options = cumega_context_options_default();
+  cumega_context *ctx = (cumega_context *)&options;
+  struct CUctx_st *before = current_context();
+  options.device = (DLDevice){kDLCUDA, device};
+  ck_assert_int_eq(cumega_context_create(&options, &ctx), CUMEGA_ERROR_DEVICE);
+  ck_assert_ptr_null(ctx);
+  const char *sentence = cumega_context_message(NULL);
+  ck_assert_msg(strstr(sentence, part) != NULL, "'%s' is not in: %s", part, sentence);
+  ck_assert_ptr_eq(current_context(), before);
+  ck_assert_int_eq(cudaPeekAtLastError(), cudaSuccess);
+  cumega_context *cpu = context_of_level(NULL, 1);
+  MUST(cpu, cumega_context_synchronize(cpu));
+  cumega_context_destroy(cpu);
+}
+
+START_TEST(without_a_driver_the_sentence_says_so_and_the_cpu_works) {
+  emulation_set_driver_version(0);
+  refused_with("device cuda:0 was asked for, but no CUDA driver is installed (libcuda.so.1)", 0);
+}
+END_TEST
+
+START_TEST(an_old_driver_is_named_with_what_is_expected) {
+  emulation_set_driver_version(11080);
+  refused_with("the installed driver is of CUDA 11.8, expected at least 13.0", 0);
+}
+END_TEST
+
+START_TEST(without_a_device_the_sentence_says_so) {
+  emulation_set_device_count(0);
+  refused_with("the driver sees no CUDA device", 0);
+}
+END_TEST
+
+START_TEST(a_device_beyond_the_last_is_refused) {
+  emulation_set_device_count(2);
+  refused_with("device cuda:2 was asked for, but there are 2 CUDA devices here", 2);
+}
+END_TEST
+
+/* ---- the caller's CUDA ---- */
+
+START_TEST(a_context_on_a_second_device_leaves_the_first_alone) {
+  emulation_set_device_count(2);
+  cumega_context_options options = cumega_context_options_default();
+  cumega_context *ctx = NULL;
+  cumega_ema_config config = cumega_ema_config_default(5);
+  options.device = (DLDevice){kDLCUDA, 1};
+  set_current_context(NULL);
+  MUST(NULL, cumega_context_create(&options, &ctx));
+  cumega_ema *ema = ema_on(ctx, &config);
+  MUST(ctx, cumega_context_synchronize(ctx));
+  ck_assert_ptr_null(current_context());
+  cumega_ema_destroy(ema);
+  cumega_context_destroy(ctx);
+  ck_assert_ptr_null(current_context());
+  ck_assert(!emulation_context_exists(0) && emulation_context_exists(1));
+}
+END_TEST
+
+START_TEST(a_stream_of_another_context_is_refused) {
+  cudaStream_t ours, theirs;
+  struct CUctx_st *own = emulation_context_create(0);
+  cumega_status status;
+  ck_assert_int_eq(cudaSetDevice(0), cudaSuccess);
+  ck_assert_int_eq(cudaStreamCreate(&ours), cudaSuccess);
+  struct CUctx_st *primary = current_context();
+  set_current_context(own);
+  ck_assert_int_eq(cudaStreamCreate(&theirs), cudaSuccess);
+  ck_assert_ptr_null(emulated_context(NULL, theirs, &status));
+  ck_assert_int_eq(status, CUMEGA_ERROR_ARGUMENT);
+  ck_assert(strstr(cumega_context_message(NULL),
+                   "expected a stream of the primary context of cuda:0") != NULL);
+  cumega_context *ctx = emulated_context(NULL, ours, NULL);
+  ck_assert_int_eq(cumega_context_set_stream(ctx, theirs), CUMEGA_ERROR_ARGUMENT);
+  MUST(ctx, cumega_context_set_stream(ctx, NULL));
+  MUST(ctx, cumega_context_set_stream(ctx, ours));
+  cumega_context_destroy(ctx);
+  ck_assert_ptr_eq(current_context(), own);
+  ck_assert_int_eq(cudaStreamDestroy(theirs), cudaSuccess);
+  set_current_context(primary);
+  ck_assert_int_eq(cudaStreamDestroy(ours), cudaSuccess);
+}
+END_TEST
+
+/* ---- runs only enqueue ---- */
+
+static int is_allowed(const char *call) {
+  static const char *const allowed[] = {
+      "cuCtxGetCurrent",      "cuCtxSetCurrent",        "cudaSetDevice",   "cudaStreamIsCapturing",
+      "cudaFuncSetAttribute", "cudaDeviceGetAttribute", "cudaLaunchKernel"};
+  for (size_t i = 0; i < sizeof allowed / sizeof allowed[0]; i++)
+    if (strcmp(call, allowed[i]) == 0) return 1;
+  return 0;
+}
+
+START_TEST(a_reserved_run_neither_allocates_nor_waits) {
+  counting_allocator ledger = {0};
+  emulation_set_schedule(EMULATION_FIXED, 0); /* work waits until somebody waits for it */
+  emulated_run *run = emulated_run_new(&run_shapes[_i], 1);
+  cumega_context *ctx = emulated_context(&ledger, NULL, NULL);
+  cumega_ema *ema = ema_on(ctx, &run->config);
+  int64_t scratch, count;
+  MUST(ctx, cumega_ema_workspace_size(ctx, ema, &run->io, &scratch));
+  MUST(ctx, cumega_context_reserve(ctx, scratch));
+  const int64_t allocations = ledger.calls, pending = emulation_pending();
+  emulation_calls_begin();
+  MUST(ctx, emulated_run_start(ctx, ema, run));
+  const char *const *calls = emulation_calls(&count);
+  for (int64_t i = 0; i < count; i++)
+    ck_assert_msg(is_allowed(calls[i]), "%s called %s", run->shape->name, calls[i]);
+  ck_assert_int_eq(ledger.calls, allocations);
+  ck_assert_int_eq(emulation_pending(), pending + 1);
+  MUST(ctx, cumega_context_synchronize(ctx));
+  ck_assert_msg(emulated_run_is_right(run), "%s", run->shape->name);
+  ck_assert_msg(strstr(cumega_context_kernels(ctx), run->shape->kernel) != NULL, "%s: %s",
+                run->shape->name, cumega_context_kernels(ctx));
+  cumega_ema_destroy(ema);
+  cumega_context_destroy(ctx);
+  emulated_run_free(run);
+}
+END_TEST
+
+/* ---- sharing ---- */
+
+START_TEST(contexts_with_streams_of_their_own_share_an_ema) {
+  for (int seed = 0; seed < 5; seed++) {
+    emulation_set_schedule(seed == 0 ? EMULATION_FIXED : EMULATION_RANDOM, (uint64_t)seed);
+    emulated_run *runs[3];
+    cumega_context *contexts[3];
+    cudaStream_t stream;
+    ck_assert_int_eq(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), cudaSuccess);
+    for (int i = 0; i < 3; i++) {
+      runs[i] = emulated_run_new(&run_shapes[_i], (uint64_t)(10 * seed + i));
+      contexts[i] = emulated_context(NULL, i == 1 ? stream : NULL, NULL);
+    }
+    cumega_ema *ema = ema_on(contexts[0], &runs[0]->config);
+    for (int i = 0; i < 3; i++) MUST(contexts[i], emulated_run_start(contexts[i], ema, runs[i]));
+    for (int i = 2; i >= 0; i--) MUST(contexts[i], cumega_context_synchronize(contexts[i]));
+    for (int i = 0; i < 3; i++) ck_assert(emulated_run_is_right(runs[i]));
+    cumega_context_destroy(contexts[0]); /* the EMA lives on */
+    emulated_run_clear(runs[1]);
+    MUST(contexts[1], emulated_run_start(contexts[1], ema, runs[1]));
+    MUST(contexts[1], cumega_context_synchronize(contexts[1]));
+    ck_assert(emulated_run_is_right(runs[1]));
+    cumega_context_destroy(contexts[1]);
+    cumega_context_destroy(contexts[2]);
+    cumega_ema_destroy(ema);
+    for (int i = 0; i < 3; i++) emulated_run_free(runs[i]);
+    ck_assert_int_eq(cudaStreamDestroy(stream), cudaSuccess);
+  }
+}
+END_TEST
+
+/* ---- a lost device ---- */
+
+START_TEST(a_lost_device_poisons_its_contexts_and_no_others) {
+  emulated_run *run = emulated_run_new(&run_shapes[0], 1);
+  counting_allocator ledger = {0};
+  cumega_context *ctx = emulated_context(&ledger, NULL, NULL);
+  cumega_context *cpu = context_of_level(NULL, 1);
+  cumega_ema *ema = ema_on(ctx, &run->config);
+  cumega_statistics statistics = {.struct_size = sizeof statistics};
+  void *pointer;
+  uint32_t bits;
+  emulation_fail(1, cudaErrorIllegalAddress, 0, 1);
+  ck_assert_int_eq(emulated_run_start(ctx, ema, run), CUMEGA_ERROR_FATAL);
+  ck_assert_ptr_nonnull(strstr(cumega_context_message(ctx), "an illegal memory access"));
+  ck_assert_int_eq(emulated_run_start(ctx, ema, run), CUMEGA_ERROR_FATAL);
+  ck_assert_int_eq(cumega_context_synchronize(ctx), CUMEGA_ERROR_FATAL);
+  ck_assert_int_eq(cumega_context_reserve(ctx, 1), CUMEGA_ERROR_FATAL);
+  ck_assert_int_eq(cumega_context_report(ctx, &bits), CUMEGA_ERROR_FATAL);
+  ck_assert_int_eq(cumega_context_statistics(ctx, &statistics), CUMEGA_ERROR_FATAL);
+  ck_assert_int_eq(cumega_context_set_stream(ctx, NULL), CUMEGA_ERROR_FATAL);
+  ck_assert_int_eq(cumega_memory_allocate(ctx, 8, &pointer), CUMEGA_ERROR_FATAL);
+  ck_assert_int_eq(cumega_ema_reset_parameters(ctx, ema, 0, 1, 1, 1), CUMEGA_ERROR_FATAL);
+  ck_assert_ptr_nonnull(strstr(cumega_context_message(ctx), "an illegal memory access"));
+  MUST(cpu, cumega_context_synchronize(cpu));
+  cumega_ema_destroy(ema);
+  cumega_context_destroy(ctx);
+  cumega_context_destroy(cpu);
+  ck_assert_int_eq(ledger.blocks, 0);
+  emulated_run_free(run);
+}
+END_TEST
+
+/* A kernel that goes wrong is met by whoever waits for it. */
+START_TEST(an_error_of_earlier_work_is_fatal_where_it_is_met) {
+  emulated_run *run = emulated_run_new(&run_shapes[0], 1);
+  cumega_context *ctx = emulated_context(NULL, NULL, NULL);
+  cumega_ema *ema = ema_on(ctx, &run->config);
+  MUST(ctx, emulated_run_start(ctx, ema, run));
+  emulation_fail(1, cudaErrorECCUncorrectable, 0, 1);
+  ck_assert_int_eq(cumega_context_synchronize(ctx), CUMEGA_ERROR_FATAL);
+  ck_assert_ptr_nonnull(strstr(cumega_context_message(ctx), "cuda:0: uncorrectable ECC error"));
+  ck_assert_int_eq(emulated_run_start(ctx, ema, run), CUMEGA_ERROR_FATAL);
+  cumega_ema_destroy(ema);
+  cumega_context_destroy(ctx);
+  emulated_run_free(run);
+}
+END_TEST
+
+int main(void) {
+  Suite *suite = suite_create("emulated_context");
+  TCase *tests = add_case(suite, "rules", 60);
+  tcase_add_checked_fixture(tests, setup, teardown);
+  tcase_add_test(tests, without_a_driver_the_sentence_says_so_and_the_cpu_works);
+  tcase_add_test(tests, an_old_driver_is_named_with_what_is_expected);
+  tcase_add_test(tests, without_a_device_the_sentence_says_so);
+  tcase_add_test(tests, a_device_beyond_the_last_is_refused);
+  tcase_add_test(tests, a_context_on_a_second_device_leaves_the_first_alone);
+  tcase_add_test(tests, a_stream_of_another_context_is_refused);
+  tcase_add_loop_test(tests, a_reserved_run_neither_allocates_nor_waits, 0, run_shape_count);
+  tcase_add_loop_test(tests, contexts_with_streams_of_their_own_share_an_ema, 0, run_shape_count);
+  tcase_add_test(tests, a_lost_device_poisons_its_contexts_and_no_others);
+  tcase_add_test(tests, an_error_of_earlier_work_is_fatal_where_it_is_met);
+  return run_suite(suite);
+}

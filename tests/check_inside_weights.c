@@ -1,0 +1,165 @@
+/* What jansson takes for a piece of a header, against what is charged for it, and for whole headers that are made
+ * to take much. jansson's allocations are counted here by replacing them, as only a program may. */
+#include <jansson.h>
+#include <malloc.h>
+#include "context.h"
+#include "runner.h"
+#include "weights.h"
+#include "weights_files.h"
+
+#define MALLOC_OVERHEAD 16
+
+static int64_t taken, most_taken;
+
+static void *count_malloc(size_t bytes) {
+  void *block = malloc(bytes);
+  if (block == NULL) return NULL;
+  taken += (int64_t)malloc_usable_size(block) + MALLOC_OVERHEAD;
+  if (taken > most_taken) most_taken = taken;
+  return block;
+}
+
+static void count_free(void *block) {
+  if (block != NULL) taken -= (int64_t)malloc_usable_size(block) + MALLOC_OVERHEAD;
+  free(block);
+}
+
+static weights_files files;
+static void setup(void) {
+  files_begin(&files);
+  taken = most_taken = 0;
+  json_set_alloc_funcs(count_malloc, count_free);
+}
+static void teardown(void) {
+  json_set_alloc_funcs(malloc, free);
+  files_end(&files);
+}
+
+/* before, then `unit` as often as it fits into `bytes`, then after. */
+static char *repeat(const char *before, const char *unit, const char *after, size_t bytes) {
+  char *text = malloc(bytes + 1);
+  ck_assert_ptr_nonnull(text);
+  size_t used = strlen(before), tail = strlen(after), length = strlen(unit);
+  memcpy(text, before, used);
+  for (; used + length + tail <= bytes; used += length) memcpy(text + used, unit, length);
+  strcpy(text + used, after);
+  return text;
+}
+
+static const struct {
+  const char *before, *unit, *after;
+} pieces[] = {
+    {"[", "{},", "0]"},
+    {"[", "[],", "0]"},
+    {"[", "0,", "0]"},
+    {"{\"\":[", "{},", "0]}"},
+    {"[", "{\"\":{}},", "0]"},
+    {"[", "{\"\":0},", "0]"},
+    {"[", "\"\",", "0]"},
+    {"[", "1e9,", "0]"},
+    {"[", "[{}],", "0]"},
+    {"", "[", "]"},
+    {"", "{\"\":", "0"},
+    {"[", "{\"a\":\"b\"},", "0]"},
+    {"{", "\"x\":[{}],", "\"\":0}"},
+    {"\"", "x", "\""},
+    {"\"", "\\u20ac", "\""},
+    {"\"", "\\ud83d\\ude00", "\""},
+};
+
+START_TEST(no_piece_takes_more_than_is_charged) {
+  const size_t sizes[] = {10, 60, 500, 4096, 1000 * 1000};
+  int is_string = pieces[_i].before[0] == '"';
+  for (int i = 0; i < (is_string ? 5 : 4); i++) {
+    char *text = repeat(pieces[_i].before, pieces[_i].unit, pieces[_i].after, sizes[i]);
+    weights_parse_state p = {files.ctx, "x", text, 0, NULL};
+    weights_piece piece = {text, text + strlen(text)};
+    json_t *value;
+    int64_t before = memory_held(files.ctx->memory);
+    taken = most_taken = 0;
+    cumega_status status = weights_load(&p, piece, &value);
+    int64_t charged = memory_peak(files.ctx->memory) - before;
+    ck_assert_msg(most_taken <= charged, "%d: %zu bytes took %lld, charged %lld", _i, strlen(text),
+                  (long long)most_taken, (long long)charged);
+    if (status == CUMEGA_OK) weights_unload(&p, piece, value);
+    ck_assert_int_eq(memory_held(files.ctx->memory), before);
+    ck_assert_int_eq(taken, 0);
+    free(text);
+  }
+}
+END_TEST
+
+/* Headers of 4 MB. What jansson takes is seen here, everything else by the account. */
+static const struct {
+  const char *before, *unit, *after;
+  size_t largest; /* piece */
+} bombs[] = {
+    {"{", "\"\":0,", "\"\":0}", 8},
+    {"{", "\"\":{},", "\"\":0}", 8},
+    {"{\"a\":[", "{},", "0]}", 4096},
+    {"{\"a\":{\"shape\":[", "0,", "0]}}", 4096},
+    {"{\"", "x", "\":{}}", 4 << 20},
+    {"{\"__metadata__\":{\"", "x", "\":0}}", 4 << 20},
+    {"{\"__metadata__\":{", "\"\":\"\",", "\"\":\"\"}}", 8},
+    {"{\"__metadata__\":{", "\"\":{},", "\"\":\"\"}}", 8},
+    {"{", "\"\":{\"dtype\":\"\",\"shape\":[],\"data_offsets\":[0,0]},", "\"a\":{}}", 60},
+    {"{", "\"\\u005f_metadata__\":{},", "\"a\":{}}", 60},
+    {"", "{\"a\":", "}", 4096},
+};
+
+START_TEST(no_header_takes_more_than_eight_times_its_bytes) {
+  const int64_t bytes = 4 << 20;
+  char *text = repeat(bombs[_i].before, bombs[_i].unit, bombs[_i].after, (size_t)bytes);
+  int64_t length = (int64_t)strlen(text), before = memory_held(files.ctx->memory);
+  unsigned char *file = malloc((size_t)length + 8);
+  cumega_weights *weights = NULL;
+  ck_assert_ptr_nonnull(file);
+  save_bytes(files.path, file, make_file(file, (size_t)length + 8, text, 0));
+  taken = most_taken = 0;
+  cumega_status status = cumega_weights_open(files.ctx, files.path, &weights);
+  int64_t peak = memory_peak(files.ctx->memory) - before;
+  ck_assert_msg(status == CUMEGA_ERROR_FORMAT, "%d: %s", _i, cumega_context_message(files.ctx));
+  ck_assert_msg(peak <= 8 * length + (1 << 20), "%d: %lld bytes took %lld", _i, (long long)length,
+                (long long)peak);
+  ck_assert_msg(most_taken <= peak, "%d: jansson took %lld, the account saw %lld", _i,
+                (long long)most_taken, (long long)peak);
+  ck_assert_int_eq(memory_held(files.ctx->memory), before);
+  free(file);
+  free(text);
+}
+END_TEST
+
+/* Less memory than a piece may take is a status, before jansson is asked. */
+START_TEST(a_limit_is_kept_while_a_header_is_parsed) {
+  cumega_context_options options = cumega_context_options_default();
+  cumega_context *small;
+  cumega_weights *weights;
+  options.memory_limit = 3 << 20;
+  ck_assert_int_eq(cumega_context_create(&options, &small), CUMEGA_OK);
+  char *text = repeat("{\"__metadata__\":{\"k\":\"", "x", "\"}}", 1 << 20);
+  unsigned char *file = malloc((1 << 20) + 8);
+  ck_assert_ptr_nonnull(file);
+  save_bytes(files.path, file, make_file(file, (1 << 20) + 8, text, 0));
+  ck_assert_int_eq(cumega_weights_open(small, files.path, &weights), CUMEGA_ERROR_RESOURCE);
+  ck_assert_msg(strstr(cumega_context_message(small), "no memory to parse") != NULL, "%s",
+                cumega_context_message(small));
+  ck_assert_int_lt(most_taken, 1000);
+  ck_assert_int_eq(cumega_weights_open(files.ctx, files.path, &weights), CUMEGA_OK);
+  cumega_weights_close(weights);
+  free(file);
+  free(text);
+  cumega_context_destroy(small);
+}
+END_TEST
+
+int main(void) {
+  Suite *suite = suite_create("weights from inside");
+  TCase *tests = add_case(suite, "memory", 60);
+  tcase_add_checked_fixture(tests, setup, teardown);
+  tcase_add_loop_test(tests, no_piece_takes_more_than_is_charged, 0,
+                      (int)(sizeof pieces / sizeof pieces[0]));
+  tcase_add_loop_test(tests, no_header_takes_more_than_eight_times_its_bytes, 0,
+                      (int)(sizeof bombs / sizeof bombs[0]));
+  tcase_add_test(tests, a_limit_is_kept_while_a_header_is_parsed);
+  return run_suite(suite);
+}
