@@ -32,6 +32,9 @@ typedef struct backend_device {
                                  int64_t bytes, void **block);
   void (*object_release)(memory *account, DLDevice device, pid_t owner, void *block, int64_t bytes);
   cumega_status (*is_capturing)(cumega_context *ctx, int *capturing); /* ctx's stream */
+
+  /* What forward of such a run makes at first use, so that it may be captured. */
+  cumega_status (*ema_prepare)(cumega_context *ctx, const cumega_ema *ema, const ema_run *run);
 } backend_device;
 
 typedef struct backend {
@@ -80,6 +83,8 @@ typedef struct backend_front {
   void (*memory_discharge)(memory *m, int64_t bytes);
   int64_t (*memory_held)(const memory *m);
   int64_t (*memory_limit)(const memory *m);
+  void (*ema_kernel_row_channel)(const cumega_ema *ema, const ema_tables *tables, int64_t d,
+                                 ema_kernel_row *row);
 } backend_front;
 
 /* A number that differs where any of the shared structs has another size. */

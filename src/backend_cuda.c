@@ -26,6 +26,7 @@ static const backend_front front = {
     .memory_discharge = memory_discharge,
     .memory_held = memory_held,
     .memory_limit = memory_limit,
+    .ema_kernel_row_channel = ema_kernel_row_channel,
 };
 
 /* A function from dlsym; ISO C has no cast from void * to one. */

@@ -33,6 +33,7 @@ typedef struct ema_tables {
   double
       *parameters[EMA_PARAMETER_COUNT]; /* exactly as given: (D, N) each, the residual weight (D) */
   double *p, *q, *one_minus_q;          /* (D, N) */
+  uint64_t serial;                      /* no other tables of this process have it; not 0 */
   double least_decay;                   /* the smallest 1 - q */
   ema_coefficients_f32 f32;             /* where state_dtype is float32, else NULLs */
   ema_coefficients_f64 f64;             /* where state_dtype is float64, else NULLs */

@@ -119,6 +119,14 @@ static cumega_status check_truncation(cumega_context *ctx, const cumega_ema *ema
       run->packed ? "rows" : "steps");
 }
 
+static cumega_status check_has_cuda(cumega_context *ctx, const char *algorithm) {
+  if (ctx->device.device_type != kDLCPU) return CUMEGA_OK;
+  return context_fail(ctx, CUMEGA_ERROR_UNSUPPORTED,
+                      "algorithm is %s, which the CPU does not have: SLICED is parallel in time "
+                      "there, with the bits of the chain",
+                      algorithm);
+}
+
 /* Whether io.algorithm can compute this run at all; what a device lacks, its backend says. */
 static cumega_status check_algorithm(cumega_context *ctx, const cumega_ema *ema,
                                      const cumega_ema_io *io, const io_views *v, ema_run *run) {
@@ -129,6 +137,9 @@ static cumega_status check_algorithm(cumega_context *ctx, const cumega_ema *ema,
   switch (io->algorithm) {
   case CUMEGA_EMA_RECURRENT:
   case CUMEGA_EMA_CHAIN: return CUMEGA_OK;
+  case CUMEGA_EMA_AUTO:
+    if (ctx->device.device_type == kDLCPU) run->algorithm = CUMEGA_EMA_RECURRENT;
+    return CUMEGA_OK;
   case CUMEGA_EMA_SLICED:
     if (run->truncated)
       return fail_io(ctx, "algorithm is SLICED, and the run is truncated: steps of a truncated sum "
@@ -138,9 +149,16 @@ static cumega_status check_algorithm(cumega_context *ctx, const cumega_ema *ema,
                           "reads x before it begins, and may be computed again");
     return CUMEGA_OK;
   case CUMEGA_EMA_CHUNKED:
-    if (!run->truncated) return CUMEGA_OK;
-    return fail_io(ctx, "algorithm is CHUNKED, and the run is truncated: a truncated sum has no "
-                        "state to carry, expected RECURRENT or DIRECT");
+    if (run->truncated)
+      return fail_io(ctx, "algorithm is CHUNKED, and the run is truncated: a truncated sum has no "
+                          "state to carry, expected RECURRENT or DIRECT");
+    return check_has_cuda(ctx, "CHUNKED");
+  case CUMEGA_EMA_FFT:
+    if (io->initial_state == NULL && io->final_state == NULL) return check_has_cuda(ctx, "FFT");
+    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
+                        "algorithm is FFT, and %s is given: a convolution neither takes nor gives "
+                        "a state, expected RECURRENT or CHUNKED",
+                        io->initial_state ? "initial_state" : "final_state");
   case CUMEGA_EMA_DIRECT:
     if (ema->config.truncation_length == CUMEGA_NO_TRUNCATION || io->ignore_truncation)
       return context_fail(
@@ -149,7 +167,7 @@ static cumega_status check_algorithm(cumega_context *ctx, const cumega_ema *ema,
     return CUMEGA_OK;
   default:
     return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "algorithm is %d, expected 0 to %d",
-                        (int)io->algorithm, (int)CUMEGA_EMA_CHUNKED);
+                        (int)io->algorithm, (int)CUMEGA_EMA_AUTO);
   }
 }
 
@@ -291,6 +309,15 @@ cumega_status cumega_ema_step(cumega_context *ctx, const cumega_ema *ema, const 
   return run_ema(ctx, ema, io, 1);
 }
 
+/* Only a step has x (B, D) without offsets, or mask (B), or wants e. */
+static cumega_status is_io_of_step(cumega_context *ctx, const cumega_ema_io *io, int *is_step) {
+  cumega_ema_io known;
+  TRY(read_io_struct(ctx, io, &known));
+  *is_step = known.raw || (known.x && known.x->ndim == 2 && !known.sequence_offsets) ||
+             (known.mask && known.mask->ndim == 1);
+  return CUMEGA_OK;
+}
+
 cumega_status cumega_ema_workspace_size(cumega_context *ctx, const cumega_ema *ema,
                                         const cumega_ema_io *io, int64_t *bytes) {
   TRACE(ctx, 0);
@@ -300,14 +327,22 @@ cumega_status cumega_ema_workspace_size(cumega_context *ctx, const cumega_ema *e
   if (bytes == NULL)
     return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
                         "bytes is NULL, expected where to put the size");
-  cumega_ema_io known;
-  TRY(read_io_struct(ctx, io, &known));
-  /* Only a step has x (B, D) without offsets, or mask (B), or wants e. */
-  is_step = known.raw || (known.x && known.x->ndim == 2 && !known.sequence_offsets) ||
-            (known.mask && known.mask->ndim == 1);
+  TRY(is_io_of_step(ctx, io, &is_step));
   TRY(prepare(ctx, ema, io, is_step, &aliased_pools, &run));
   int64_t checking = ctx->device.device_type == kDLCPU ? ema_indices_workspace(&run) : 0;
   int64_t running = ctx->backend->ema_workspace(ctx, ema, &run);
   *bytes = checking > running ? checking : running; /* one after the other, in the same memory */
   return CUMEGA_OK;
+}
+
+cumega_status cumega_ema_prepare(cumega_context *ctx, const cumega_ema *ema,
+                                 const cumega_ema_io *io) {
+  ema_run run;
+  int64_t bytes;
+  int aliased_pools, is_step;
+  TRY(cumega_ema_workspace_size(ctx, ema, io, &bytes));
+  TRY(is_io_of_step(ctx, io, &is_step));
+  TRY(prepare(ctx, ema, io, is_step, &aliased_pools, &run));
+  if (ctx->backend->device != NULL) TRY(ctx->backend->device->ema_prepare(ctx, ema, &run));
+  return cumega_context_reserve(ctx, bytes);
 }

@@ -52,6 +52,7 @@ static inline ema_slices ema_slices_of(const cumega_ema *ema, const ema_run *run
     if (steps > (run->L + 1) / 2) steps = (run->L + 1) / 2;
     if (warmup > steps) warmup = steps;
   } else {
+    warmup = ema_round_up(warmup, EMA_SLICE_ROUNDING); /* slices begin aligned as x is */
     if (warmup > run->L / EMA_SLICE_WORTH) return whole;
     if (steps < warmup * EMA_SLICE_WORTH) steps = warmup * EMA_SLICE_WORTH;
     steps = ema_round_up(steps, EMA_SLICE_ROUNDING);

@@ -11,6 +11,12 @@
 #include "fp_environment.h"
 #include "math/elementary_f64.h"
 
+/* By which a context knows the tables that something was made from. */
+static uint64_t next_serial(void) {
+  static uint64_t last;
+  return __atomic_add_fetch(&last, 1, __ATOMIC_RELAXED);
+}
+
 /* Both branches keep their relative accuracy: e^a does not overflow in the one, nor e^-a in the
  * other. */
 static double sigmoid(double a) {
@@ -72,6 +78,7 @@ cumega_status ema_tables_allocate(cumega_context *ctx, const cumega_ema *ema, em
         l.overflow ? "more than " : "", l.overflow ? (long long)INT64_MAX : (long long)l.used,
         (long long)ema->config.size, (long long)ema->config.num_heads,
         (long long)ema->config.truncation_length);
+  tables->serial = next_serial();
   tables->block = l.base;
   tables->block_bytes = l.used;
   memset(l.base, 0, (size_t)l.used);

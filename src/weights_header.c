@@ -66,7 +66,8 @@ static cumega_status find_object(const parse *p, int64_t bytes, weights_object *
     return weights_fail(p->ctx, CUMEGA_ERROR_FORMAT, p->path,
                         "its header (%" PRId64 " bytes) does not end with '}' and spaces", bytes);
   *object = (weights_object){.at = p->header, .end = p->header + end};
-  return CUMEGA_OK;
+  const char *nul = memchr(p->header, '\0', (size_t)end); /* jansson passes over some */
+  return nul == NULL ? CUMEGA_OK : weights_not_json(p, nul, "a NUL");
 }
 
 static cumega_status next_member(const parse *p, weights_object *object, weights_member *member,

@@ -81,7 +81,7 @@ static int64_t charge_of(weights_piece piece) {
 }
 
 cumega_status weights_load(const weights_parse_state *p, weights_piece piece, json_t **value) {
-  json_error_t error;
+  json_error_t error = {0};
   char quoted[WEIGHTS_QUOTE];
   int64_t bytes = piece.end - piece.begin;
   int has_memory = memory_charge(p->ctx->memory, charge_of(piece));
@@ -92,7 +92,8 @@ cumega_status weights_load(const weights_parse_state *p, weights_piece piece, js
     if (*value != NULL) return CUMEGA_OK;
     memory_discharge(p->ctx->memory, charge_of(piece));
   }
-  if (!has_memory || json_error_code(&error) == json_error_out_of_memory)
+  /* Where jansson is out of memory it often says nothing at all. */
+  if (!has_memory || error.text[0] == '\0' || json_error_code(&error) == json_error_out_of_memory)
     return weights_fail(p->ctx, CUMEGA_ERROR_RESOURCE, p->path,
                         "there is no memory to parse %" PRId64 " bytes of its header", bytes);
   return weights_not_json(p, piece.begin + error.position, weights_quote(quoted, error.text));

@@ -38,7 +38,11 @@ static const refusal refusals[] = {
     {CUMEGA_EMA_CHUNKED, 0, 17, 0, 0, 0, 0, UNSUPPORTED, UNSUPPORTED, "CHUNKED"},
     {CUMEGA_EMA_CHUNKED, 2, 0, 0, 0, 0, 0, ARGUMENT, ARGUMENT,
      "algorithm is CHUNKED, and the run is truncated"},
-    {CUMEGA_EMA_CHUNKED + 1, 0, 0, 0, 0, 0, 0, ARGUMENT, ARGUMENT, "expected 0 to"},
+    {CUMEGA_EMA_FFT, 2, 17, 1, 0, 0, 0, UNSUPPORTED, OK, "algorithm is FFT, which the CPU"},
+    {CUMEGA_EMA_FFT, 0, 0, 0, 0, 1, 0, ARGUMENT, ARGUMENT, "FFT, and final_state is given"},
+    {.algorithm = CUMEGA_EMA_AUTO},
+    {.algorithm = CUMEGA_EMA_AUTO, .truncation = 2, .in_place = 1},
+    {CUMEGA_EMA_AUTO + 1, 0, 0, 0, 0, 0, 0, ARGUMENT, ARGUMENT, "expected 0 to"},
     {-1, 0, 0, 0, 0, 0, 0, ARGUMENT, ARGUMENT, "algorithm is -1"},
     {CUMEGA_EMA_CHAIN, 0, 0, 0, 0, 0, 1, ARGUMENT, ARGUMENT, "for a step"},
 };
@@ -74,6 +78,43 @@ START_TEST(an_algorithm_that_cannot_compute_the_run_is_refused) {
   tensor_free(y);
   tensor_free(state);
   cumega_ema_destroy(ema);
+  cumega_context_destroy(ctx);
+}
+END_TEST
+
+/* Slow decays leave slices no room, so on CUDA a long sequence goes by CHUNKED; fast ones and short
+ * sequences keep the chain's bits, and so does the default whatever the shape. */
+START_TEST(auto_leaves_the_chain_where_slices_do_not_pay) {
+  static const struct {
+    int64_t length;
+    double slowest;
+    cumega_ema_algorithm algorithm;
+    int chunked;
+  } rows[] = {{8192, 1e-3, CUMEGA_EMA_AUTO, 1},
+              {8192, 0.25, CUMEGA_EMA_AUTO, 0},
+              {512, 1e-3, CUMEGA_EMA_AUTO, 0},
+              {8192, 1e-3, CUMEGA_EMA_RECURRENT, 0}};
+  cumega_context *ctx = context_new();
+  for (int i = 0; i < 4; i++) {
+    uint64_t seed = 1;
+    test_parameters *parameters = parameters_new(1, 2);
+    parameters_fill(parameters, &seed, rows[i].slowest);
+    cumega_ema_config config = cumega_ema_config_default(1);
+    config.num_heads = 2;
+    cumega_ema *ema = ema_new(ctx, config, parameters, cumega_float32);
+    test_tensor *x = tensor_new_3(cumega_float32, rows[i].length, 1, 1);
+    test_tensor *y = tensor_new_3(cumega_float32, rows[i].length, 1, 1);
+    for (int64_t t = 0; t < rows[i].length; t++) tensor_set(x, t, 0, 0, random_noise(&seed));
+    cumega_ema_io io = io_of(x, y);
+    io.algorithm = rows[i].algorithm;
+    MUST(ctx, cumega_ema_forward(ctx, ema, &io));
+    ck_assert_int_eq(strstr(cumega_context_kernels(ctx), "ema_chunked_kernel") != NULL,
+                     device_is_cuda() && rows[i].chunked);
+    tensor_free(x);
+    tensor_free(y);
+    parameters_free(parameters);
+    cumega_ema_destroy(ema);
+  }
   cumega_context_destroy(ctx);
 }
 END_TEST
@@ -119,6 +160,7 @@ int main(void) {
   TCase *tests = add_case(suite, "algorithms", 60);
   tcase_add_loop_test(tests, an_algorithm_that_cannot_compute_the_run_is_refused, 0,
                       (int)(sizeof refusals / sizeof *refusals));
+  tcase_add_test(tests, auto_leaves_the_chain_where_slices_do_not_pay);
   tcase_add_test(tests, the_reserved_field_is_zero);
   tcase_add_test(tests, a_struct_without_the_field_is_recurrent);
   return run_suite(suite);

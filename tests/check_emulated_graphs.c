@@ -191,9 +191,9 @@ START_TEST(what_waits_or_allocates_is_refused_during_capture) {
   says(s.ctx, cumega_memory_read(s.ctx, &value, memory, 4), CUMEGA_ERROR_STATE, "is not allowed");
   says(s.ctx, cumega_memory_release(s.ctx, memory, 16), CUMEGA_ERROR_STATE, "is being captured");
   says(s.ctx, cumega_ema_create(s.ctx, &s.run->config, NULL, &made), CUMEGA_ERROR_STATE,
-       "making or changing an EMA is not allowed");
+       "making or changing an object is not allowed");
   says(s.ctx, cumega_ema_reset_parameters(s.ctx, s.ema, 0, 1, 1, 3), CUMEGA_ERROR_STATE,
-       "making or changing an EMA is not allowed");
+       "making or changing an object is not allowed");
   ck_assert_ptr_null(made);
   ck_assert_ptr_null(other);
   ck_assert_ptr_null(emulated_context(NULL, s.stream, &status));

@@ -121,6 +121,12 @@ END_TEST
 START_TEST(every_case_of_espnet_passes) {
   glob_t found;
   ck_assert_int_eq(glob(SOURCE_DIR "/tests/golden/ema_*.safetensors", 0, NULL, &found), 0);
+  const char *others[] = {"relative_position_bias", "rotary_position_bias", "attention_softmax"};
+  for (int i = 0; i < 3; i++) {
+    char pattern[300];
+    snprintf(pattern, sizeof pattern, SOURCE_DIR "/tests/golden/%s-*.safetensors", others[i]);
+    ck_assert_int_eq(glob(pattern, GLOB_APPEND, NULL, &found), 0);
+  }
   const char **arguments = calloc(found.gl_pathc + 3, sizeof *arguments);
   arguments[0] = "cumega";
   arguments[1] = "verify";

@@ -203,6 +203,21 @@ static void nest(const char *open, const char *close, const char *sentence) {
   assert_refused(files.path, CUMEGA_ERROR_FORMAT, sentence);
 }
 
+/* jansson passes over one behind a number. */
+START_TEST(a_nul_byte_is_refused_wherever_it_stands) {
+  static const char header[] =
+      " {\"a\" :{ \"dtype\":\"U8\", \"shape\":[ 1 ],\"data_offsets\":[0 ,1]}}  ";
+  const size_t length = sizeof header - 2;
+  unsigned char bytes[128];
+  for (size_t i = 0; i < length; i++) {
+    size_t all = make_file(bytes, sizeof bytes, header + 1, 1);
+    bytes[8 + i] = '\0';
+    save_bytes(files.path, bytes, all);
+    assert_refused(files.path, CUMEGA_ERROR_FORMAT, i == 0 ? "does not begin with" : "");
+  }
+}
+END_TEST
+
 START_TEST(deep_nesting_is_refused) {
   nest("\"a\":{", "}", "tensor 'a' is described by 5999996 bytes, more than the 4096 allowed");
   nest("[", "]", "at byte 1: expected a name in quotes");
@@ -343,6 +358,7 @@ int main(void) {
                       (int)(sizeof refused / sizeof refused[0]));
   tcase_add_loop_test(tests, a_header_length_that_the_file_cannot_hold_is_refused_before_it_is_read,
                       0, (int)(sizeof lengths / sizeof lengths[0]));
+  tcase_add_test(tests, a_nul_byte_is_refused_wherever_it_stands);
   tcase_add_test(tests, deep_nesting_is_refused);
   tcase_add_test(tests, long_and_hostile_names_are_cut_and_escaped_in_sentences);
   tcase_add_test(tests, a_file_cut_at_any_byte_is_refused);

@@ -15,6 +15,7 @@ typedef struct counting_allocator {
   _Atomic int64_t blocks; /* given out and not yet back */
   _Atomic int64_t bytes;  /* of these blocks */
   int64_t failing_call;   /* the call, counted from 1, that gets NULL; 0: none */
+  int for_ever;           /* not 0: and every call after it */
   int misaligned;         /* not 0: pointers are 16 bytes off */
 } counting_allocator;
 
@@ -22,7 +23,9 @@ static inline void *counting_allocate(void *user, size_t bytes, size_t alignment
   counting_allocator *ledger = user;
   void *pointer = NULL;
   size_t shift = ledger->misaligned ? 16 : 0;
-  if (atomic_fetch_add(&ledger->calls, 1) + 1 == ledger->failing_call) return NULL;
+  int64_t call = atomic_fetch_add(&ledger->calls, 1) + 1;
+  if (call == ledger->failing_call) return NULL;
+  if (ledger->for_ever && ledger->failing_call > 0 && call > ledger->failing_call) return NULL;
   if (posix_memalign(&pointer, alignment, bytes + shift) != 0) return NULL;
   atomic_fetch_add(&ledger->blocks, 1);
   atomic_fetch_add(&ledger->bytes, (int64_t)bytes);

@@ -25,6 +25,9 @@ const run_shape run_shapes[] = {
     {"truncated", 9, 2, 5, 2, F32, F32, .truncation = 3, .kernel = "ema_recurrent_kernel<float,2>"},
     {"many heads", 3, 2, 5, 17, F32, F32, .pooled = 1, .kernel = "ema_many_heads_kernel<float>"},
     {"many heads, float64", 2, 2, 3, 20, F64, F64, 1, .kernel = "ema_many_heads_kernel<double>"},
+    {"sliced", 300, 1, 6, 2, F32, F32, .algorithm = CUMEGA_EMA_SLICED,
+     .kernel = "ema_sliced_check"},
+    {"chunked", 130, 2, 5, 2, F32, F32, .algorithm = CUMEGA_EMA_CHUNKED, .kernel = "ema_chunked"},
     {"step", 0, 3, 9, 4, F32, F32, .pooled = 1, .kernel = "ema_recurrent_kernel<float,4>"},
     {"step, many heads", 0, 2, 3, 18, F32, F32, .kernel = "ema_many_heads_kernel<float>"},
 };
@@ -70,6 +73,7 @@ static cumega_ema_io io_with(const emulated_run *run, cumega_tensor *views) {
   DLTensor *dl[RUN_TENSORS];
   for (int i = 0; i < RUN_TENSORS; i++) dl[i] = run->bytes[i] > 0 ? &views[i].dl : NULL;
   cumega_ema_io io = {.struct_size = sizeof io,
+                      .algorithm = run->shape->algorithm,
                       .x = dl[RUN_X],
                       .y = dl[RUN_Y],
                       .mask = dl[RUN_MASK],
@@ -134,17 +138,36 @@ static void compute_right(emulated_run *run) {
   cumega_context_destroy(ctx);
 }
 
+/* The same by emulated CUDA, on what is already there. */
+static void compute_chunked(emulated_run *run) {
+  cumega_context *ctx = emulated_context(NULL, NULL, NULL);
+  cumega_ema *ema = NULL;
+  MUST(ctx, cumega_ema_create(ctx, &run->config, NULL, &ema));
+  MUST(ctx, emulated_run_start(ctx, ema, run));
+  MUST(ctx, cumega_context_synchronize(ctx));
+  for (int i = RUN_Y; i <= RUN_FINAL; i += RUN_FINAL - RUN_Y) {
+    if (run->right[i] == NULL) run->right[i] = memory_new(run->bytes[i]);
+    must_succeed(cudaMemcpy(run->right[i], run->views[i].dl.data, (size_t)run->bytes[i],
+                            cudaMemcpyDeviceToHost));
+  }
+  cumega_ema_destroy(ema);
+  cumega_context_destroy(ctx);
+}
+
 void emulated_run_refill(emulated_run *run, uint64_t seed) {
   for (int i = 0; i < RUN_TENSORS; i++)
     if (i == RUN_X || (i == RUN_INITIAL && run->bytes[i] > 0)) fill_numbers(run, i, &seed);
   fill_indices(run, &seed);
   for (int64_t i = 0; i < run->bytes[RUN_MASK]; i++)
     run->host[RUN_MASK][i] = random_below(&seed, 3) == 0;
-  compute_right(run);
+  if (run->shape->algorithm != CUMEGA_EMA_CHUNKED) compute_right(run);
   for (int i = 0; i < RUN_TENSORS; i++)
     if (run->bytes[i] > 0)
       must_succeed(cudaMemcpy(run->views[i].dl.data, run->host[i], (size_t)run->bytes[i],
                               cudaMemcpyHostToDevice));
+  emulated_run_clear(run);
+  if (run->shape->algorithm != CUMEGA_EMA_CHUNKED) return;
+  compute_chunked(run);
   emulated_run_clear(run);
 }
 

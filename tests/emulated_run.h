@@ -18,6 +18,7 @@ typedef struct run_shape {
   int pooled; /* states lie in pools, by slots */
   int masked;
   int64_t truncation; /* 0: none; otherwise without states */
+  cumega_ema_algorithm algorithm;
   const char *kernel; /* a part of its name */
 } run_shape;
 
@@ -30,9 +31,11 @@ enum { RUN_X, RUN_Y, RUN_INITIAL, RUN_FINAL, RUN_LENGTHS, RUN_FROM, RUN_TO, RUN_
 typedef struct emulated_run {
   const run_shape *shape;
   cumega_ema_config config;
-  cumega_tensor views[RUN_TENSORS];  /* data on the device, NULL where absent */
-  unsigned char *host[RUN_TENSORS];  /* what was given */
-  unsigned char *right[RUN_TENSORS]; /* of y and final_state, by the CPU */
+  cumega_tensor views[RUN_TENSORS]; /* data on the device, NULL where absent */
+  unsigned char *host[RUN_TENSORS]; /* what was given */
+  unsigned char
+      *right[RUN_TENSORS]; /* of y and final_state, by the CPU; CHUNKED, which it has not, by
+                                        a run of its own */
   int64_t bytes[RUN_TENSORS];
   cumega_ema_io io;
 } emulated_run;

@@ -153,22 +153,23 @@ static int64_t lay_out(cumega_tensor *view, const test_layout *layout, int64_t *
 
 /* Runs over all elements and marks their bytes. */
 static void mark_owned(test_tensor *tensor) {
-  int64_t sizes[3] = {1, 1, 1};
+  int64_t sizes[4] = {1, 1, 1, 1};
   size_t bytes = tensor->view.dl.dtype.bits / 8;
   for (int i = 0; i < tensor->view.dl.ndim; i++) sizes[i] = tensor->view.shape[i];
   for (int64_t i = 0; i < sizes[0]; i++)
     for (int64_t j = 0; j < sizes[1]; j++)
-      for (int64_t k = 0; k < sizes[2]; k++) {
-        unsigned char *place = tensor_at(tensor, i, j, k);
-        memset(tensor->owned + (place - tensor->block), 1, bytes);
-      }
+      for (int64_t k = 0; k < sizes[2]; k++)
+        for (int64_t l = 0; l < sizes[3]; l++) {
+          unsigned char *place = tensor_at_4(tensor, i, j, k, l);
+          memset(tensor->owned + (place - tensor->block), 1, bytes);
+        }
 }
 
 test_tensor *tensor_new(DLDataType dtype, int ndim, const int64_t *shape,
                         const test_layout *layout) {
   static const test_layout compact;
   if (layout == NULL) layout = &compact;
-  ck_assert_int_le(ndim, 3);
+  ck_assert_int_le(ndim, 4);
   test_tensor *tensor = memory_new(sizeof *tensor);
   cumega_tensor *view = &tensor->view;
   ck_assert_ptr_nonnull(cumega_tensor_init(view, NULL, cumega_cpu, dtype, ndim, shape));
@@ -205,6 +206,12 @@ void *tensor_at(const test_tensor *tensor, int64_t i, int64_t j, int64_t k) {
   return start + element * (tensor->view.dl.dtype.bits / 8);
 }
 
+void *tensor_at_4(const test_tensor *tensor, int64_t i, int64_t j, int64_t k, int64_t l) {
+  const int64_t stride = tensor->view.dl.ndim > 3 ? tensor->view.strides[3] : 0;
+  return (unsigned char *)tensor_at(tensor, i, j, k) +
+         l * stride * (tensor->view.dl.dtype.bits / 8);
+}
+
 double tensor_get(const test_tensor *tensor, int64_t i, int64_t j, int64_t k) {
   return load(tensor->view.dl.dtype, tensor_at(tensor, i, j, k));
 }
@@ -214,9 +221,21 @@ void tensor_set(test_tensor *tensor, int64_t i, int64_t j, int64_t k, double val
 }
 
 uint64_t tensor_bits(const test_tensor *tensor, int64_t i, int64_t j, int64_t k) {
-  if (isnan(tensor_get(tensor, i, j, k))) return UINT64_MAX;
+  return tensor_bits_4(tensor, i, j, k, 0);
+}
+
+double tensor_get_4(const test_tensor *tensor, int64_t i, int64_t j, int64_t k, int64_t l) {
+  return load(tensor->view.dl.dtype, tensor_at_4(tensor, i, j, k, l));
+}
+
+void tensor_set_4(test_tensor *tensor, int64_t i, int64_t j, int64_t k, int64_t l, double value) {
+  store(tensor->view.dl.dtype, tensor_at_4(tensor, i, j, k, l), value);
+}
+
+uint64_t tensor_bits_4(const test_tensor *tensor, int64_t i, int64_t j, int64_t k, int64_t l) {
+  if (isnan(tensor_get_4(tensor, i, j, k, l))) return UINT64_MAX;
   uint64_t bits = 0;
-  memcpy(&bits, tensor_at(tensor, i, j, k), tensor->view.dl.dtype.bits / 8);
+  memcpy(&bits, tensor_at_4(tensor, i, j, k, l), tensor->view.dl.dtype.bits / 8);
   return bits;
 }
 

@@ -63,6 +63,11 @@ double tensor_get(const test_tensor *tensor, int64_t i, int64_t j, int64_t k);
 void tensor_set(test_tensor *tensor, int64_t i, int64_t j, int64_t k, double value);
 /* The stored bits; every NaN gives the same. */
 uint64_t tensor_bits(const test_tensor *tensor, int64_t i, int64_t j, int64_t k);
+/* The same with a fourth dimension. */
+void *tensor_at_4(const test_tensor *tensor, int64_t i, int64_t j, int64_t k, int64_t l);
+double tensor_get_4(const test_tensor *tensor, int64_t i, int64_t j, int64_t k, int64_t l);
+void tensor_set_4(test_tensor *tensor, int64_t i, int64_t j, int64_t k, int64_t l, double value);
+uint64_t tensor_bits_4(const test_tensor *tensor, int64_t i, int64_t j, int64_t k, int64_t l);
 int tensor_gaps_hold(const test_tensor *tensor);
 void tensor_remember(test_tensor *tensor);
 int tensor_unchanged(const test_tensor *tensor); /* since tensor_remember, guards included */

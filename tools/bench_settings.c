@@ -121,7 +121,8 @@ static int take_count(int option, const char *text, int64_t most, int64_t *count
 }
 
 static int take_algorithm(bench_settings *set, const char *text) {
-  static const char *const known[] = {"recurrent", "sliced", "chunked", "direct", NULL};
+  static const char *const known[] = {"recurrent", "sliced", "chunked", "fft",
+                                      "direct",    "auto",   NULL};
   int code = options_algorithm(text, &set->algorithm);
   return code == EXIT_OK ? take_word(BENCH_ALGORITHM, text, known, &set->algorithm_name) : code;
 }

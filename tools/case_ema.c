@@ -200,8 +200,11 @@ int ema_forward_prepare(job *j) {
   if (batch < 0)
     return fail(EXIT_INPUT, "%s: tensor 'inputs.sequence_offsets' is empty, expected (B + 1)",
                 j->file->path);
-  /* A truncated sum over the past has no state that could be handed on. */
-  if (call->config.truncation_length >= io->x->shape[0]) code = make_final_state(j, call, batch);
+  /* A truncated sum over the past has no state that could be handed on, nor has a convolution. */
+  if (j->algorithm == CUMEGA_EMA_FFT)
+    j->left_out = "state", io->final_slots = NULL; /* where a state is given, forward refuses it */
+  else if (call->config.truncation_length >= io->x->shape[0])
+    code = make_final_state(j, call, batch);
   return code == EXIT_OK ? stage_io(j, call) : code;
 }
 

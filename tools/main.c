@@ -18,8 +18,9 @@ typedef struct command {
 
 static const char algorithm_help[] =
     "  --algorithm A      of ema_forward: recurrent (one chain), sliced (the chain in slices of\n"
-    "                     time), chunked (parallel in time) or direct (a truncated sum);\n"
-    "                     default: the library's choice among those with the chain's bits\n";
+    "                     time), chunked (parallel in time), fft (the long convolution), direct\n"
+    "                     (a truncated sum) or auto (the fastest); default: the library's choice\n"
+    "                     among those with the chain's bits\n";
 
 static const char threads_help[] =
     "  --threads N        CPU: threads that share the work; default 1\n";
@@ -51,7 +52,7 @@ static const command commands[] = {
      "  --activation NAME  ESPnet's name of one; default relu\n"
      "  --state-dtype TYPE float32 or float64; default float64 for --dtype float64, else float32\n"
      "  --layout ORDER     LBD, BLD or BDL, the order in memory, or packed; default LBD\n"
-     "  --algorithm A      of ema_forward: recurrent, sliced, chunked or direct\n"
+     "  --algorithm A      of ema_forward: recurrent, sliced, chunked, fft, direct, auto\n"
      "  --truncation K     of ema_forward: each step sees the last K only\n"
      "  --kind NAME        of residual: Residual, Affine, Highway, DecayResidual or Feedforward\n"
      "  --norm NAME        after a residual: none, layer_norm, rms_norm, scale_norm or basic_norm\n"

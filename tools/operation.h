@@ -40,6 +40,7 @@ struct job {
   void *object;                   /* the operation's own */
   case_tensor outputs[JOB_OUTPUTS];
   int output_count;
+  const char *left_out; /* an output that the algorithm does not give, or NULL */
   staged_tensor staged[JOB_STAGED];
   int staged_count;
   /* What the table of results says. */

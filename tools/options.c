@@ -42,10 +42,9 @@ int options_algorithm(const char *text, cumega_ema_algorithm *algorithm) {
   static const struct {
     const char *name;
     cumega_ema_algorithm value;
-  } known[] = {{"recurrent", CUMEGA_EMA_CHAIN},
-               {"sliced", CUMEGA_EMA_SLICED},
-               {"chunked", CUMEGA_EMA_CHUNKED},
-               {"direct", CUMEGA_EMA_DIRECT}};
+  } known[] = {{"recurrent", CUMEGA_EMA_CHAIN}, {"sliced", CUMEGA_EMA_SLICED},
+               {"chunked", CUMEGA_EMA_CHUNKED}, {"fft", CUMEGA_EMA_FFT},
+               {"direct", CUMEGA_EMA_DIRECT},   {"auto", CUMEGA_EMA_AUTO}};
   char names[128] = "";
   for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
     *algorithm = known[i].value;

@@ -61,7 +61,14 @@ typedef enum cumega_ema_algorithm {
    * only, up to 16 heads, not truncated. Not RECURRENT's bits, but the same bits whatever the batch,
    * the layout and the padding, and when a sequence is cut at multiples of CUMEGA_EMA_GRID. Where q
    * to that power is 0, an infinite state becomes NaN rather than stays. */
-  CUMEGA_EMA_CHUNKED = 4
+  CUMEGA_EMA_CHUNKED = 4,
+  /* The convolution with the kernel, truncated or not, through cuFFT, which is opened at first use.
+   * CUDA only, without states. Its bits depend on length and batch; rounding, infinities and NaN of
+   * a step reach all steps of its channel and sequence. */
+  CUMEGA_EMA_FFT = 5,
+  /* RECURRENT, or CHUNKED on CUDA where few channels walk through many steps and slices of time do
+   * not pay: the fastest, at the price of bits that depend on shapes and coefficients. */
+  CUMEGA_EMA_AUTO = 6
 } cumega_ema_algorithm;
 
 typedef struct cumega_ema cumega_ema;
@@ -221,6 +228,15 @@ CUMEGA_API CUMEGA_CHECK_RESULT cumega_status cumega_ema_workspace_size(cumega_co
                                                                        const cumega_ema *ema,
                                                                        const cumega_ema_io *io,
                                                                        int64_t *bytes);
+
+/* Makes everything that forward or step of such an io would make at its first use: scratch, and for
+ * FFT plans and the kernel's spectrum, which the context keeps for the last lengths and EMAs. After
+ * it the run makes nothing, and may be captured. New parameters need it anew. Depends on shapes,
+ * strides, types and which tensors are there; values are not read. Waits for the stream. Returns as
+ * forward, and _STATE while the stream is being captured. */
+CUMEGA_API CUMEGA_CHECK_RESULT cumega_status cumega_ema_prepare(cumega_context *ctx,
+                                                                const cumega_ema *ema,
+                                                                const cumega_ema_io *io);
 
 /* y = activation(EMA(x) + residual_weight * x): whole sequences, chunks of them, or single steps.
  *

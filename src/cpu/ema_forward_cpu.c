@@ -99,10 +99,6 @@ static void run_item(void *argument, int64_t index, int worker) {
 
 cumega_status LEVEL(ema_forward_cpu)(cumega_context *ctx, const cumega_ema *ema,
                                      const ema_run *run) {
-  if (run->algorithm == CUMEGA_EMA_CHUNKED)
-    return context_fail(ctx, CUMEGA_ERROR_UNSUPPORTED,
-                        "algorithm is CHUNKED, which the CPU does not have: SLICED is parallel in "
-                        "time there, with the bits of the chain");
   if (run->L == 0 && run->final.data == NULL) return CUMEGA_OK;
   ema_plan p = make_plan(ctx, ema, run);
   void *scratch;

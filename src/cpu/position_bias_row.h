@@ -33,13 +33,22 @@ static void NAME(store_keys)(const position_bias_run *run, const row_place *plac
   STORE_TYPES(STORE_ROW)
 }
 
+#define FILL_ROW(element, NARROW)                                                                  \
+  do {                                                                                             \
+    element *at = (element *)run->output.data + place->to;                                         \
+    const element filling = NARROW(value);                                                         \
+    if (stride == 1)                                                                               \
+      for (int64_t j = first; j < end; j++) at[j] = filling;                                       \
+    else                                                                                           \
+      for (int64_t j = first; j < end; j++) at[j * stride] = filling;                              \
+  } while (0)
+
 /* output[first .. end - 1] = value, which every type has. */
 static void NAME(fill_keys)(const position_bias_run *run, const row_place *place, int64_t first,
                             int64_t end, REAL value) {
-  REAL values[256];
-  for (int i = 0; i < 256; i++) values[i] = value;
-  for (; first < end; first += 256)
-    NAME(store_keys)(run, place, first, end - first < 256 ? end - first : 256, values, 1);
+  const int64_t stride = run->output.stride_k;
+  if (first >= end) return;
+  STORE_TYPES(FILL_ROW)
 }
 
 static void NAME(mask_keys)(const uint8_t *mask, int64_t stride, int64_t count, REAL *s) {

@@ -41,29 +41,18 @@ static void NAME(linear)(const residual_run *run, const NAME(block) * b, REAL *t
     FOR_BLOCK(FMA(alphas, LOAD(x + i), LOAD(c + i) * LOAD(y + i)), FMA1(alpha, x[i], c[i] * y[i]));
 }
 
-/* The logistic sigmoid; a NaN stays one. */
-static inline REAL NAME(sigmoid)(REAL v) {
-  const REAL s = 1 / ONE_PLUS_EXP(-v);
-  return v != v ? v : s;
-}
-
 /* The forms with a sigmoid. to is memory of ours. */
 static void NAME(gated)(const residual_run *run, const NAME(block) * b, REAL *restrict to) {
   const int64_t n = b->n;
   const REAL *x = b->x, *y = b->y, *gate = b->gate, *c = b->c;
   const REAL alpha = (REAL)run->alpha;
   if (run->form == RESIDUAL_GATED)
-    for (int64_t i = 0; i < n; i++) to[i] = FMA1(NAME(sigmoid)(gate[i]), y[i] - x[i], x[i]);
+    for (int64_t i = 0; i < n; i++) to[i] = NAME(residual_gated)(x[i], y[i], gate[i]);
   else if (c == NULL)
-    for (int64_t i = 0; i < n; i++) {
-      const REAL s = NAME(sigmoid)(gate[i] + y[i]);
-      to[i] = FMA1(s, y[i], alpha * (1 - s) * x[i]);
-    }
+    for (int64_t i = 0; i < n; i++) to[i] = NAME(residual_highway)(alpha, x[i], y[i], gate[i]);
   else
-    for (int64_t i = 0; i < n; i++) {
-      const REAL scaled = c[i] * y[i], s = NAME(sigmoid)(gate[i] + scaled);
-      to[i] = FMA1(s, scaled, alpha * (1 - s) * x[i]);
-    }
+    for (int64_t i = 0; i < n; i++)
+      to[i] = NAME(residual_highway)(alpha, x[i], c[i] * y[i], gate[i]);
 }
 
 static int NAME(is_linear)(const residual_run *run) {

@@ -12,8 +12,7 @@
 #define CUMEGA_SRC_CPU_RESIDUAL_CPU_H
 
 #include "../backend.h"
-#include "../math/elementary_f32.h"
-#include "../math/elementary_f64.h"
+#include "../math/residual.h"
 #include "../math/tree.h"
 #include "vector.h"
 

@@ -3,9 +3,8 @@
  *
  *   NAME(x)                        x with the type's suffix
  *   REAL, VEC, LANES               the number, a vector of it, and its lanes
- *   LOAD, STORE, STREAM, FMA       vector operations; FMA1, SQRT of one number
+ *   LOAD, STORE, STREAM, FMA       vector operations; FMA1 of one number
  *   SPLAT(v)                       a vector of v
- *   ONE_PLUS_EXP                   1 + exp(v)
  *   LOAD_ELEMENTS, STORE_ELEMENTS  between the caller's memory and ours
  *   ROUND(type, n, v)              v as a store and a load would leave it
  *   TABLE                          our member of real_vector */
@@ -89,19 +88,11 @@ static REAL NAME(row_sum)(const REAL *v, int64_t D, int squared, REAL mean) {
 }
 
 /* The number that v - mean is multiplied by. */
-static REAL NAME(row_scale)(const norm_run *norm, const REAL *v, int64_t D, REAL *mean) {
-  const REAL eps = (REAL)norm->eps;
+static REAL NAME(row_factor)(const norm_run *norm, const REAL *v, int64_t D, REAL *mean) {
   *mean = 0;
   if (norm->type == CUMEGA_NORM_LAYER) *mean = NAME(row_sum)(v, D, 0, 0) / (REAL)D;
   const REAL squares = NAME(row_sum)(v, D, 1, *mean);
-  switch (norm->type) {
-  case CUMEGA_NORM_RMS: return 1 / (SQRT(squares / (REAL)D) + eps);
-  case CUMEGA_NORM_SCALE: {
-    const REAL length = SQRT(squares);
-    return (REAL)norm->scale / (length < eps ? eps : length);
-  }
-  default: return 1 / SQRT(squares / (REAL)D + eps); /* layer_norm and basic_norm */
-  }
+  return NAME(norm_factor)(norm->type, (REAL)norm->eps, (REAL)norm->scale, squares, (REAL)D);
 }
 
 /* to = fma((v - mean) * r, weight, bias); to may be v. */
@@ -119,7 +110,7 @@ static void NAME(normalize_row)(const residual_run *run, const residual_plan *pl
   const int64_t D = run->shape[run->ndim - 1], stride = to->strides[run->ndim - 1];
   const int64_t at = p->offsets[OPERAND_NORMALIZED];
   REAL mean;
-  const REAL r = NAME(row_scale)(&run->norm, v, D, &mean);
+  const REAL r = NAME(row_factor)(&run->norm, v, D, &mean);
   if (NAME(is_plain)(to, stride)) {
     NAME(normalize)(&run->norm, v, 0, D, mean, r, (REAL *)to->data + at, plan->stream);
   } else {

@@ -11,9 +11,7 @@
 #define STREAM            stream_f32
 #define FMA               fma_f32
 #define FMA1              MATH_FMAF
-#define SQRT(v)           __builtin_sqrtf(v)
 #define SPLAT(v)          ((v) - (VEC){0})
-#define ONE_PLUS_EXP      math_one_plus_expf
 #define LOAD_ELEMENTS     LEVEL(residual_load_f32)
 #define STORE_ELEMENTS    LEVEL(residual_store_f32)
 #define ROUND(type, n, v) LEVEL(residual_round_f32)(type, n, v)

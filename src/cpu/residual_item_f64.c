@@ -11,17 +11,11 @@
 #define STREAM            stream_f64
 #define FMA               fma_f64
 #define FMA1              MATH_FMA
-#define SQRT(v)           MATH_SQRT(v)
 #define SPLAT(v)          ((v) - (VEC){0})
-#define ONE_PLUS_EXP      one_plus_exp
 #define LOAD_ELEMENTS     LEVEL(residual_load_f64)
 #define STORE_ELEMENTS    LEVEL(residual_store_f64)
 #define ROUND(type, n, v) ((void)(type), (void)(n), (void)(v)) /* stored as it is */
 #define TABLE             f64
 #define PRODUCT_ROWS      PRODUCT_ROWS_F64
-
-static inline double one_plus_exp(double v) {
-  return 1 + math_exp(v);
-}
 
 #include "residual_item.h"

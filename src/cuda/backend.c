@@ -23,12 +23,20 @@ static const backend_device device = {
     .memory_read = memory_read_cuda,
     .object_upload = object_upload_cuda,
     .object_release = object_release_cuda,
+    .ema_prepare = ema_prepare_cuda,
+    .is_capturing = is_capturing_cuda,
 };
 
 static const backend table = {
     .name = BACKEND_NAME,
     .ema_workspace = ema_workspace_cuda,
     .ema_forward = ema_forward_cuda,
+    .position_bias_workspace = position_bias_workspace_cuda,
+    .position_bias_rows = position_bias_rows_cuda,
+    .position_bias_forward = position_bias_forward_cuda,
+    .residual_workspace = residual_workspace_cuda,
+    .residual_forward = residual_forward_cuda,
+    .residual_prepare = residual_prepare_cuda,
     .device = &device,
 };
 

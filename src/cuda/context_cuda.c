@@ -6,6 +6,8 @@
 #include "context_cuda.h"
 #include <inttypes.h>
 #include <string.h>
+#include "ema_fft_cuda.h"
+#include "cublas_cuda.h"
 
 static cumega_status fail_device(cumega_context *ctx, const char *sentence) {
   return front->fail(ctx, CUMEGA_ERROR_DEVICE, "device cuda:%d was asked for, but %s",
@@ -56,7 +58,7 @@ static cumega_status choose_stream(cumega_context *ctx, cudaStream_t stream) {
   return CUMEGA_OK;
 }
 
-static cumega_status is_capturing(cumega_context *ctx, int *capturing) {
+cumega_status cuda_is_capturing(cumega_context *ctx, int *capturing) {
   enum cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
   CUDA_TRY(ctx, cudaStreamIsCapturing(cuda_context_of(ctx)->stream, &capture));
   *capturing = capture != cudaStreamCaptureStatusNone;
@@ -65,7 +67,7 @@ static cumega_status is_capturing(cumega_context *ctx, int *capturing) {
 
 cumega_status cuda_refuse_capture(cumega_context *ctx, const char *what) {
   int capturing = 0;
-  TRY(is_capturing(ctx, &capturing));
+  TRY(cuda_is_capturing(ctx, &capturing));
   if (!capturing) return CUMEGA_OK;
   return front->fail(ctx, CUMEGA_ERROR_STATE,
                      "the context's stream is being captured, and %s is not allowed meanwhile",
@@ -100,12 +102,13 @@ void cuda_release(memory *account, void *pointer, int64_t bytes) {
 
 /* ---- scratch ---- */
 
-/* The old scratch, which work in flight or a graph may still use. cudaFree waits for the work; what
- * a graph has seen is kept. */
+/* The old scratch, which work in flight or a graph may still use: the work is waited for, what a
+ * graph has seen is kept. */
 static cumega_status retire(cumega_context *ctx) {
   cuda_context *c = cuda_context_of(ctx);
   if (c->scratch == NULL) return CUMEGA_OK;
   if (!c->scratch_captured) {
+    CUDA_TRY(ctx, cudaStreamSynchronize(c->stream));
     cuda_release(ctx->memory, c->scratch, ctx->device_scratch_bytes);
     return CUMEGA_OK;
   }
@@ -143,7 +146,7 @@ cumega_status cuda_scratch(cumega_context *ctx, int64_t bytes, void **pointer) {
   *pointer = NULL;
   if (bytes == 0) return CUMEGA_OK;
   int capturing = 0;
-  TRY(is_capturing(ctx, &capturing));
+  TRY(cuda_is_capturing(ctx, &capturing));
   if (bytes > ctx->device_scratch_bytes && capturing)
     return front->fail(ctx, CUMEGA_ERROR_RESOURCE,
                        "the run needs %" PRId64 " bytes of scratch and has %" PRId64
@@ -204,6 +207,8 @@ void context_close_cuda(cumega_context *ctx) {
   /* Without a report nothing was enqueued, and a wait could spoil a capture of the caller's. */
   if (cuda_scope_enter(&scope, ctx->device.device_id) == cudaSuccess && c->report != NULL)
     (void)cudaStreamSynchronize(c->stream);
+  ema_fft_close(ctx);
+  cublas_close(ctx);
   while (c->retired != NULL) {
     cuda_retired *kept = c->retired;
     c->retired = kept->next;
@@ -228,6 +233,14 @@ cumega_status context_synchronize_cuda(cumega_context *ctx) {
   cuda_scope scope;
   cumega_status status = enter(ctx, &scope);
   if (status == CUMEGA_OK) status = synchronize(ctx);
+  cuda_scope_leave(&scope);
+  return status;
+}
+
+cumega_status is_capturing_cuda(cumega_context *ctx, int *capturing) {
+  cuda_scope scope;
+  cumega_status status = enter(ctx, &scope);
+  if (status == CUMEGA_OK) status = is_capturing(ctx, capturing);
   cuda_scope_leave(&scope);
   return status;
 }
@@ -266,9 +279,8 @@ static cumega_status copy(cumega_context *ctx, void *to, const void *from, int64
 static cumega_status report(cumega_context *ctx, uint32_t *bits) {
   uint32_t met = 0;
   TRY(copy(ctx, &met, cuda_context_of(ctx)->report, sizeof met, cudaMemcpyDeviceToHost));
-  if (met != 0) TRY(clear_report(ctx));
-  *bits = met;
-  return CUMEGA_OK;
+  *bits = met; /* known, even where the clearing fails */
+  return met != 0 ? clear_report(ctx) : CUMEGA_OK;
 }
 
 cumega_status context_report_cuda(cumega_context *ctx, uint32_t *bits) {

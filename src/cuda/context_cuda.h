@@ -18,7 +18,9 @@ typedef struct cuda_context {
   void *scratch;        /* on the device */
   int scratch_captured; /* a graph has seen it: it stays until the context is destroyed */
   cuda_retired *retired;
+  struct cuda_fft_entry *fft_plans, *fft_spectra; /* the last used first (ema_fft_cuda.c) */
   char kernels[512]; /* the names of several, for cumega_context_kernels */
+  void *cublas;      /* a cublasHandle_t; NULL until Highway needs it (src/cuda/cublas_cuda.c) */
 } cuda_context;
 
 static inline cuda_context *cuda_context_of(const cumega_context *ctx) {
@@ -28,6 +30,7 @@ static inline cuda_context *cuda_context_of(const cumega_context *ctx) {
 cumega_status context_open_cuda(cumega_context *ctx, void *stream);
 void context_close_cuda(cumega_context *ctx);
 cumega_status context_synchronize_cuda(cumega_context *ctx);
+cumega_status is_capturing_cuda(cumega_context *ctx, int *capturing);
 cumega_status context_reserve_cuda(cumega_context *ctx, int64_t bytes);
 cumega_status context_set_stream_cuda(cumega_context *ctx, void *stream);
 cumega_status context_report_cuda(cumega_context *ctx, uint32_t *bits);
@@ -38,6 +41,9 @@ cumega_status memory_write_cuda(cumega_context *ctx, void *to, const void *from,
 cumega_status memory_read_cuda(cumega_context *ctx, void *to, const void *from, int64_t bytes);
 
 /* Those below are called within a scope. */
+
+/* Whether ctx's stream is being captured. */
+cumega_status cuda_is_capturing(cumega_context *ctx, int *capturing);
 
 /* STATE, saying that `what` is not allowed, while ctx's stream is being captured. */
 cumega_status cuda_refuse_capture(cumega_context *ctx, const char *what);

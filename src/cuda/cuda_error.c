@@ -77,8 +77,11 @@ cudaError_t cuda_stream_is_ours(cudaStream_t stream, int *ours) {
   struct CUctx_st *current = NULL, *of_stream = NULL;
   cudaError_t error = (cudaError_t)driver.get_current(&current);
   if (error != cudaSuccess) return error;
-  *ours = driver.stream_context(stream, &of_stream) == 0 && of_stream == current;
-  return cudaSuccess;
+  error = (cudaError_t)driver.stream_context(stream, &of_stream);
+  *ours = error == cudaSuccess && of_stream == current;
+  const int is_no_stream =
+      error == cudaErrorInvalidResourceHandle || error == cudaErrorInvalidValue;
+  return is_no_stream ? cudaSuccess : error;
 }
 
 /* After these every call on the device fails until the process ends or resets the device. */

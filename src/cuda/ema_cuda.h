@@ -2,9 +2,12 @@
  *
  *   ema_forward_cuda.c   a run: which kernel, scratch, launch
  *   ema_recurrent.cu     the kernels that give the CPU's bits
- *   ema_lanes.cu         the fast ones among them, for contiguous channels
+ *   ema_lanes.cu         faster ones, for contiguous channels
+ *   ema_channels.cu      the same for so many of them that each thread takes a whole one
+ *   ema_tiles.cu         and for contiguous time and everything else with so many heads
  *   ema_chunked.cu       parallel in time, with bits of its own
- *   ema_sliced.cu        the check of slices of time that either of them has run */
+ *   ema_fft_cuda.c, ema_fft.cu   the long convolution through cuFFT (cufft_library.c)
+ *   ema_sliced.cu        the check of slices of time that any of them have run */
 #ifndef CUMEGA_SRC_CUDA_EMA_CUDA_H
 #define CUMEGA_SRC_CUDA_EMA_CUDA_H
 
@@ -52,6 +55,25 @@ typedef struct ema_chunked_launch {
   void *ends;                 /* (chains, N, channels of a block) */
 } ema_chunked_launch;
 
+/* A step of FFT on some rows, one for each channel of each sequence (ema_fft.cu). */
+typedef struct ema_fft_launch {
+  ema_launch whole;
+  void *rows; /* (row_count, pitch): n numbers and room, or n / 2 + 1 pairs */
+  int64_t first_row, row_count;
+  int64_t n, pitch;     /* length of a transform; numbers between rows */
+  const void *spectrum; /* (channels, n / 2 + 1) pairs, over n */
+} ema_fft_launch;
+
+/* The kernel's own spectrum, some channels at a time, in double. */
+typedef struct ema_fft_table {
+  const double *weight, *log_q; /* (channels, heads) */
+  double *rows;                 /* (channel_count, pitch) */
+  void *spectrum;               /* of all channels: pairs of floats, or of doubles */
+  int64_t first_channel, channel_count, heads;
+  int64_t taps, n, pitch;
+  int is_double;
+} ema_fft_table;
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -69,10 +91,28 @@ cudaError_t ema_recurrent_launch(const ema_launch *launch, cudaStream_t stream,
 bool ema_lanes_can(const ema_launch *launch);
 cudaError_t ema_lanes_launch(const ema_launch *launch, cudaStream_t stream, const char **kernel);
 
+/* Likewise for ema_channels.cu: from so many channels of all sequences together on, a thread for each
+ * fills a large GPU. */
+#define EMA_CHANNELS_LEAST 16384
+bool ema_channels_can(const ema_launch *launch);
+cudaError_t ema_channels_launch(const ema_launch *launch, cudaStream_t stream, const char **kernel);
+
+/* Likewise for ema_tiles.cu, which takes any strides and alignment. */
+bool ema_tiles_can(const ema_launch *launch);
+cudaError_t ema_tiles_launch(const ema_launch *launch, cudaStream_t stream, const char **kernel);
+
 /* Computes again what began wrong, and writes the final states. */
 #define EMA_SLICED_HEADS 16
 cudaError_t ema_sliced_check_launch(const ema_sliced_launch *launch, cudaStream_t stream,
                                     const char **kernel);
+
+/* x~ to rows, rows times spectrum, rows to y; the kernel's values to rows, and their transforms to
+ * the spectrum. */
+cudaError_t ema_fft_gather(const ema_fft_launch *launch, cudaStream_t stream);
+cudaError_t ema_fft_multiply(const ema_fft_launch *launch, cudaStream_t stream);
+cudaError_t ema_fft_scatter(const ema_fft_launch *launch, cudaStream_t stream);
+cudaError_t ema_fft_fill_table(const ema_fft_table *table, cudaStream_t stream);
+cudaError_t ema_fft_store_table(const ema_fft_table *table, cudaStream_t stream);
 
 /* Parallel in time, on a grid of its own; scratch of so many bytes. */
 #define EMA_CHUNKED_HEADS 16

@@ -5,13 +5,18 @@
 #include <stdio.h>
 #include "../ema_slices.h"
 #include "context_cuda.h"
-#include "ema_cuda.h"
+#include "ema_fft_cuda.h"
 #include "hooks.h"
 
 /* Channels, over all sequences, that keep a large GPU busy; and steps below which slices of time
  * save less than their launches cost. */
 #define BUSY_CHANNELS    16384
 #define SLICED_MIN_STEPS 4096
+
+/* Where AUTO leaves the chain for CHUNKED: so few channels that the chain's latency is the limit, and
+ * steps enough for several chunks. */
+#define CHUNKED_MOST_CHANNELS 4096
+#define CHUNKED_MIN_STEPS     8192
 
 static ema_launch launch_of(const cumega_ema *ema, const ema_run *run) {
   const ema_device_tables *device = &ema->tables.device;
@@ -50,12 +55,38 @@ static int64_t half_of_sliced_scratch(const cumega_ema *ema, const ema_run *run,
   return ema_round_up(states * real, MEMORY_ALIGNMENT);
 }
 
+/* What AUTO stands for here; other algorithms as they are. */
+static ema_run resolve(const cumega_ema *ema, const ema_run *given) {
+  ema_run run = *given;
+  if (run.algorithm != CUMEGA_EMA_AUTO) return run;
+  run.algorithm = CUMEGA_EMA_RECURRENT;
+  if (run.truncated || run.raw || ema->config.num_heads > EMA_CHUNKED_HEADS) return run;
+  if (run.L < CHUNKED_MIN_STEPS || run.B * ema->config.size > CHUNKED_MOST_CHANNELS) return run;
+  if (slices_of(ema, &run).count < 2) run.algorithm = CUMEGA_EMA_CHUNKED;
+  return run;
+}
+
+/* The first that can, does; else ema_recurrent.cu. */
+static const struct fast_kernel {
+  bool (*can)(const ema_launch *launch);
+  cudaError_t (*launch)(const ema_launch *launch, cudaStream_t stream, const char **kernel);
+} fast_kernels[] = {{ema_channels_can, ema_channels_launch},
+                    {ema_lanes_can, ema_lanes_launch},
+                    {ema_tiles_can, ema_tiles_launch}};
+
+static const struct fast_kernel *find_fast(const ema_launch *launch) {
+  for (int i = 0; i < (int)(sizeof fast_kernels / sizeof fast_kernels[0]); i++)
+    if (fast_kernels[i].can(launch)) return &fast_kernels[i];
+  return NULL;
+}
+
 /* One launch by the fastest kernel of the chain that can. */
 static cumega_status enqueue_chain(cumega_context *ctx, const ema_launch *launch,
                                    const char **kernel) {
   cudaStream_t stream = cuda_context_of(ctx)->stream;
-  if (ema_lanes_can(launch))
-    CUDA_TRY(ctx, ema_lanes_launch(launch, stream, kernel));
+  const struct fast_kernel *fast = find_fast(launch);
+  if (fast != NULL)
+    CUDA_TRY(ctx, fast->launch(launch, stream, kernel));
   else
     CUDA_TRY(ctx, ema_recurrent_launch(launch, stream, kernel));
   return CUMEGA_OK;
@@ -97,21 +128,23 @@ static cumega_status enqueue_chunked(cumega_context *ctx, const ema_launch *laun
 
 /* ---- the hooks ---- */
 
-int64_t ema_workspace_cuda(const cumega_context *ctx, const cumega_ema *ema, const ema_run *run) {
-  ema_launch launch = launch_of(ema, run);
-  const ema_slices slices = slices_of(ema, run);
-  (void)ctx;
-  if (run->algorithm == CUMEGA_EMA_CHUNKED) return ema_chunked_scratch(&launch);
-  if (slices.count > 1) return 2 * half_of_sliced_scratch(ema, run, &slices);
+int64_t ema_workspace_cuda(const cumega_context *ctx, const cumega_ema *ema, const ema_run *given) {
+  const ema_run run = resolve(ema, given);
+  const ema_launch launch = launch_of(ema, &run);
+  const ema_slices slices = slices_of(ema, &run);
+  if (run.algorithm == CUMEGA_EMA_FFT) return run.B == 0 ? 0 : ema_fft_scratch(ctx, &launch);
+  if (run.algorithm == CUMEGA_EMA_CHUNKED) return ema_chunked_scratch(&launch);
+  if (slices.count > 1) return 2 * half_of_sliced_scratch(ema, &run, &slices);
   return ema_recurrent_scratch(&launch);
 }
 
 static cumega_status enqueue(cumega_context *ctx, const cumega_ema *ema, ema_launch *launch) {
   const ema_slices slices = slices_of(ema, &launch->run);
   launch->report = cuda_context_of(ctx)->report;
+  if (launch->run.algorithm == CUMEGA_EMA_FFT) return ema_fft_enqueue(ctx, ema, launch);
   if (launch->run.algorithm == CUMEGA_EMA_CHUNKED) return enqueue_chunked(ctx, launch);
   if (slices.count > 1) return enqueue_sliced(ctx, ema, launch, &slices);
-  TRY(cuda_scratch(ctx, ema_lanes_can(launch) ? 0 : ema_recurrent_scratch(launch),
+  TRY(cuda_scratch(ctx, find_fast(launch) != NULL ? 0 : ema_recurrent_scratch(launch),
                    &launch->states));
   return enqueue_chain(ctx, launch, &ctx->kernels);
 }
@@ -128,17 +161,34 @@ static cumega_status check(cumega_context *ctx, const cumega_ema *ema, const ema
                      is_sliced ? "SLICED" : "CHUNKED", ema->config.num_heads, most);
 }
 
-cumega_status ema_forward_cuda(cumega_context *ctx, const cumega_ema *ema, const ema_run *run) {
+/* One of the two below, within a scope. */
+typedef cumega_status (*scoped)(cumega_context *ctx, const cumega_ema *ema, ema_launch *launch);
+
+static cumega_status within_scope(cumega_context *ctx, const cumega_ema *ema, const ema_run *given,
+                                  scoped function) {
   cuda_scope scope;
-  TRY(check(ctx, ema, run));
-  ema_launch launch = launch_of(ema, run);
-  if (run->B == 0) return CUMEGA_OK;
+  const ema_run run = resolve(ema, given);
+  TRY(check(ctx, ema, &run));
+  ema_launch launch = launch_of(ema, &run);
+  if (run.B == 0) return CUMEGA_OK;
   cudaError_t error = cuda_scope_enter(&scope, ctx->device.device_id);
   cumega_status status = CUMEGA_OK;
   if (error != cudaSuccess)
     status = cuda_fail(ctx, error, "cuda_scope_enter", __FILE__, __LINE__);
   else
-    status = enqueue(ctx, ema, &launch);
+    status = function(ctx, ema, &launch);
   cuda_scope_leave(&scope);
   return status;
+}
+
+cumega_status ema_forward_cuda(cumega_context *ctx, const cumega_ema *ema, const ema_run *run) {
+  return within_scope(ctx, ema, run, enqueue);
+}
+
+static cumega_status make_ready(cumega_context *ctx, const cumega_ema *ema, ema_launch *launch) {
+  return launch->run.algorithm == CUMEGA_EMA_FFT ? ema_fft_prepare(ctx, ema, launch) : CUMEGA_OK;
+}
+
+cumega_status ema_prepare_cuda(cumega_context *ctx, const cumega_ema *ema, const ema_run *run) {
+  return within_scope(ctx, ema, run, make_ready);
 }

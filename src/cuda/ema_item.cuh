@@ -11,7 +11,8 @@
 #include "ema_cuda.h"
 #include "launch.h"
 
-#define EMA_WARP 0xffffffffu
+#define EMA_WARP  0xffffffffu
+#define EMA_PIECE 16 /* bytes of one asynchronous copy */
 
 /* One sequence of a run, or a slice of its time. */
 typedef struct ema_sequence {
@@ -206,6 +207,17 @@ static __device__ __forceinline__ float ema_fma(float a, float b, float c) {
 }
 static __device__ __forceinline__ double ema_fma(double a, double b, double c) {
   return fma(a, b, c);
+}
+
+/* ---- whether a kernel can ---- */
+
+/* Channels lie together in x and y, and every step of x begins at a piece and is whole pieces. */
+static inline bool ema_has_pieces(const ema_launch *launch) {
+  const ema_run *run = &launch->run;
+  const int64_t bytes = run->type == TYPE_FLOAT32 ? 4 : 2;
+  return run->x.stride_d == 1 && run->y.stride_d == 1 && (uintptr_t)run->x.data % EMA_PIECE == 0 &&
+         run->x.stride_t * bytes % EMA_PIECE == 0 && run->x.stride_b * bytes % EMA_PIECE == 0 &&
+         launch->channels * bytes % EMA_PIECE == 0;
 }
 
 #endif

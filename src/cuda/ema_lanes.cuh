@@ -96,19 +96,19 @@ template <> struct steps_vector<2> { typedef int2 type; };
 /* x of four steps that lie PITCH apart; where they lie together, they are one vector. */
 template <int PITCH, typename STORED>
 static __device__ __forceinline__ void load_steps(const STORED *x, STORED (&v)[STEPS]) {
-  if (PITCH == 1) {
+  if constexpr (PITCH == 1) {
     typedef typename steps_vector<sizeof(STORED)>::type vector;
     const vector all = *(const vector *)x;
     memcpy(v, &all, sizeof v);
-    return;
-  }
+  } else {
 #pragma unroll
-  for (int i = 0; i < STEPS; i++) v[i] = x[i * PITCH];
+    for (int i = 0; i < STEPS; i++) v[i] = x[i * PITCH];
+  }
 }
 
 /* Four steps of a lane's channel, of which x holds the first and y wants the lane's own. Where not
  * PLAIN there may be fewer, which leave the states alone behind their end, and bit i of masked says
- * that step i is. Where PITCH is 1, y may be x + l: each lane has read what others write. */
+ * that step i is. Where there is no channel, x is whatever lies there. Where PITCH is 1, y may be x + l: each lane has read what others write. */
 template <int HEADS, int TYPE, int KIND, int PITCH, bool PLAIN>
 static __device__ __forceinline__ void
 four_steps(lane_chain<HEADS> &c, const ema_launch &p, int left, uint32_t masked, int l,
@@ -119,7 +119,7 @@ four_steps(lane_chain<HEADS> &c, const ema_launch &p, int left, uint32_t masked,
   load_steps<PITCH>(x, seen);
 #pragma unroll
   for (int i = 0; i < STEPS; i++) {
-    const bool dropped = !has_channel || (!PLAIN && (masked >> i & 1));
+    const bool dropped = !PLAIN && (masked >> i & 1);
     term[i] = 0;
     if (PLAIN || i < left) term[i] = lane_step(c, dropped ? 0.0f : widen(seen[i], TYPE));
   }

@@ -19,11 +19,13 @@
 #define MATH_FMA(a, b, c)  fma((double)(a), (double)(b), (double)(c))
 #define MATH_FMAF(a, b, c) fmaf((a), (b), (c))
 #define MATH_SQRT(x)       sqrt((double)(x))
+#define MATH_SQRTF(x)      sqrtf(x)
 #else
 #define CUMEGA_MATH        static inline
 #define MATH_FMA(a, b, c)  __builtin_fma((a), (b), (c))
 #define MATH_FMAF(a, b, c) __builtin_fmaf((a), (b), (c))
 #define MATH_SQRT(x)       __builtin_sqrt(x)
+#define MATH_SQRTF(x)      __builtin_sqrtf(x)
 #endif
 
 CUMEGA_MATH uint32_t math_bits_f32(float x) {

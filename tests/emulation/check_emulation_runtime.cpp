@@ -57,6 +57,10 @@ START_TEST(a_lost_device_fails_everything_and_memory_is_still_given_back) {
   ck_assert_int_eq(cudaMalloc(&p, 16), cudaErrorIllegalAddress);
   ck_assert_int_eq(cudaGetLastError(), cudaErrorIllegalAddress);
   ck_assert_int_eq(cudaGetLastError(), cudaErrorIllegalAddress); /* it sticks */
+  emulation_revive();
+  OK(cudaGetLastError());
+  emulation_fail(1, cudaErrorIllegalAddress, 0, 1);
+  ck_assert_int_eq(cudaDeviceSynchronize(), cudaErrorIllegalAddress);
   ck_assert_int_eq(scale(x->data, x->data, N, 1.0f, nullptr), cudaErrorIllegalAddress);
   ck_assert_int_eq(emulation_leaks(nullptr), 1);
   delete x;

@@ -162,6 +162,12 @@ static void describe(cudaDeviceProp *prop) {
 
 extern "C" {
 
+void emulation_revive(void) {
+  lock_guard guard;
+  emulation_drain(); /* which does nothing on a lost device */
+  for (device &d : devices) d.lost = cudaSuccess;
+}
+
 void emulation_set_driver_version(int version) {
   lock_guard guard;
   driver_version = version;

@@ -41,8 +41,12 @@ EMULATION_API struct CUctx_st *emulation_context_create(int device);
 
 /* The nth CUDA call from now (1: the next) fails with error; for_ever: and every one after it;
  * sticky: the device is lost as well, so that all later calls that use it fail likewise. Calls that
- * free or destroy do so even when they fail. nth = 0: no more faults. */
+ * free, destroy or wait for work do so even when they fail. nth = 0: no more faults. */
 EMULATION_API void emulation_fail(int64_t nth, cudaError_t error, int for_ever, int sticky);
+
+/* Lost devices work again, as in a new process, but what they held is still there; what was queued
+ * is not. */
+EMULATION_API void emulation_revive(void);
 
 /* Calls that emulation_fail can reach, since reset. */
 EMULATION_API int64_t emulation_call_count(void);

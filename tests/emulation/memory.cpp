@@ -16,6 +16,7 @@ namespace emulation {
 static const size_t GUARD = 256;
 static const unsigned char PATTERN[2] = {0xff, 0x7f};
 static const size_t QUARANTINE = 64 << 20; /* bytes of freed memory that are watched */
+static const size_t MOST_FREED = 256;      /* blocks of it */
 static const size_t GLANCE = 1 << 10;      /* of each, after every operation */
 
 static std::map<const char *, allocation> live; /* by data */
@@ -160,7 +161,7 @@ cudaError_t memory_free(void *pointer, bool host) {
   forbid_access(a.memory.data, a.memory.bytes);
   freed.push_back(a);
   freed_bytes += a.memory.bytes;
-  while (freed_bytes > QUARANTINE) forget_oldest();
+  while (freed_bytes > QUARANTINE || freed.size() > MOST_FREED) forget_oldest();
   return cudaSuccess;
 }
 

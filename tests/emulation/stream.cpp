@@ -196,7 +196,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t handle) {
 }
 
 cudaError_t cudaStreamSynchronize(cudaStream_t handle) {
-  call here(CALL_DEVICE);
+  call here(CALL_DEVICE | CALL_RELEASE);
   if (here.refused()) return here.error();
   stream_pointer s = stream_find(handle);
   if (s == nullptr) return here.end(cudaErrorInvalidResourceHandle);
@@ -242,7 +242,7 @@ cudaError_t cudaStreamGetDevice(cudaStream_t handle, int *device) {
 }
 
 cudaError_t cudaDeviceSynchronize(void) {
-  call here(CALL_DEVICE);
+  call here(CALL_DEVICE | CALL_RELEASE);
   if (here.refused()) return here.error();
   const int device = device_current();
   for (const stream_pointer &s : std::vector<stream_pointer>(all)) {

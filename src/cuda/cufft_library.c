@@ -1,0 +1,69 @@
+#include "cufft_library.h"
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include "cuda_error.h"
+
+static pthread_once_t looked = PTHREAD_ONCE_INIT;
+static cufft_library library;
+static char reason[512]; /* why library is not complete, or "" */
+
+#if defined(CUMEGA_EMULATION)
+
+/* tests/emulation has the functions by the same names. */
+static void look(void) {
+#define CUFFT_LINKED(name, arguments) library.name = name;
+  CUFFT_FUNCTIONS(CUFFT_LINKED)
+#undef CUFFT_LINKED
+}
+
+#else
+
+/* The cuFFT of the toolkit's major version that this file was compiled with. */
+#if CUDART_VERSION >= 13000
+#define CUFFT_NAME "libcufft.so.12"
+#else
+#define CUFFT_NAME "libcufft.so.11"
+#endif
+
+/* *function: a pointer to a function pointer, which ISO C does not let a void * become. */
+static void find(void *opened, const char *name, void *function) {
+  void *symbol = dlsym(opened, name);
+  if (symbol == NULL && reason[0] == '\0')
+    snprintf(reason, sizeof reason, "%s has no %s", CUFFT_NAME, name);
+  memcpy(function, &symbol, sizeof symbol);
+}
+
+static void look(void) {
+  void *opened = dlopen(CUFFT_NAME, RTLD_NOW | RTLD_LOCAL);
+  if (opened == NULL) {
+    const char *error = dlerror();
+    snprintf(reason, sizeof reason, "it cannot be opened: %s", error ? error : CUFFT_NAME);
+    return;
+  }
+#define CUFFT_FIND(name, arguments) find(opened, #name, &library.name);
+  CUFFT_FUNCTIONS(CUFFT_FIND)
+#undef CUFFT_FIND
+}
+
+#endif
+
+cumega_status cufft_find(cumega_context *ctx, const cufft_library **found) {
+  pthread_once(&looked, look);
+  *found = &library;
+  if (reason[0] == '\0') return CUMEGA_OK;
+  return front->fail(ctx, CUMEGA_ERROR_DEVICE, "algorithm FFT needs cuFFT, and %s", reason);
+}
+
+/* Where a CUDA call within cuFFT failed, that is the better reason, and says whether the device is
+ * lost. */
+cumega_status cufft_fail(cumega_context *ctx, cufftResult result, const char *call,
+                         const char *file, int line) {
+  const cudaError_t error = cudaPeekAtLastError();
+  if (error != cudaSuccess && result != CUFFT_ALLOC_FAILED)
+    return cuda_fail(ctx, error, call, file, line);
+  return front->fail(ctx,
+                     result == CUFFT_ALLOC_FAILED ? CUMEGA_ERROR_RESOURCE : CUMEGA_ERROR_DEVICE,
+                     "%s gave %d of cuFFT (%s:%d)", call, (int)result, file, line);
+}

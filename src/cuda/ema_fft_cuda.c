@@ -1,0 +1,389 @@
+/* FFT on the device's host side: lengths, plans, the kernel's spectra, tiles of rows.
+ *
+ * A context keeps the plans of the last lengths and the spectra of the last EMAs and lengths, each
+ * list bounded; what a captured graph has seen stays until the context is destroyed. Plans work in
+ * memory of ours, in the context's account. Rows are computed in tiles of a bounded size, so that memory
+ * does not grow with the batch. */
+#include "ema_fft_cuda.h"
+#include <inttypes.h>
+#include <string.h>
+#include "cufft_library.h"
+
+#define MOST_SCRATCH ((int64_t)256 << 20)
+#define MOST_PLANS   8
+#define MOST_SPECTRA 64 /* a model's layers, for a length or two */
+
+typedef struct fft_key {
+  uint64_t serial; /* of the EMA's tables; 0: a plan */
+  int64_t n, taps, rows, pitch;
+  int64_t is_double;
+} fft_key;
+
+/* A plan, with its work area as block, or a spectrum. */
+typedef struct cuda_fft_entry {
+  struct cuda_fft_entry *next;
+  fft_key key;
+  void *block;
+  int64_t bytes;
+  cufftHandle forward, inverse;
+  int handles;  /* how many of them there are */
+  int captured; /* a graph has seen it */
+} fft_entry;
+
+/* ---- sizes ---- */
+
+/* The least even length from `least` on without a factor above 7: what cuFFT has fast code for. */
+static int64_t good_length(int64_t least) {
+  for (int64_t n = least + least % 2;; n += 2) {
+    int64_t rest = n;
+    for (int64_t factor = 2; factor <= 7; factor++)
+      while (rest % factor == 0) rest /= factor;
+    if (rest == 1) return n;
+  }
+}
+
+/* An eighth of the context's limit at most: there are the plan's work area, the spectrum and the
+ * rows from which it is made as well. */
+static int64_t bytes_of_tiles(const cumega_context *ctx) {
+  const int64_t limit = front->memory_limit(ctx->memory);
+  return limit > 0 && limit / 8 < MOST_SCRATCH ? limit / 8 : MOST_SCRATCH;
+}
+
+/* The plan's key of a run, whose rows are those of a tile. */
+static fft_key plan_of(const cumega_context *ctx, const ema_launch *launch) {
+  const int64_t real = launch->is_double ? (int64_t)sizeof(double) : (int64_t)sizeof(float);
+  const int64_t all = launch->run.B * launch->channels, L = launch->run.L;
+  const int64_t taps = launch->run.truncated ? launch->truncation : L;
+  fft_key key;
+  memset(&key, 0, sizeof key);
+  key.n = good_length(L + taps - 1);
+  key.pitch = key.n + 2;
+  key.rows = bytes_of_tiles(ctx) / (key.pitch * real);
+  if (key.rows > all) key.rows = all;
+  if (key.rows < 1) key.rows = 1;
+  key.is_double = launch->is_double;
+  return key;
+}
+
+static fft_key spectrum_of(const cumega_context *ctx, const cumega_ema *ema,
+                           const ema_launch *launch) {
+  fft_key key = plan_of(ctx, launch);
+  key.serial = ema->tables.serial;
+  key.taps = launch->run.truncated ? launch->truncation : launch->run.L;
+  key.rows = key.pitch = 0;
+  return key;
+}
+
+static int64_t bytes_of_rows(const fft_key *plan) {
+  const int64_t real = plan->is_double ? (int64_t)sizeof(double) : (int64_t)sizeof(float);
+  return plan->rows * plan->pitch * real;
+}
+
+int64_t ema_fft_scratch(const cumega_context *ctx, const ema_launch *launch) {
+  const fft_key plan = plan_of(ctx, launch);
+  return launch->run.L == 0 ? 0 : bytes_of_rows(&plan);
+}
+
+/* ---- what a context keeps ---- */
+
+static void entry_free(cumega_context *ctx, fft_entry *entry) {
+  const cufft_library *fft;
+  if (entry->handles > 0 && cufft_find(ctx, &fft) == CUMEGA_OK) {
+    (void)fft->cufftDestroy(entry->forward);
+    if (entry->handles > 1) (void)fft->cufftDestroy(entry->inverse);
+  }
+  cuda_release(ctx->memory, entry->block, entry->bytes);
+  front->memory_free(ctx->memory, entry, sizeof *entry);
+}
+
+void ema_fft_close(cumega_context *ctx) {
+  cuda_context *c = cuda_context_of(ctx);
+  fft_entry **lists[] = {&c->fft_plans, &c->fft_spectra};
+  for (int i = 0; i < 2; i++)
+    while (*lists[i] != NULL) {
+      fft_entry *entry = *lists[i];
+      *lists[i] = entry->next;
+      entry_free(ctx, entry);
+    }
+}
+
+/* The entry of that key, which becomes the list's first, or NULL. */
+static fft_entry *find(fft_entry **list, const fft_key *key) {
+  for (fft_entry **at = list; *at != NULL; at = &(*at)->next) {
+    fft_entry *entry = *at;
+    if (memcmp(&entry->key, key, sizeof *key) != 0) continue;
+    *at = entry->next;
+    entry->next = *list;
+    *list = entry;
+    return entry;
+  }
+  return NULL;
+}
+
+/* Until fewer than `most` are left that no graph has seen, the one used longest ago goes. Work in
+ * flight may use it. */
+static cumega_status make_room(cumega_context *ctx, fft_entry **list, int most) {
+  for (;;) {
+    fft_entry **oldest = NULL;
+    int count = 0;
+    for (fft_entry **at = list; *at != NULL; at = &(*at)->next)
+      if (!(*at)->captured) {
+        oldest = at;
+        count++;
+      }
+    if (count < most) return CUMEGA_OK;
+    fft_entry *entry = *oldest;
+    CUDA_TRY(ctx, cudaStreamSynchronize(cuda_context_of(ctx)->stream));
+    *oldest = entry->next;
+    entry_free(ctx, entry);
+  }
+}
+
+static cumega_status entry_new(cumega_context *ctx, const fft_key *key, fft_entry **made) {
+  *made = front->memory_allocate(ctx->memory, sizeof **made);
+  if (*made == NULL)
+    return front->fail(ctx, CUMEGA_ERROR_RESOURCE, "cannot allocate %zu bytes for a plan",
+                       sizeof **made);
+  memset(*made, 0, sizeof **made);
+  (*made)->key = *key;
+  return CUMEGA_OK;
+}
+
+/* ---- plans ---- */
+
+static cumega_status make_handle(cumega_context *ctx, const cufft_library *fft, const fft_key *key,
+                                 cufftType type, cufftHandle *handle, int *handles, size_t *work) {
+  const int is_forward = type == CUFFT_R2C || type == CUFFT_D2Z;
+  long long n = key->n, reals = key->pitch, pairs = key->pitch / 2;
+  CUFFT_TRY(ctx, fft->cufftCreate(handle));
+  ++*handles;
+  CUFFT_TRY(ctx, fft->cufftSetAutoAllocation(*handle, 0));
+  if (is_forward)
+    CUFFT_TRY(ctx, fft->cufftMakePlanMany64(*handle, 1, &n, &reals, 1, reals, &pairs, 1, pairs,
+                                            type, key->rows, work));
+  else
+    CUFFT_TRY(ctx, fft->cufftMakePlanMany64(*handle, 1, &n, &pairs, 1, pairs, &reals, 1, reals,
+                                            type, key->rows, work));
+  return CUMEGA_OK;
+}
+
+static cumega_status fill_plan(cumega_context *ctx, const cufft_library *fft, fft_entry *plan) {
+  const fft_key *key = &plan->key;
+  size_t forward = 0, inverse = 0;
+  TRY(make_handle(ctx, fft, key, key->is_double ? CUFFT_D2Z : CUFFT_R2C, &plan->forward,
+                  &plan->handles, &forward));
+  TRY(make_handle(ctx, fft, key, key->is_double ? CUFFT_Z2D : CUFFT_C2R, &plan->inverse,
+                  &plan->handles, &inverse));
+  const int64_t bytes = (int64_t)(forward > inverse ? forward : inverse);
+  TRY(cuda_allocate(ctx, bytes, "the work area of a plan", &plan->block));
+  plan->bytes = bytes;
+  CUFFT_TRY(ctx, fft->cufftSetWorkArea(plan->forward, plan->block));
+  CUFFT_TRY(ctx, fft->cufftSetWorkArea(plan->inverse, plan->block));
+  return CUMEGA_OK;
+}
+
+static cumega_status add_plan(cumega_context *ctx, const cufft_library *fft, const fft_key *key) {
+  cuda_context *c = cuda_context_of(ctx);
+  fft_entry *plan;
+  TRY(make_room(ctx, &c->fft_plans, MOST_PLANS));
+  TRY(entry_new(ctx, key, &plan));
+  const cumega_status status = fill_plan(ctx, fft, plan);
+  if (status != CUMEGA_OK) {
+    entry_free(ctx, plan);
+    return status;
+  }
+  plan->next = c->fft_plans;
+  c->fft_plans = plan;
+  return CUMEGA_OK;
+}
+
+/* In place; both directions. */
+static cumega_status transform(cumega_context *ctx, const cufft_library *fft, const fft_entry *plan,
+                               int inverse, void *rows) {
+  const cufftHandle handle = inverse ? plan->inverse : plan->forward;
+  CUFFT_TRY(ctx, fft->cufftSetStream(handle, cuda_context_of(ctx)->stream));
+  if (plan->key.is_double && inverse)
+    CUFFT_TRY(ctx, fft->cufftExecZ2D(handle, rows, rows));
+  else if (plan->key.is_double)
+    CUFFT_TRY(ctx, fft->cufftExecD2Z(handle, rows, rows));
+  else if (inverse)
+    CUFFT_TRY(ctx, fft->cufftExecC2R(handle, rows, rows));
+  else
+    CUFFT_TRY(ctx, fft->cufftExecR2C(handle, rows, rows));
+  return CUMEGA_OK;
+}
+
+/* ---- spectra ---- */
+
+/* The kernel's weights and logarithms on the device, (D, N) each, one behind the other. */
+static cumega_status upload_terms(cumega_context *ctx, const cumega_ema *ema, double *host,
+                                  double *device) {
+  const int64_t D = ema->config.size, N = ema->config.num_heads;
+  const size_t bytes = (size_t)(2 * D * N) * sizeof *host;
+  cudaStream_t stream = cuda_context_of(ctx)->stream;
+  for (int64_t d = 0; d < D; d++) {
+    ema_kernel_row row = {.num_heads = N, .weight = host + d * N, .log_q = host + (D + d) * N};
+    front->ema_kernel_row_channel(ema, &ema->tables, d, &row);
+  }
+  CUDA_TRY(ctx, cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, stream));
+  CUDA_TRY(ctx, cudaStreamSynchronize(stream));
+  return CUMEGA_OK;
+}
+
+/* All channels, a tile at a time through rows of doubles. */
+static cumega_status fill_spectrum(cumega_context *ctx, const cumega_ema *ema,
+                                   const cufft_library *fft, const fft_entry *plan,
+                                   const fft_entry *spectrum, const double *terms, double *rows) {
+  const int64_t D = ema->config.size, N = ema->config.num_heads;
+  const fft_key *key = &plan->key;
+  cudaStream_t stream = cuda_context_of(ctx)->stream;
+  for (int64_t d = 0; d < D; d += key->rows) {
+    const int64_t count = D - d < key->rows ? D - d : key->rows;
+    const ema_fft_table table = {.weight = terms,
+                                 .log_q = terms + D * N,
+                                 .rows = rows,
+                                 .spectrum = spectrum->block,
+                                 .first_channel = d,
+                                 .channel_count = count,
+                                 .heads = N,
+                                 .taps = spectrum->key.taps,
+                                 .n = key->n,
+                                 .pitch = key->pitch,
+                                 .is_double = (int)spectrum->key.is_double};
+    CUDA_TRY(ctx, ema_fft_fill_table(&table, stream));
+    TRY(transform(ctx, fft, plan, 0, rows));
+    CUDA_TRY(ctx, ema_fft_store_table(&table, stream));
+  }
+  CUDA_TRY(ctx, cudaStreamSynchronize(stream));
+  return CUMEGA_OK;
+}
+
+/* What making a spectrum needs and gives back. */
+typedef struct spectrum_work {
+  double *host;
+  void *terms, *rows;
+  int64_t terms_bytes, rows_bytes;
+  fft_entry *plan;
+} spectrum_work;
+
+static cumega_status make_spectrum(cumega_context *ctx, const cumega_ema *ema,
+                                   const cufft_library *fft, fft_entry *spectrum,
+                                   spectrum_work *w) {
+  const int64_t D = ema->config.size, pitch = spectrum->key.n + 2;
+  const int64_t pair_bytes =
+      spectrum->key.is_double ? 2 * (int64_t)sizeof(double) : 2 * (int64_t)sizeof(float);
+  const int64_t bytes = D * (pitch / 2) * pair_bytes;
+  fft_key key;
+  memset(&key, 0, sizeof key);
+  key.n = spectrum->key.n;
+  key.pitch = pitch;
+  key.is_double = 1;
+  key.rows = bytes_of_tiles(ctx) / (pitch * (int64_t)sizeof(double));
+  if (key.rows > D) key.rows = D;
+  if (key.rows < 1) key.rows = 1;
+  TRY(cuda_allocate(ctx, bytes, "the spectrum of an EMA's kernel", &spectrum->block));
+  spectrum->bytes = bytes;
+  w->terms_bytes = 2 * D * ema->config.num_heads * (int64_t)sizeof(double);
+  w->rows_bytes = bytes_of_rows(&key);
+  w->host = front->memory_allocate(ctx->memory, w->terms_bytes);
+  if (w->host == NULL)
+    return front->fail(ctx, CUMEGA_ERROR_RESOURCE,
+                       "cannot allocate %" PRId64 " bytes for the terms of an EMA's kernel",
+                       w->terms_bytes);
+  TRY(cuda_allocate(ctx, w->terms_bytes, "the terms of an EMA's kernel", &w->terms));
+  TRY(cuda_allocate(ctx, w->rows_bytes, "an EMA's kernel", &w->rows));
+  TRY(entry_new(ctx, &key, &w->plan));
+  TRY(fill_plan(ctx, fft, w->plan));
+  TRY(upload_terms(ctx, ema, w->host, w->terms));
+  return fill_spectrum(ctx, ema, fft, w->plan, spectrum, w->terms, w->rows);
+}
+
+static cumega_status add_spectrum(cumega_context *ctx, const cumega_ema *ema,
+                                  const cufft_library *fft, const fft_key *key) {
+  cuda_context *c = cuda_context_of(ctx);
+  fft_entry *spectrum;
+  spectrum_work w = {0};
+  TRY(make_room(ctx, &c->fft_spectra, MOST_SPECTRA));
+  TRY(entry_new(ctx, key, &spectrum));
+  const cumega_status status = make_spectrum(ctx, ema, fft, spectrum, &w);
+  if (status != CUMEGA_OK) /* what has been enqueued may use what is freed now */
+    (void)cudaStreamSynchronize(c->stream);
+  if (w.plan != NULL) entry_free(ctx, w.plan);
+  cuda_release(ctx->memory, w.rows, w.rows_bytes);
+  cuda_release(ctx->memory, w.terms, w.terms_bytes);
+  front->memory_free(ctx->memory, w.host, w.terms_bytes);
+  if (status != CUMEGA_OK) {
+    entry_free(ctx, spectrum);
+    return status;
+  }
+  spectrum->next = c->fft_spectra;
+  c->fft_spectra = spectrum;
+  return CUMEGA_OK;
+}
+
+/* ---- preparing and running ---- */
+
+cumega_status ema_fft_prepare(cumega_context *ctx, const cumega_ema *ema,
+                              const ema_launch *launch) {
+  cuda_context *c = cuda_context_of(ctx);
+  const cufft_library *fft;
+  if (launch->run.L == 0 || launch->run.B == 0) return CUMEGA_OK;
+  const fft_key plan = plan_of(ctx, launch), spectrum = spectrum_of(ctx, ema, launch);
+  TRY(cufft_find(ctx, &fft));
+  TRY(cuda_refuse_capture(ctx, "preparing a run"));
+  if (find(&c->fft_plans, &plan) == NULL) TRY(add_plan(ctx, fft, &plan));
+  if (find(&c->fft_spectra, &spectrum) == NULL) TRY(add_spectrum(ctx, ema, fft, &spectrum));
+  return CUMEGA_OK;
+}
+
+/* Both entries, made now if need be and may be. */
+static cumega_status find_or_make(cumega_context *ctx, const cumega_ema *ema,
+                                  const ema_launch *launch, fft_entry **plan,
+                                  fft_entry **spectrum) {
+  cuda_context *c = cuda_context_of(ctx);
+  const fft_key of_plan = plan_of(ctx, launch), of_spectrum = spectrum_of(ctx, ema, launch);
+  int capturing = 0;
+  TRY(cuda_is_capturing(ctx, &capturing));
+  for (int tries = 0; tries < 2; tries++) {
+    *plan = find(&c->fft_plans, &of_plan);
+    *spectrum = find(&c->fft_spectra, &of_spectrum);
+    if (*plan != NULL && *spectrum != NULL) {
+      (*plan)->captured |= capturing;
+      (*spectrum)->captured |= capturing;
+      return CUMEGA_OK;
+    }
+    if (capturing) break;
+    TRY(ema_fft_prepare(ctx, ema, launch));
+  }
+  return front->fail(ctx, CUMEGA_ERROR_RESOURCE,
+                     "the run needs a plan and the kernel's spectrum for transforms of %" PRId64
+                     " numbers, and its stream is being captured: call cumega_ema_prepare before",
+                     of_plan.n);
+}
+
+cumega_status ema_fft_enqueue(cumega_context *ctx, const cumega_ema *ema,
+                              const ema_launch *launch) {
+  cudaStream_t stream = cuda_context_of(ctx)->stream;
+  const cufft_library *fft;
+  fft_entry *plan, *spectrum;
+  ema_fft_launch a = {.whole = *launch};
+  if (launch->run.L == 0) return CUMEGA_OK;
+  TRY(cufft_find(ctx, &fft));
+  TRY(find_or_make(ctx, ema, launch, &plan, &spectrum));
+  TRY(cuda_scratch(ctx, bytes_of_rows(&plan->key), &a.rows));
+  a.n = plan->key.n;
+  a.pitch = plan->key.pitch;
+  a.spectrum = spectrum->block;
+  const int64_t rows = launch->run.B * launch->channels;
+  for (a.first_row = 0; a.first_row < rows; a.first_row += plan->key.rows) {
+    a.row_count = rows - a.first_row;
+    if (a.row_count > plan->key.rows) a.row_count = plan->key.rows;
+    CUDA_TRY(ctx, ema_fft_gather(&a, stream));
+    TRY(transform(ctx, fft, plan, 0, a.rows));
+    CUDA_TRY(ctx, ema_fft_multiply(&a, stream));
+    TRY(transform(ctx, fft, plan, 1, a.rows));
+    CUDA_TRY(ctx, ema_fft_scatter(&a, stream));
+  }
+  ctx->kernels = "ema_fft_gather_kernel cufft ema_fft_multiply_kernel cufft ema_fft_scatter_kernel";
+  return CUMEGA_OK;
+}

@@ -1,0 +1,206 @@
+/* Residual connections and the norms behind them: within the oracle's bounds, and the same bits wherever the
+ * tensors lie, whoever computes. */
+#include <stdio.h>
+#include <stdlib.h>
+#include "residual_runs.h"
+#include "runner.h"
+
+static const int64_t sizes[] = {1, 2, 7, 31, 32, 33, 64, 129, 512, 1000, 2049};
+#define SIZES ((int64_t)(sizeof sizes / sizeof *sizes))
+
+static const DLDataType types[] = {
+    {kDLFloat, 32, 1}, {kDLFloat, 16, 1}, {kDLBfloat, 16, 1}, {kDLFloat, 64, 1}};
+
+/* Emulated threads are slow. */
+static int problems(void) {
+  return device_is_cuda() ? 150 : 1500;
+}
+
+static problem random_problem(uint64_t *seed) {
+  const int64_t kind = random_below(seed, 7);
+  problem p = {.gated = kind >= 5,
+               .norm = (int)random_below(seed, 8) - 4,
+               .dtype = types[random_below(seed, 4)],
+               .seed = random_bits(seed) >> 8};
+  const int highway = kind == CUMEGA_RESIDUAL_HIGHWAY;
+  const int64_t D = sizes[random_below(seed, highway ? 8 : SIZES)];
+  const int64_t most = 3000 / D > 0 ? 3000 / D : 1;
+  const int64_t A = 1 + random_below(seed, most < 5 ? most : 5);
+  const int64_t B = 1 + random_below(seed, most / A < 40 ? most / A : 40);
+  p.config = cumega_residual_config_default(p.gated ? CUMEGA_RESIDUAL_RESIDUAL
+                                                    : (cumega_residual_kind)kind,
+                                            1 + random_below(seed, 30), D);
+  p.transposed = p.norm < 0 && !highway && !p.gated && random_below(seed, 2);
+  const int64_t rows[] = {A, B, D}, columns[] = {A, D, B};
+  memcpy(p.shape, p.transposed ? columns : rows, sizeof p.shape);
+  cumega_residual_config *c = &p.config;
+  c->scalar = (int32_t)random_below(seed, 2);
+  c->l2 = (int32_t)random_below(seed, 2);
+  c->power = 0.25 * (double)random_below(seed, 8);
+  c->scaling_correction = (int32_t)random_below(seed, 2);
+  c->elemwise = (int32_t)random_below(seed, 2);
+  if (kind == CUMEGA_RESIDUAL_RESIDUAL || kind == CUMEGA_RESIDUAL_AFFINE) {
+    c->alpha = 0.5 * (double)random_below(seed, 4);
+    c->beta = random_below(seed, 3) ? 1 : -1.3;
+  }
+  return p;
+}
+
+static test_layout random_layout(uint64_t *seed) {
+  static const int orders[][3] = {{0, 1, 2}, {1, 0, 2}, {0, 2, 1}, {2, 1, 0}, {1, 2, 0}, {2, 0, 1}};
+  test_layout l = {.ordered = 1};
+  memcpy(l.order, orders[random_below(seed, 3) ? random_below(seed, 2) : random_below(seed, 6)],
+         sizeof orders[0]);
+  for (int i = 0; i < 3; i++) l.gap[i] = random_below(seed, 3) ? 0 : random_below(seed, 9);
+  l.reversed = random_below(seed, 4) ? 0 : (unsigned)random_below(seed, 8);
+  l.shift = random_below(seed, 2) ? 0 : random_below(seed, 8);
+  l.by_offset = (int)random_below(seed, 2);
+  return l;
+}
+
+static placement random_placement(uint64_t *seed, const problem *p) {
+  placement at = {.out_is = -1, .normalized_is = -1};
+  for (int i = 0; i < INPUTS + 2; i++) at.layouts[i] = random_layout(seed);
+  const int inputs = p->gated ? INPUTS : IN_GATE, least = problem_reads_x(p) ? IN_X : IN_Y;
+  if (random_below(seed, 2)) at.out_is = least + (int)random_below(seed, inputs - least);
+  if (random_below(seed, 2)) at.normalized_is = least + (int)random_below(seed, inputs - least);
+  if (at.out_is >= 0 && at.normalized_is == at.out_is) at.normalized_is = -1;
+  at.without_out = p->norm >= 0 && random_below(seed, 4) == 0;
+  if (at.without_out) at.out_is = -1;
+  return at;
+}
+
+static void expect_same(const problem *p, const result *a, const result *b, const char *what) {
+  if (results_same(a, b)) return;
+  problem_print(p);
+  ck_abort_msg("not the same bits: %s", what);
+}
+
+static void check_right(const problem *p, const result *r, double *worst) {
+  const double error = problem_error(p, r);
+  if (error > *worst) *worst = error;
+  if (error <= 1) return;
+  problem_print(p);
+  ck_abort_msg("an error is %g times what is allowed", error);
+}
+
+START_TEST(every_run_is_right_and_has_the_same_bits_wherever_its_tensors_lie) {
+  uint64_t seed = 20261126;
+  double worst = 0;
+  cumega_context *ctx = context_new();
+  for (int i = 0; i < problems(); i++) {
+    const problem p = random_problem(&seed);
+    const placement at = random_placement(&seed, &p);
+    result a = problem_run(ctx, &p, NULL), b = problem_run(ctx, &p, &at);
+    check_right(&p, &a, &worst);
+    expect_same(&p, &a, &b, "another layout, or in place");
+    result_free(&a);
+    result_free(&b);
+  }
+  printf("the worst error is %.3f of what is allowed\n", worst);
+  cumega_context_destroy(ctx);
+}
+END_TEST
+
+/* On CUDA: against the CPU. On a CPU: every level, and three threads. Highway's products on CUDA are of another
+ * library, and only have to be right. */
+START_TEST(every_device_level_and_number_of_threads_gives_the_same_bits) {
+  uint64_t seed = 77;
+  cumega_context *ctx = context_new(), *others[CPU_LEVELS + 1] = {NULL};
+  for (int i = 0; i < CPU_LEVELS; i++) others[i] = context_of_level(cpu_levels[i], 1);
+  others[CPU_LEVELS] = context_of_level(NULL, 3);
+  for (int i = 0; i < problems() / 3; i++) {
+    problem p = random_problem(&seed);
+    if (i % 10 == 0) p.shape[0] *= 40; /* enough for several threads */
+    if (problem_is_highway(&p) && device_is_cuda()) continue;
+    result a = problem_run(ctx, &p, NULL);
+    for (int k = 0; k <= CPU_LEVELS; k++) {
+      if (others[k] == NULL || (device_is_cuda() && k > 0)) continue;
+      result b = problem_run(others[k], &p, NULL);
+      expect_same(&p, &a, &b, k < CPU_LEVELS ? cpu_levels[k] : "three threads");
+      result_free(&b);
+    }
+    result_free(&a);
+  }
+  for (int i = 0; i <= CPU_LEVELS; i++) cumega_context_destroy(others[i]);
+  cumega_context_destroy(ctx);
+}
+END_TEST
+
+/* Sums of more than one tree, in rows that no group of threads holds in registers. */
+START_TEST(long_rows_are_right_and_the_same) {
+  static const int64_t long_sizes[] = {2048, 4095, 4096, 4097, 9001};
+  double worst = 0;
+  cumega_context *ctx = context_new(), *plain = context_of_level("plain", 1);
+  for (int i = 0; i < 40; i++) {
+    problem p = {.gated = i % 2,
+                 .norm = i / 2 % 4,
+                 .dtype = types[i % 4],
+                 .seed = (uint64_t)i + 1,
+                 .shape = {1, 2, long_sizes[i / 8]}};
+    p.config = cumega_residual_config_default(CUMEGA_RESIDUAL_DECAY, 3, p.shape[2]);
+    const placement in_place = {.out_is = -1, .normalized_is = IN_X, .without_out = 1};
+    result a = problem_run(ctx, &p, NULL), b = problem_run(plain, &p, NULL);
+    result c = problem_run(ctx, &p, &in_place);
+    check_right(&p, &a, &worst);
+    expect_same(&p, &a, &b, "the CPU's plain level");
+    expect_same(&p, &a, &c, "only the normalised tensor, in place");
+    result_free(&a);
+    result_free(&b);
+    result_free(&c);
+  }
+  printf("the worst error is %.3f of what is allowed\n", worst);
+  cumega_context_destroy(plain);
+  cumega_context_destroy(ctx);
+}
+END_TEST
+
+/* What the first call has stored goes through a Feedforward with the norm. */
+START_TEST(one_call_has_the_bits_of_two) {
+  cumega_context *ctx = context_new();
+  for (int i = 0; i < 64; i++) {
+    problem p = {.norm = i % 4, .dtype = types[i / 4 % 4], .seed = 900 + (uint64_t)i};
+    const int64_t D = 3 + 37 * (i / 16);
+    p.config = cumega_residual_config_default(CUMEGA_RESIDUAL_DECAY, 5, D);
+    p.shape[0] = p.shape[1] = 3;
+    p.shape[2] = D;
+    result fused = problem_run(ctx, &p, NULL);
+    problem second = p;
+    second.config = cumega_residual_config_default(CUMEGA_RESIDUAL_FEEDFORWARD, 5, D);
+    cumega_residual *residual;
+    cumega_norm *norm;
+    problem_make(ctx, &second, &residual, &norm);
+    test_tensor *y = tensor_new(p.dtype, 3, p.shape, NULL);
+    test_tensor *n = tensor_new(p.dtype, 3, p.shape, NULL);
+    for (int64_t k = 0; k < fused.count; k++)
+      tensor_set(y, k / (3 * D), k / D % 3, k % D, fused.out[k]);
+    cumega_residual_io io = {
+        .struct_size = sizeof io, .y = dl(y), .norm = norm, .normalized = dl(n)};
+    const DLTensor *normalized = io.normalized;
+    staging s;
+    const int staged = staging_begin(&s, ctx);
+    if (staged) staging_add(&s, &io.y), staging_add(&s, &normalized), staging_there(&s);
+    io.normalized = (DLTensor *)(uintptr_t)normalized;
+    MUST(ctx, cumega_residual_forward(ctx, residual, &io));
+    if (staged) staging_back(&s);
+    for (int64_t k = 0; k < fused.count; k++)
+      ck_assert_uint_eq(tensor_bits(n, k / (3 * D), k / D % 3, k % D), fused.normalized_bits[k]);
+    tensor_free(y);
+    tensor_free(n);
+    result_free(&fused);
+    cumega_residual_destroy(residual);
+    cumega_norm_destroy(norm);
+  }
+  cumega_context_destroy(ctx);
+}
+END_TEST
+
+int main(void) {
+  Suite *suite = suite_create("residual");
+  TCase *tests = add_case(suite, "residual connections", 600);
+  tcase_add_test(tests, every_run_is_right_and_has_the_same_bits_wherever_its_tensors_lie);
+  tcase_add_test(tests, every_device_level_and_number_of_threads_gives_the_same_bits);
+  tcase_add_test(tests, long_rows_are_right_and_the_same);
+  tcase_add_test(tests, one_call_has_the_bits_of_two);
+  return run_suite(suite);
+}

@@ -1,0 +1,314 @@
+#include "emulated_faults.h"
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- what fails ---- */
+
+typedef enum origin { CUDA_CALL, HOST_ALLOCATION, JSON_ALLOCATION } origin;
+
+typedef struct plan {
+  origin from;
+  cudaError_t error;
+  int for_ever, sticky;
+} plan;
+
+/* Every error once, and for ever; those behind the dash lose the device. */
+static const plan plans[] = {
+    {CUDA_CALL, cudaErrorMemoryAllocation, 0, 0},
+    {CUDA_CALL, cudaErrorMemoryAllocation, 1, 0},
+    {CUDA_CALL, cudaErrorInvalidValue, 0, 0},
+    {CUDA_CALL, cudaErrorInvalidResourceHandle, 1, 0},
+    {CUDA_CALL, cudaErrorNotSupported, 0, 0},
+    {CUDA_CALL, cudaErrorDevicesUnavailable, 1, 0},
+    {CUDA_CALL, cudaErrorInitializationError, 0, 0},
+    {CUDA_CALL, cudaErrorLaunchOutOfResources, 0, 0},
+    {CUDA_CALL, cudaErrorNoKernelImageForDevice, 1, 0},
+    /* - */
+    {CUDA_CALL, cudaErrorIllegalAddress, 0, 1},
+    {CUDA_CALL, cudaErrorLaunchFailure, 1, 1},
+    {CUDA_CALL, cudaErrorECCUncorrectable, 0, 1},
+    {CUDA_CALL, cudaErrorLaunchTimeout, 0, 1},
+    {CUDA_CALL, cudaErrorUnknown, 1, 1},
+    {CUDA_CALL, cudaErrorMisalignedAddress, 0, 1},
+    {CUDA_CALL, cudaErrorNvlinkUncorrectable, 1, 1},
+    {HOST_ALLOCATION, cudaSuccess, 0, 0},
+    {HOST_ALLOCATION, cudaSuccess, 1, 0},
+    {JSON_ALLOCATION, cudaSuccess, 0, 0},
+    {JSON_ALLOCATION, cudaSuccess, 1, 0},
+};
+
+static struct {
+  int64_t calls, failing;
+  int for_ever;
+} json;
+
+/* jansson 2.14 does not notice when the buffer of a token cannot grow, and then writes beyond it (lex_save
+ * in its load.c). That buffer's sizes are powers of two from 32 on, and those are left alone. */
+static void *json_allocate(size_t bytes) {
+  if (bytes >= 32 && (bytes & (bytes - 1)) == 0) return malloc(bytes);
+  json.calls++;
+  const int fails =
+      json.failing > 0 && (json.for_ever ? json.calls >= json.failing : json.calls == json.failing);
+  return fails ? NULL : malloc(bytes);
+}
+
+static int64_t calls_of(const world *w, origin from) {
+  if (from == CUDA_CALL) return emulation_call_count();
+  return from == HOST_ALLOCATION ? w->ledger.calls : json.calls;
+}
+
+static void arm(world *w, const plan *p, int64_t nth) {
+  if (p->from == CUDA_CALL) {
+    emulation_calls_begin();
+    emulation_fail(nth, p->error, p->for_ever, p->sticky);
+  } else if (p->from == HOST_ALLOCATION) {
+    w->ledger.failing_call = w->ledger.calls + nth;
+    w->ledger.for_ever = p->for_ever;
+  } else {
+    json.failing = json.calls + nth;
+    json.for_ever = p->for_ever;
+  }
+}
+
+static void disarm(world *w) {
+  emulation_fail(0, cudaSuccess, 0, 0);
+  w->ledger.failing_call = 0;
+  json.failing = 0;
+}
+
+/* ---- the world ---- */
+
+static char weights_path[64];
+
+const char *faults_weights_path(const run_shape *shape) {
+  static int made;
+  if (made) return weights_path;
+  snprintf(weights_path, sizeof weights_path, "/tmp/cumega-faults-%ld.safetensors", (long)getpid());
+  static const char *const names[] = {"e.damping_factor", "e.decay_factor",
+                                      "e.ema_expansion_matrix", "e.kernel_projection_matrix",
+                                      "e.residual_weight"};
+  cumega_context *ctx = context_of_level(NULL, 1);
+  cumega_ema_config config = cumega_ema_config_default(shape->D);
+  cumega_ema *ema = NULL;
+  test_tensor *tensors[5];
+  cumega_named_tensor named[5];
+  config.num_heads = shape->N;
+  MUST(ctx, cumega_ema_create(ctx, &config, NULL, &ema));
+  for (int i = 0; i < 5; i++) {
+    tensors[i] = i == 4 ? tensor_new_1(cumega_float32, shape->D)
+                        : tensor_new_2(cumega_float32, shape->D, shape->N);
+    named[i] = (cumega_named_tensor){names[i], dl(tensors[i])};
+  }
+  cumega_ema_parameters parameters = {sizeof parameters, dl(tensors[0]), dl(tensors[1]),
+                                      dl(tensors[2]),    dl(tensors[3]), dl(tensors[4])};
+  MUST(ctx, cumega_ema_get_parameters(ctx, ema, &parameters));
+  cumega_metadata about = {"made.by", "a test"};
+  MUST(ctx, cumega_weights_save(ctx, weights_path, named, 5, &about, 1));
+  for (int i = 0; i < 5; i++) tensor_free(tensors[i]);
+  cumega_ema_destroy(ema);
+  cumega_context_destroy(ctx);
+  made = 1;
+  return weights_path;
+}
+
+void faults_end(void) {
+  if (weights_path[0] != '\0') unlink(weights_path);
+}
+
+static void open_context_and_ema(world *w) {
+  if (w->ctx == NULL) w->ctx = emulated_context(&w->ledger, NULL, NULL);
+  if (w->ema == NULL) MUST(w->ctx, cumega_ema_create(w->ctx, &w->run->config, NULL, &w->ema));
+}
+
+static void run_is_right(world *w) {
+  emulated_run_clear(w->run);
+  MUST(w->ctx, emulated_run_start(w->ctx, w->ema, w->run));
+  MUST(w->ctx, cumega_context_synchronize(w->ctx));
+  ck_assert(emulated_run_is_right(w->run));
+}
+
+static void capture(world *w) {
+  cudaGraph_t graph;
+  MUST(w->ctx, cumega_context_set_stream(w->ctx, w->stream));
+  ck_assert_int_eq(cudaStreamBeginCapture(w->stream, cudaStreamCaptureModeThreadLocal), 0);
+  MUST(w->ctx, emulated_run_start(w->ctx, w->ema, w->run));
+  ck_assert_int_eq(cudaStreamEndCapture(w->stream, &graph), 0);
+  ck_assert_int_eq(cudaGraphDestroy(graph), 0);
+}
+
+static void world_open(world *w, const scenario *s, emulated_run *run, cudaStream_t stream) {
+  memset(w, 0, sizeof *w);
+  w->run = run;
+  w->stream = stream;
+  if (s->needs & (NEEDS_CONTEXT | NEEDS_EMA)) w->ctx = emulated_context(&w->ledger, NULL, NULL);
+  if (s->needs & NEEDS_EMA) open_context_and_ema(w);
+  if (s->needs & (NEEDS_SCRATCH | NEEDS_GRAPH)) {
+    int64_t scratch;
+    MUST(w->ctx, cumega_ema_workspace_size(w->ctx, w->ema, &run->io, &scratch));
+    MUST(w->ctx, cumega_context_reserve(w->ctx, scratch));
+  }
+  if (s->needs & NEEDS_GRAPH) capture(w);
+  if (s->needs & NEEDS_MEMORY)
+    MUST(w->ctx, cumega_memory_allocate(w->ctx, MEMORY_BYTES, &w->memory));
+  if (s->needs & NEEDS_WEIGHTS)
+    MUST(w->ctx, cumega_weights_open(w->ctx, faults_weights_path(run->shape), &w->weights));
+  emulated_run_clear(run);
+  if (s->needs & NEEDS_QUEUED_RUN) MUST(w->ctx, emulated_run_start(w->ctx, w->ema, run));
+}
+
+static void world_close(world *w) {
+  cumega_weights_close(w->weights);
+  cumega_ema_destroy(w->ema);
+  cumega_context_destroy(w->ctx);
+  emulation_revive();
+  (void)cudaFree(w->memory); /* which a poisoned context could not release */
+  ck_assert_int_eq(w->ledger.blocks, 0);
+  ck_assert_int_eq(w->ledger.bytes, 0);
+}
+
+/* ---- the caller's CUDA ---- */
+
+typedef struct manners {
+  struct CUctx_st *current;
+  cudaError_t pending;
+} manners;
+
+/* In turn: none current, the primary one, a foreign one; with and without a pending error. */
+static manners manners_begin(int64_t turn, struct CUctx_st *foreign) {
+  manners before;
+  void *too_much;
+  if (turn % 3 == 1) ck_assert_int_eq(cudaSetDevice(0), cudaSuccess);
+  if (turn % 3 != 1) set_current_context(turn % 3 == 0 ? NULL : foreign);
+  before.current = current_context();
+  (void)cudaGetLastError();
+  if (turn % 2 == 1) {
+    ck_assert_int_eq(cudaMalloc(&too_much, (size_t)1 << 60), cudaErrorMemoryAllocation);
+    set_current_context(before.current);
+  }
+  before.pending = cudaPeekAtLastError();
+  return before;
+}
+
+/* Whether a call that puts the context back was made to fail: then nobody can. */
+static int context_calls_failed(const plan *p, int64_t nth) {
+  int64_t count;
+  if (p->from != CUDA_CALL) return 0;
+  const char *const *names = emulation_calls(&count);
+  const int64_t last = p->for_ever ? count : nth;
+  for (int64_t i = nth - 1; i < last; i++)
+    if (strncmp(names[i], "cuCtx", 5) == 0) return 1;
+  return 0;
+}
+
+static void manners_held(const manners *before, const plan *p, int excused, int failed) {
+  const cudaError_t pending = cudaPeekAtLastError();
+  if (!excused) ck_assert_msg(current_context() == before->current, "another context is current");
+  if (p->sticky) return;
+  if (before->pending == cudaSuccess)
+    ck_assert_msg(pending == cudaSuccess, "%s is pending", cudaGetErrorName(pending));
+  else if (failed)
+    ck_assert_msg(pending != cudaSuccess, "the caller's pending error is gone");
+  else if (p->from != CUDA_CALL)
+    ck_assert_msg(pending == before->pending, "%s is pending", cudaGetErrorName(pending));
+}
+
+/* ---- one injection ---- */
+
+static void judge(const scenario *s, world *w, const plan *p, cumega_status status) {
+  const char *sentence = cumega_context_message(w->ctx);
+  if (status != CUMEGA_OK) ck_assert_msg(sentence[0] != '\0', "no sentence");
+  if (status == CUMEGA_ERROR_FATAL) ck_assert_msg(p->sticky, "FATAL: %s", sentence);
+  if (p->sticky) {
+    if (w->ctx != NULL) {
+      if (status == CUMEGA_OK) status = cumega_context_synchronize(w->ctx);
+      ck_assert_msg(status == CUMEGA_ERROR_FATAL, "status %d: %s", (int)status, sentence);
+      ck_assert_int_eq(cumega_context_synchronize(w->ctx), CUMEGA_ERROR_FATAL);
+    }
+    return;
+  }
+  if (s->holds != NULL) ck_assert_msg(s->holds(w, status), "outputs after status %d", (int)status);
+  if (status == CUMEGA_OK && s->undo != NULL) MUST(w->ctx, s->undo(w));
+  open_context_and_ema(w);
+  run_is_right(w);
+}
+
+/* A capture that the call could not end, which forbids everybody to free. */
+static void end_capture(cudaStream_t stream, const plan *p) {
+  enum cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  cudaGraph_t graph = NULL;
+  emulation_revive();
+  if (cudaStreamIsCapturing(stream, &status) == cudaSuccess &&
+      status != cudaStreamCaptureStatusNone && cudaStreamEndCapture(stream, &graph) == cudaSuccess)
+    (void)cudaGraphDestroy(graph);
+  if (!p->sticky) return;
+  emulation_fail(1, p->error, 0, 1); /* lost again */
+  (void)cudaDeviceSynchronize();
+}
+
+/* Whether the nth call was reached. */
+static int inject(const scenario *s, emulated_run *run, cudaStream_t stream,
+                  struct CUctx_st *foreign, const plan *p, int64_t nth, int *failed) {
+  world w;
+  const char *text;
+  const int64_t leaks = emulation_leaks(&text);
+  world_open(&w, s, run, stream);
+  manners before = manners_begin(s->needs & CALLS_CUDA ? 1 : nth, foreign);
+  arm(&w, p, nth);
+  const int64_t first = calls_of(&w, p->from);
+  const cumega_status status = s->call(&w);
+  const int reached = calls_of(&w, p->from) - first >= nth;
+  disarm(&w);
+  *failed = status != CUMEGA_OK;
+  manners_held(&before, p, reached && context_calls_failed(p, nth), *failed);
+  if (s->needs & CALLS_CUDA) end_capture(stream, p);
+  ck_assert_msg(reached || !*failed, "fails without a fault: %s", cumega_context_message(w.ctx));
+  if (!reached && s->holds != NULL) ck_assert_msg(s->holds(&w, status), "outputs without a fault");
+  if (reached) judge(s, &w, p, status);
+  world_close(&w);
+  (void)cudaGetLastError();
+  ck_assert_msg(emulation_leaks(&text) == leaks, "leaks:\n%s", text);
+  ck_assert_msg(emulation_faults(&text) == 0, "%s", text);
+  return reached;
+}
+
+static int64_t run_scenario(const scenario *s, int64_t *failed_calls) {
+  emulated_run *run = emulated_run_new(&run_shapes[s->shape], 7);
+  struct CUctx_st *foreign = emulation_context_create(0);
+  cudaStream_t stream;
+  int64_t injections = 0, failures = 0;
+  (void)faults_weights_path(run->shape);
+  ck_assert_int_eq(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), cudaSuccess);
+  for (size_t i = 0; i < sizeof plans / sizeof plans[0]; i++) {
+    int failed;
+    for (int64_t nth = 1;; nth++) {
+      char place[200];
+      snprintf(place, sizeof place, "%s, %s, plan %zu, call %" PRId64, s->name, run->shape->name, i,
+               nth);
+      if (getenv("CUMEGA_TEST_TRACE") != NULL) printf("%s\n", place);
+      if (!inject(s, run, stream, foreign, &plans[i], nth, &failed)) break;
+      injections++;
+      failures += failed;
+    }
+  }
+  ck_assert_int_eq(cudaSetDevice(0), cudaSuccess);
+  ck_assert_int_eq(cudaStreamDestroy(stream), cudaSuccess);
+  emulated_run_free(run);
+  printf("%6" PRId64 " injections, %6" PRId64 " failures: %s, %s\n", injections, failures, s->name,
+         run_shapes[s->shape].name);
+  *failed_calls += failures;
+  return injections;
+}
+
+int64_t faults_inject(const scenario *scenarios, int count, int64_t *failed_calls) {
+  int64_t injections = 0;
+  json_set_alloc_funcs(json_allocate, free);
+  const char *only = getenv("CUMEGA_TEST_SCENARIO");
+  for (int i = 0; i < count; i++)
+    if (only == NULL || strstr(scenarios[i].name, only) != NULL)
+      injections += run_scenario(&scenarios[i], failed_calls);
+  json_set_alloc_funcs(malloc, free);
+  return injections;
+}

@@ -1,0 +1,61 @@
+/* Fault injection: a scenario is one call of a public function; every CUDA call, every allocation of the
+ * context's account and every allocation of jansson that it makes fails in turn, once and for ever, with
+ * errors that pass and with a lost device. After each the world has to be whole:
+ *
+ *   no leak on the host or the device, no fault of a kernel, and the caller's current CUDA context and
+ *   pending error as they were; a failure has a sentence; what the scenario says of its outputs holds;
+ *   after an error that passes, a run on the same context has the right bits; after a lost device the
+ *   context answers FATAL, and can be destroyed. */
+#ifndef CUMEGA_TESTS_EMULATED_FAULTS_H
+#define CUMEGA_TESTS_EMULATED_FAULTS_H
+
+#include "emulated_run.h"
+
+/* What there is when the call is made, and what it may leave here: all of it is released afterwards. */
+typedef struct world {
+  counting_allocator ledger;
+  cudaStream_t stream; /* the program's */
+  emulated_run *run;
+  cumega_context *ctx;
+  cumega_ema *ema;
+  cumega_weights *weights;
+  void *memory; /* of cumega_memory_allocate, MEMORY_BYTES */
+  uint32_t bits;
+  float value;
+} world;
+
+#define MEMORY_BYTES 64
+
+/* What a scenario needs. */
+enum {
+  NEEDS_CONTEXT = 1,
+  NEEDS_EMA = 2,
+  NEEDS_SCRATCH = 4, /* reserved for the run */
+  NEEDS_MEMORY = 8,
+  NEEDS_WEIGHTS = 16,
+  NEEDS_QUEUED_RUN = 32,
+  NEEDS_GRAPH = 64, /* a graph has seen the scratch */
+  CALLS_CUDA = 128  /* by itself too, so the primary context is current all the time */
+};
+
+typedef struct scenario {
+  const char *name; /* the function, and with what */
+  int shape;        /* index of run_shapes */
+  unsigned needs;
+  cumega_status (*call)(world *w);
+  /* Whether outputs are as the header says for this status; NULL: there are none beside the world's
+   * objects, which are NULL or whole. */
+  int (*holds)(world *w, cumega_status status);
+  /* After a success: brings the world back to where a run has the run's own answer; may be NULL. */
+  cumega_status (*undo)(world *w);
+} scenario;
+
+/* Runs all of them, or those that have the text of CUMEGA_TEST_SCENARIO in their names; returns the number of injections, and adds to *failed_calls those that made the
+ * call fail. Ends the running test at the first that does not hold. */
+int64_t faults_inject(const scenario *scenarios, int count, int64_t *failed_calls);
+
+/* A weight file with the parameters of an EMA of this shape, made once; removed by faults_end. */
+const char *faults_weights_path(const run_shape *shape);
+void faults_end(void);
+
+#endif

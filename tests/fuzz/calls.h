@@ -1,0 +1,97 @@
+/* Sequences of API calls, decoded from bytes: what the kinds of calls (calls_<noun>.c, a table in fuzz_calls.c)
+ * are made of.
+ *
+ * The library cannot know how large a caller's memory is. So every tensor that it may believe lies within a
+ * block of ours, exact to the byte, and an access outside is AddressSanitizer's (or the emulation's)
+ * finding; every other field of it may be anything. A tensor that the contract refuses for what it
+ * says of itself - a NULL, a negative size, sizes that wrap - may reach anywhere.
+ *
+ * A call: call_begin; tensors and structs are decoded; the library is called; call_end checks the
+ * sentence, and that no byte of any block changed but those of the outputs of a success. */
+#ifndef CUMEGA_TESTS_FUZZ_CALLS_H
+#define CUMEGA_TESTS_FUZZ_CALLS_H
+
+#include "fuzz.h"
+
+#define CALLS_CONTEXTS 2
+#define CALLS_EMAS     3
+#define CALLS_BLOCKS   7
+#define CALL_TENSORS   12
+#define CALL_STRUCTS   4
+
+typedef struct block {
+  char *base;
+  int64_t bytes;
+  char *before; /* what it held before the call */
+} block;
+
+/* A tensor whose arrays have memory of their own, exactly ndim long, so that reading further shows. */
+typedef struct hostile {
+  DLTensor dl;
+  int is_output;
+} hostile;
+
+typedef struct made_ema {
+  cumega_ema *ema;
+  cumega_ema_config config; /* that it was made with: tensors are made for it */
+} made_ema;
+
+typedef struct calls {
+  input in;
+  DLDevice device; /* of the contexts, and of the blocks' memory */
+  cumega_context *contexts[CALLS_CONTEXTS];
+  made_ema emas[CALLS_EMAS];
+  block host[CALLS_BLOCKS], blocks[CALLS_BLOCKS]; /* the same ones on a CPU */
+  /* of the current call */
+  hostile tensors[CALL_TENSORS];
+  int tensor_count;
+  void *structs[CALL_STRUCTS];
+  int struct_count;
+  int uses_device; /* a tensor lies in memory that the host cannot see */
+} calls;
+
+typedef void (*call_kind)(calls *c);
+
+/* A context that is there, now and then NULL; its message is NULL's then. */
+cumega_context *any_context(calls *c);
+
+/* Holds the blocks of a device, and reads and writes them. */
+cumega_context *calls_device_context(void);
+
+void call_begin(calls *c);
+void call_end(calls *c, const cumega_context *ctx, cumega_status status);
+
+/* What a tensor would be if nobody meant harm. */
+typedef struct wanted {
+  DLDataType dtype;
+  int ndim;
+  int64_t shape[CUMEGA_MAX_DIMS];
+} wanted;
+
+/* A tensor like that, or one that means harm, or NULL. on_host: the call takes it in CPU memory on every
+ * device. */
+DLTensor *any_tensor(calls *c, const wanted *like, int is_output, int on_host);
+DLDataType any_dtype(calls *c, DLDataType usual);
+
+/* A copy of a public struct, its struct_size mostly true, in memory as long as it says, or of 8 bytes where
+ * it says what nobody may believe; now and then NULL. `smallest` is its first published form's size. */
+void *any_struct(calls *c, const void *given, size_t size, size_t smallest);
+
+/* Kinds of calls; each does call_begin, one call, call_end. */
+void call_context_create(calls *c);
+void call_context_destroy(calls *c);
+void call_context_misc(calls *c);
+void call_memory(calls *c);
+void call_weights_save(calls *c);
+void call_tensor(calls *c);
+void call_fill(calls *c); /* no call of the library: new values in a block */
+
+void call_ema_create(calls *c);
+void call_ema_destroy(calls *c);
+void call_ema_forward(calls *c);
+void call_ema_step(calls *c);
+void call_ema_parameters(calls *c);
+void call_ema_compute(calls *c);
+void call_ema_config(calls *c);
+
+#endif

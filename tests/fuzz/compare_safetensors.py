@@ -1,0 +1,134 @@
+#!/usr/bin/env python3
+"""Weight files through cumega and through the safetensors package: the same verdicts, tensors and bytes.
+
+    compare_safetensors.py LIBCUMEGA BAD_WEIGHTS
+
+LIBCUMEGA is libcumega.so, BAD_WEIGHTS the program that writes the seeds. Exits with 77, which is "skipped" to
+CTest, where the package is not installed.
+"""
+import ctypes as c
+import os
+import random
+import subprocess
+import sys
+import tempfile
+
+try:
+    from safetensors import deserialize
+except ImportError:
+    print("skipped: the safetensors package is not installed (pip install safetensors)")
+    sys.exit(77)
+
+
+class Device(c.Structure):
+    _fields_ = [("type", c.c_int32), ("id", c.c_int32)]
+
+
+class Dtype(c.Structure):
+    _fields_ = [("code", c.c_uint8), ("bits", c.c_uint8), ("lanes", c.c_uint16)]
+
+
+class Tensor(c.Structure):
+    _fields_ = [("data", c.c_void_p), ("device", Device), ("ndim", c.c_int32), ("dtype", Dtype),
+                ("shape", c.POINTER(c.c_int64)), ("strides", c.c_void_p), ("offset", c.c_uint64)]
+
+
+class Entry(c.Structure):
+    _fields_ = [("name", c.c_char_p), ("dtype_name", c.c_char_p), ("dtype", Dtype),
+                ("ndim", c.c_int32), ("shape", c.c_int64 * 8), ("bytes", c.c_int64)]
+
+
+class Named(c.Structure):
+    _fields_ = [("name", c.c_char_p), ("tensor", c.POINTER(Tensor))]
+
+
+lib = c.CDLL(sys.argv[1])
+lib.cumega_weights_count.restype = c.c_int64
+lib.cumega_weights_at.restype = c.POINTER(Entry)
+lib.cumega_weights_at.argtypes = [c.c_void_p, c.c_int64]
+lib.cumega_weights_count.argtypes = lib.cumega_weights_close.argtypes = [c.c_void_p]
+lib.cumega_weights_read.argtypes = [c.c_void_p, c.c_void_p, c.c_void_p, c.c_void_p, c.c_int64]
+lib.cumega_weights_open.argtypes = [c.c_void_p, c.c_char_p, c.c_void_p]
+lib.cumega_weights_save.argtypes = [c.c_void_p, c.c_char_p, c.c_void_p, c.c_int64, c.c_void_p, c.c_int64]
+lib.cumega_context_message.argtypes = [c.c_void_p]
+lib.cumega_context_message.restype = c.c_char_p
+context = c.c_void_p()
+assert lib.cumega_context_create(None, c.byref(context)) == 0
+folder = tempfile.TemporaryDirectory()
+path = os.path.join(folder.name, "file").encode()
+
+
+def ours(data):
+    """Name: (type, shape or None where it has more than 8 dimensions, bytes), or the sentence of a refusal."""
+    with open(path, "wb") as file:
+        file.write(data)
+    weights = c.c_void_p()
+    if lib.cumega_weights_open(context, path, c.byref(weights)) != 0:
+        return lib.cumega_context_message(context).decode()
+    tensors = {}
+    for i in range(lib.cumega_weights_count(weights)):
+        pointer = lib.cumega_weights_at(weights, i)
+        e = pointer.contents
+        memory = c.create_string_buffer(max(e.bytes, 1))
+        assert lib.cumega_weights_read(context, weights, pointer, memory, e.bytes) == 0
+        shape = list(e.shape[: e.ndim]) if e.ndim >= 0 else None
+        tensors[e.name.decode()] = (e.dtype_name.decode(), shape, memory.raw[: e.bytes])
+    lib.cumega_weights_close(weights)
+    return tensors
+
+
+def theirs(data):
+    try:
+        return {n: (t["dtype"], list(t["shape"]), bytes(t["data"])) for n, t in deserialize(data)}
+    except Exception as error:  # SafetensorError, and what its Rust panics become
+        return str(error)
+
+
+KNOWN = {"U64", "I64", "F64", "C64", "F32", "U32", "I32", "BF16", "F16", "U16", "I16", "F8_E8M0", "F8_E4M3",
+         "F8_E5M2", "I8", "U8", "F6_E3M2", "F6_E2M3", "F4", "BOOL"}
+
+
+def compare(data):
+    """"same", or what one of the two takes and the other does not, in a word where that is meant so."""
+    a, b = ours(data), theirs(data)
+    if isinstance(a, str) and isinstance(b, str):
+        return "same"
+    if isinstance(b, str):
+        if any(t[0] not in KNOWN for t in a.values()):
+            return "we list types that the package does not know"
+        return f"only we accept: {b}"
+    if isinstance(a, str):
+        return f"only the package accepts: {a}"
+    for name, (dtype, shape, data) in b.items():
+        if name not in a or a[name][2] != data or a[name][1] not in (None, shape) or a[name][0] != dtype:
+            return f"'{name}' differs"
+    return "same" if len(a) == len(b) else "another number of tensors"
+
+
+def main():
+    subprocess.run([sys.argv[2], folder.name], check=True)
+    seeds = sorted(f for f in os.listdir(folder.name) if f.startswith("seed-"))
+    chooser, verdicts = random.Random(1), {}
+    for seed in seeds:
+        with open(os.path.join(folder.name, seed), "rb") as file:
+            data = file.read()
+        damaged = [data] + [data[:cut] for cut in range(len(data))]
+        for bit in range(8 * len(data)):
+            flipped = bytearray(data)
+            flipped[bit // 8] ^= 1 << bit % 8
+            damaged.append(bytes(flipped))
+        for _ in range(500):
+            changed = bytearray(data)
+            for _ in range(chooser.randrange(1, 4)):
+                changed[chooser.randrange(len(changed))] = chooser.choice(b'0123456789{}[],:"\\ux \x00\xff-.eE')
+            damaged.append(bytes(changed))
+        for file in damaged:
+            verdict = compare(file)
+            if verdict not in verdicts:
+                verdicts[verdict] = [0, file]
+            verdicts[verdict][0] += 1
+    for verdict, (count, example) in sorted(verdicts.items(), key=lambda v: -v[1][0]):
+        print(f"{count:6}  {verdict}" + ("" if verdict == "same" else f"\n        {example}"))
+
+
+main()
