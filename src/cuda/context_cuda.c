@@ -240,7 +240,7 @@ cumega_status context_synchronize_cuda(cumega_context *ctx) {
 cumega_status is_capturing_cuda(cumega_context *ctx, int *capturing) {
   cuda_scope scope;
   cumega_status status = enter(ctx, &scope);
-  if (status == CUMEGA_OK) status = is_capturing(ctx, capturing);
+  if (status == CUMEGA_OK) status = cuda_is_capturing(ctx, capturing);
   cuda_scope_leave(&scope);
   return status;
 }
