@@ -49,7 +49,8 @@ typedef struct bench_settings {
   int64_t heads;
   const char *activation;
   cumega_ema_algorithm algorithm; /* 0: the library's choice */
-  const char *algorithm_name;     /* for the results */
+  const char *algorithm_name;     /* for the results; the default is recurrent's bits */
+  int algorithm_forced;           /* it was asked for by name */
   int64_t truncation;             /* 0: none */
   const char *kind, *norm;        /* of a residual connection, of what follows it or "none" */
 } bench_settings;

@@ -84,7 +84,8 @@ int bench_add_row(table *t, const bench_run *run) {
              set->threads, set->threads > 1 ? "s" : "");
   else
     snprintf(row[DEVICE], TABLE_CELL, "%s, %s", run->on.device, set->launch);
-  snprintf(row[ALGORITHM], TABLE_CELL, "%s", algorithm_of(run));
+  snprintf(row[ALGORITHM], TABLE_CELL, "%s%s", algorithm_of(run),
+           set->algorithm_forced ? ", forced" : "");
   snprintf(row[CACHE], TABLE_CELL, "%s%s", set->cache, fits_cache(run) ? " *" : "");
   print_seconds(m->ours.median, row[MEDIAN], TABLE_CELL);
   print_seconds(m->ours.min, row[SHORTEST], TABLE_CELL);
@@ -119,6 +120,8 @@ static void add_settings(json_t *row, const bench_run *run) {
     json_object_set(row, "state_dtype", json_object_get(run->file.config, "state_dtype"));
   if (takes & BENCH_TAKES(BENCH_LAYOUT))
     json_object_set_new(row, "layout", json_string(set->layout));
+  if (takes & BENCH_TAKES(BENCH_ALGORITHM))
+    json_object_set_new(row, "algorithm_forced", json_boolean(set->algorithm_forced));
   if (set->truncation > 0)
     json_object_set_new(row, "truncation_length", json_integer((json_int_t)set->truncation));
   if (takes & BENCH_TAKES(BENCH_KIND)) json_object_set_new(row, "kind", json_string(set->kind));

@@ -124,6 +124,7 @@ static int take_algorithm(bench_settings *set, const char *text) {
   static const char *const known[] = {"recurrent", "sliced", "chunked", "fft",
                                       "direct",    "auto",   NULL};
   int code = options_algorithm(text, &set->algorithm);
+  set->algorithm_forced = 1;
   return code == EXIT_OK ? take_word(BENCH_ALGORITHM, text, known, &set->algorithm_name) : code;
 }
 
