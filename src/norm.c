@@ -1,5 +1,5 @@
-/* Normalisations as objects: made, read back, given new parameters, destroyed. They are applied by the
- * runs of a residual connection (residual_run.c). */
+/* Normalisations as objects: made, read back, given new parameters, destroyed. They are applied by
+ * the runs of a residual connection (residual_run.c). */
 #include "norm.h"
 #include <math.h>
 #include "backend.h"
@@ -86,7 +86,8 @@ static cumega_status read_parameter_struct(cumega_context *ctx, const cumega_nor
   return CUMEGA_OK;
 }
 
-/* What a type does not have changes nothing: weight 1, bias -0 (norm_run). ESPnet's initial values. */
+/* What a type does not have changes nothing: weight 1, bias -0 (norm_run). ESPnet's initial values.
+ */
 static void fill_initial(cumega_norm *norm) {
   const double bias = norm->config.type == CUMEGA_NORM_LAYER ? 0.0 : -0.0;
   for (int64_t i = 0; i < norm->config.size; i++) {

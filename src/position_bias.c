@@ -25,11 +25,11 @@ cumega_status position_bias_enter(cumega_context *ctx, const cumega_position_bia
 
 /* 0, or for rotary 0 and 1. */
 static parameter parameter_of(const cumega_position_bias_config *config, int which) {
-  const int64_t size = config->size, count = 2 * config->max_positions - 1;
-  if (config->kind == CUMEGA_POSITION_BIAS_RELATIVE)
-    return (parameter){"relative_position_bias",
-                       {"(2 * max_positions - 1)", 1, {count}},
-                       {"(2 * max_positions - 1)", 1, {count}}};
+  const int64_t size = config->size;
+  if (config->kind == CUMEGA_POSITION_BIAS_RELATIVE) {
+    const parameter_shape shape = {"(2 * max_positions - 1)", 1, {2 * config->max_positions - 1}};
+    return (parameter){"relative_position_bias", shape, shape};
+  }
   return (parameter){
       which == 0 ? "alpha" : "beta", {"(1, size)", 2, {1, size}}, {"(size)", 1, {size}}};
 }

@@ -17,8 +17,8 @@ cumega_status object_check_device(cumega_context *ctx, const char *name,
                       (int)ctx->device.device_type, (int)ctx->device.device_id);
 }
 
-/* Every vector begins on a cache line of its own; base NULL: only the size is wanted. Returns the bytes,
- * or -1 where 63 bits do not hold them. */
+/* Every vector begins on a cache line of its own; base NULL: only the size is wanted. Returns the
+ * bytes, or -1 where 63 bits do not hold them. */
 static int64_t lay_out(real_table *t, char *base) {
   int64_t used = 0;
   for (int i = 0; i < 2 * t->count; i++) {

@@ -1,5 +1,5 @@
-/* Vectors of numbers that an object owns: as doubles, exactly as given, as floats, and copies of both in
- * a GPU's memory. One piece each, so that new ones replace the old ones all at once. */
+/* Vectors of numbers that an object owns: as doubles, exactly as given, as floats, and copies of
+ * both in a GPU's memory. One piece each, so that new ones replace the old ones all at once. */
 #ifndef CUMEGA_SRC_REAL_TABLE_H
 #define CUMEGA_SRC_REAL_TABLE_H
 
@@ -30,8 +30,8 @@ object_owner object_owner_of(const cumega_context *ctx);
 /* ARGUMENT where an object of ctx's device was expected and this is another's. */
 cumega_status object_check_device(cumega_context *ctx, const char *name, const object_owner *owner);
 
-/* Room for count vectors of these sizes, zeroed; `what` is for the sentence ("a residual connection").
- * Free takes a zeroed table too. */
+/* Room for count vectors of these sizes, zeroed; `what` is for the sentence ("a residual
+ * connection"). Free takes a zeroed table too. */
 cumega_status real_table_allocate(cumega_context *ctx, const char *what, int count,
                                   const int64_t *sizes, real_table *table);
 void real_table_free(const object_owner *owner, real_table *table);

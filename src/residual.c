@@ -1,5 +1,5 @@
-/* Residual connections as objects: made, read back, given new parameters, destroyed. Their runs are in
- * residual_run.c. */
+/* Residual connections as objects: made, read back, given new parameters, destroyed. Their runs are
+ * in residual_run.c. */
 #include "residual.h"
 #include <math.h>
 #include "backend.h"

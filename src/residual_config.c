@@ -133,8 +133,8 @@ cumega_status residual_config_check(cumega_context *ctx, const cumega_residual_c
   return status;
 }
 
-/* In double without cancellation: 1 - beta = -expm1(log beta), and 1 - beta^2 likewise. An i_layer below
- * 1 is left to whoever needs it. */
+/* In double without cancellation: 1 - beta = -expm1(log beta), and 1 - beta^2 likewise. An i_layer
+ * below 1 is left to whoever needs it. */
 void residual_config_resolve(const cumega_residual_config *c, double *alpha, double *beta) {
   const double log_layer = c->i_layer >= 1 ? math_log((double)c->i_layer) : 0;
   *alpha = c->alpha;

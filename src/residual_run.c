@@ -103,9 +103,9 @@ static int can_merge(const loop *outer, const loop *inner) {
   return 1;
 }
 
-/* Dimensions of one element say nothing; the others are sorted so that the output's memory is walked in
- * order, channels last of all where rows of them are taken together, and merged where one stride serves
- * two of them. */
+/* Dimensions of one element say nothing; the others are sorted so that the output's memory is
+ * walked in order, channels last of all where rows of them are taken together, and merged where one
+ * stride serves two of them. */
 static void make_loops(const request *r, residual_run *run, int needs_channel, int channel_last) {
   const tensor_view *y = &r->views[OPERAND_Y];
   const int key = r->tensors[OPERAND_OUT] ? OPERAND_OUT : OPERAND_NORMALIZED;

@@ -1,6 +1,6 @@
 /* One pass of a residual connection as a backend gets it: every default resolved, plain numbers and
- * pointers into the memory of the run's device, so that a kernel takes it by value. This header is C11
- * and CUDA C++ alike. */
+ * pointers into the memory of the run's device, so that a kernel takes it by value. This header is
+ * C11 and CUDA C++ alike. */
 #ifndef CUMEGA_SRC_RESIDUAL_RUN_H
 #define CUMEGA_SRC_RESIDUAL_RUN_H
 
@@ -22,7 +22,8 @@ typedef enum residual_form {
   RESIDUAL_SUM,      /* fma(alpha, x, beta * y) */
   RESIDUAL_CHANNELS, /* fma(alpha, x, c * y) */
   RESIDUAL_GATED,    /* fma(sigmoid(gate), y - x, x) */
-  RESIDUAL_HIGHWAY, /* s = sigmoid(gate + y); fma(s, y, alpha * (1 - s) * x): gate is Wx(x), y is Wy(y) */
+  /* s = sigmoid(gate + y); fma(s, y, alpha * (1 - s) * x), gate being Wx(x) and y being Wy(y) */
+  RESIDUAL_HIGHWAY,
   RESIDUAL_HIGHWAY_SCALE /* the same with c * y for y */
 } residual_form;
 

@@ -1,5 +1,5 @@
-/* Residual connections and the norms behind them: within the oracle's bounds, and the same bits wherever the
- * tensors lie, whoever computes. */
+/* Residual connections and the norms behind them: within the oracle's bounds, and the same bits
+ * wherever the tensors lie, whoever computes. */
 #include <stdio.h>
 #include <stdlib.h>
 #include "residual_runs.h"
@@ -102,8 +102,8 @@ START_TEST(every_run_is_right_and_has_the_same_bits_wherever_its_tensors_lie) {
 }
 END_TEST
 
-/* On CUDA: against the CPU. On a CPU: every level, and three threads. Highway's products on CUDA are of another
- * library, and only have to be right. */
+/* On CUDA: against the CPU. On a CPU: every level, and three threads. Highway's products on CUDA
+ * are of another library, and only have to be right. */
 START_TEST(every_device_level_and_number_of_threads_gives_the_same_bits) {
   uint64_t seed = 77;
   cumega_context *ctx = context_new(), *others[CPU_LEVELS + 1] = {NULL};

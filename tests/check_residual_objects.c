@@ -1,5 +1,5 @@
-/* Residual connections and norms as objects: names, settings, multipliers, parameters, and every way in
- * which they can be wrong. */
+/* Residual connections and norms as objects: names, settings, multipliers, parameters, and every
+ * way in which they can be wrong. */
 #include <math.h>
 #include <stdlib.h>
 #include "residual_runs.h"
@@ -163,7 +163,8 @@ static void multipliers_of(const cumega_residual_config *c, double *alpha, doubl
   cumega_residual_destroy(made);
 }
 
-/* An exponential of a product of a logarithm: three roundings, the last of an argument of up to 5 * 1.7. */
+/* An exponential of a product of a logarithm: three roundings, the last of an argument of up to 5 *
+ * 1.7. */
 START_TEST(multipliers_are_those_of_the_definition) {
   static const int64_t layers[] = {1, 2, 3, 7, 48, 1000};
   static const double powers[] = {0, 0.5, 1, 1.5, 2.25};

@@ -1,5 +1,5 @@
-/* Every way in which a run of a residual connection can be wrong: the status, a sentence that names the
- * argument and what was expected, and nothing written. */
+/* Every way in which a run of a residual connection can be wrong: the status, a sentence that names
+ * the argument and what was expected, and nothing written. */
 #include <math.h>
 #include <stdlib.h>
 #include "residual_runs.h"
@@ -296,7 +296,8 @@ START_TEST(four_dimensions_are_as_good_as_three) {
 }
 END_TEST
 
-/* Emulated CUDA can hide its cuBLAS (tests/emulation/include/cublas_v2.h); a process looks for it once. */
+/* Emulated CUDA can hide its cuBLAS (tests/emulation/include/cublas_v2.h); a process looks for it
+ * once. */
 START_TEST(a_highway_without_cublas_is_a_device_error_that_says_so) {
   if (strcmp(cumega_context_backend(ctx), "cuda-emulation") != 0) return;
   setenv("EMULATION_CUBLAS", "off", 1);

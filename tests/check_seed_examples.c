@@ -1,5 +1,5 @@
-/* The usage examples of ESPnet's documentation of MultiHeadDampedEMA, with its sizes, in C. Each
- * checks what the example promises, not only that it runs. */
+/* The usage examples of ESPnet's documentation of MultiHeadDampedEMA and DecayResidual, with its
+ * sizes, in C. Each checks what the example promises, not only that it runs. */
 #include <math.h>
 #include <stdlib.h>
 #include "ema_harness.h"
@@ -272,6 +272,49 @@ START_TEST(parameters_are_reset_to_the_given_normal_numbers) {
 }
 END_TEST
 
+/* DecayResidual(i_layer=2, d_input, d_model=d_input), forward(x, y, transposed=False) */
+static void decay_of_two_layers(int64_t rows, int64_t size) {
+  const cumega_residual_config config =
+      cumega_residual_config_default(CUMEGA_RESIDUAL_DECAY, 2, size);
+  cumega_residual *residual;
+  MUST(ctx, cumega_residual_create(ctx, &config, NULL, &residual));
+  test_tensor *x = randn(1, rows, size), *y = randn(1, rows, size);
+  test_tensor *output = tensor_new_3(cumega_float32, 1, rows, size);
+  cumega_residual_io io = {.struct_size = sizeof io, .x = dl(x), .y = dl(y)};
+  const DLTensor *out = dl(output);
+  staging s;
+  const int staged = staging_begin(&s, ctx);
+  if (staged) {
+    staging_add(&s, &io.x);
+    staging_add(&s, &io.y);
+    staging_add(&s, &out);
+    staging_there(&s);
+  }
+  io.out = (DLTensor *)(uintptr_t)out;
+  MUST(ctx, cumega_residual_forward(ctx, residual, &io));
+  if (staged) staging_back(&s);
+  /* In layer 2 both multipliers are the root of one half; three roundings. */
+  for (int64_t i = 0; i < rows * size; i++) {
+    const double a = tensor_get(x, 0, i / size, i % size), b = tensor_get(y, 0, i / size, i % size);
+    const double right = (a + b) * sqrt(0.5);
+    ck_assert_double_le(fabs(tensor_get(output, 0, i / size, i % size) - right),
+                        0x1p-22 * (fabs(a) + fabs(b)));
+  }
+  test_tensor *all[] = {x, y, output};
+  for (int i = 0; i < 3; i++) tensor_free(all[i]);
+  cumega_residual_destroy(residual);
+}
+
+START_TEST(decay_residual_of_the_class) {
+  decay_of_two_layers(1, 10);
+}
+END_TEST
+
+START_TEST(decay_residual_of_forward) {
+  decay_of_two_layers(5, 3);
+}
+END_TEST
+
 int main(void) {
   Suite *suite = suite_create("seed_examples");
   TCase *tests = add_case(suite, "MultiHeadDampedEMA", 30);
@@ -284,5 +327,7 @@ int main(void) {
   tcase_add_test(tests, one_step_from_zeros_gives_e_and_a_new_state);
   tcase_add_test(tests, a_mask_leaves_positions_out);
   tcase_add_test(tests, parameters_are_reset_to_the_given_normal_numbers);
+  tcase_add_test(tests, decay_residual_of_the_class);
+  tcase_add_test(tests, decay_residual_of_forward);
   return run_suite(suite);
 }

@@ -82,6 +82,21 @@ class EmaIo(Structure):
     )
 
 
+class PositionBiasIo(Structure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("scores", POINTER(DLTensor)),
+        ("output", POINTER(DLTensor)),
+        ("scale", c_double),
+        ("causal", c_int32),
+        ("nan_rows", c_int32),
+        ("attention_mask", POINTER(DLTensor)),
+        ("key_padding_mask", POINTER(DLTensor)),
+        ("query_lengths", POINTER(DLTensor)),
+        ("key_lengths", POINTER(DLTensor)),
+    ]
+
+
 class Allocator(Structure):
     _fields_ = [("allocate", c_void_p), ("release", c_void_p), ("user", c_void_p)]
 
@@ -131,6 +146,13 @@ class Library:
         self.calls.cumega_ema_destroy.restype = None
         for name in ("cumega_ema_forward", "cumega_ema_step"):
             getattr(self.calls, name).argtypes = [c_void_p, c_void_p, c_void_p]
+
+        self.calls.cumega_position_bias_destroy.argtypes = [c_void_p]
+        self.calls.cumega_position_bias_destroy.restype = None
+        for name in ("softmax", "apply", "forward"):
+            call = getattr(self.calls, f"cumega_position_bias_{name}")
+            call.argtypes = [c_void_p, c_void_p, c_void_p]
+        self.calls.cumega_position_bias_prepare.argtypes = [c_void_p, c_void_p, c_int64]
 
     def version(self):
         return self.calls.cumega_version_string().decode()
@@ -198,3 +220,59 @@ class Ema:
 
     def close(self):
         self.context.calls.cumega_ema_destroy(self.pointer)
+
+
+class PositionBias:
+    """A bias with the parameters of an ESPnet module."""
+
+    def __init__(self, context, module):
+        calls = context.calls
+        self.context = context
+        self.pointer = c_void_p()
+        length = c_int64(module.max_positions)
+        if hasattr(module, "alpha"):
+            parts = [describe(getattr(module, name).detach()) for name in ("alpha", "beta")]
+            status = calls.cumega_position_bias_create_rotary(
+                context.pointer,
+                c_int64(module.size),
+                length,
+                byref(parts[0]),
+                byref(parts[1]),
+                byref(self.pointer),
+            )
+        else:
+            part = describe(module.relative_position_bias.detach())
+            status = calls.cumega_position_bias_create_relative(
+                context.pointer, length, byref(part), byref(self.pointer)
+            )
+        context.check(status)
+
+    def softmax(self, scores, output, scale, causal):
+        """A function without arguments."""
+        io = PositionBiasIo(struct_size=ctypes.sizeof(PositionBiasIo), scale=scale, causal=causal)
+        io.scores = ctypes.pointer(describe(scores))
+        io.output = ctypes.pointer(describe(output))
+        return self.function("softmax", io)
+
+    def forward(self, output):
+        return self.function("forward", describe(output))
+
+    def function(self, name, argument):
+        call = getattr(self.context.calls, f"cumega_position_bias_{name}")
+
+        def run():
+            if call(self.context.pointer, self.pointer, byref(argument)):
+                self.context.check(1)
+
+        run()
+        return run
+
+    def prepare(self, length):
+        self.context.check(
+            self.context.calls.cumega_position_bias_prepare(
+                self.context.pointer, self.pointer, length
+            )
+        )
+
+    def close(self):
+        self.context.calls.cumega_position_bias_destroy(self.pointer)

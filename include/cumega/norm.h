@@ -1,13 +1,14 @@
-/* The normalisations of ESPnet's MEGA blocks (espnet2.asr_transducer.normalization), as objects that a
- * residual connection applies in its own pass (cumega/residual.h). Over the D channels v of one
- * position, with parameters under ESPnet's names:
+/* The normalisations of ESPnet's MEGA blocks (espnet2.asr_transducer.normalization), as objects
+ * that a residual connection applies in its own pass (cumega/residual.h). Over the D channels v of
+ * one position, with parameters under ESPnet's names:
  *
  *   layer_norm   (v - mean) / sqrt(variance + eps) * weight + bias        weight, bias (D)
  *   rms_norm     scale * v / (sqrt(mean of v^2) + eps)                    scale (D)
  *   scale_norm   scale * v / max(sqrt(sum of v^2), eps)                   scale ()
  *   basic_norm   v / sqrt(mean of v^2 + exp(eps))                         eps ()
  *
- * ESPnet's `partial` of rms_norm is not supported. The order of computation is in docs/residual.md. */
+ * ESPnet's `partial` of rms_norm is not supported. The order of computation is in docs/residual.md.
+ */
 #ifndef CUMEGA_NORM_H
 #define CUMEGA_NORM_H
 
@@ -72,18 +73,20 @@ CUMEGA_API const char *cumega_norm_type_name(cumega_norm_type type);
 CUMEGA_API CUMEGA_CHECK_RESULT int cumega_norm_type_from_name(const char *name,
                                                               cumega_norm_type *type);
 
-/* Makes a normalisation on ctx's device. parameters are copied; NULL: ESPnet's initial values. *norm is
- * NULL on failure. Contexts of one device share it; a run never changes it. Parameters are kept exactly;
- * runs in float32, float16 and bfloat16 read them rounded to float32. Returns CUMEGA_OK, _ARGUMENT (a
- * setting or parameter; one that is not finite is named with its index), _UNSUPPORTED (a struct with
- * settings that this version does not know), _RESOURCE, _STATE, _DEVICE, _FATAL. */
+/* Makes a normalisation on ctx's device. parameters are copied; NULL: ESPnet's initial values.
+ * *norm is NULL on failure. Contexts of one device share it; a run never changes it. Parameters are
+ * kept exactly; runs in float32, float16 and bfloat16 read them rounded to float32. Returns
+ * CUMEGA_OK, _ARGUMENT (a setting or parameter; one that is not finite is named with its index),
+ * _UNSUPPORTED (a struct with settings that this version does not know), _RESOURCE, _STATE,
+ * _DEVICE, _FATAL. */
 CUMEGA_API CUMEGA_CHECK_RESULT cumega_status
 cumega_norm_create(cumega_context *ctx, const cumega_norm_config *config,
                    const cumega_norm_parameters *parameters, cumega_norm **norm);
 
 /* The same from a weight file: the tensors prefix.weight and so on that the type has, all of them
- * (prefix NULL or "": no prefix; a dot is put between where prefix has none at its end). Also returns
- * _FILE, and _FORMAT where a tensor is missing or has another shape or type than config says. */
+ * (prefix NULL or "": no prefix; a dot is put between where prefix has none at its end). Also
+ * returns _FILE, and _FORMAT where a tensor is missing or has another shape or type than config
+ * says. */
 CUMEGA_API CUMEGA_CHECK_RESULT cumega_status cumega_norm_create_from_weights(
     cumega_context *ctx, const cumega_weights *weights, const char *prefix,
     const cumega_norm_config *config, cumega_norm **norm);
@@ -97,13 +100,13 @@ CUMEGA_API CUMEGA_CHECK_RESULT cumega_status cumega_norm_get_config(cumega_conte
                                                                     const cumega_norm *norm,
                                                                     cumega_norm_config *config);
 
-/* Copies the parameters out, rounded once to the types of the given tensors; NULL members are left out.
- * ARGUMENT where a tensor is given for a parameter that the type does not have. */
+/* Copies the parameters out, rounded once to the types of the given tensors; NULL members are left
+ * out. ARGUMENT where a tensor is given for a parameter that the type does not have. */
 CUMEGA_API CUMEGA_CHECK_RESULT cumega_status cumega_norm_get_parameters(
     cumega_context *ctx, const cumega_norm *norm, const cumega_norm_parameters *parameters);
 
-/* Replaces all parameters of the type (NULL members: ESPnet's initial values). On failure the old ones
- * stay. No run may use norm meanwhile. Returns as cumega_norm_create. */
+/* Replaces all parameters of the type (NULL members: ESPnet's initial values). On failure the old
+ * ones stay. No run may use norm meanwhile. Returns as cumega_norm_create. */
 CUMEGA_API CUMEGA_CHECK_RESULT cumega_status cumega_norm_set_parameters(
     cumega_context *ctx, cumega_norm *norm, const cumega_norm_parameters *parameters);
 

@@ -1,8 +1,8 @@
-/* A block of elements through a residual connection's formula: part of residual_item.h, which says what
- * the names in capitals are.
+/* A block of elements through a residual connection's formula: part of residual_item.h, which says
+ * what the names in capitals are.
  *
- * A formula reads contiguous numbers of ours: the caller's own memory where it is that, else a copy. Its
- * result may be written over what it reads, element for element. */
+ * A formula reads contiguous numbers of ours: the caller's own memory where it is that, else a
+ * copy. Its result may be written over what it reads, element for element. */
 
 /* The inputs of a block; c: the channels' multipliers, or NULL where all have c0. */
 typedef struct NAME(block) {
@@ -64,7 +64,7 @@ static int NAME(is_plain)(const residual_operand *operand, int64_t stride) {
   return operand->type == REAL_TYPE && stride == 1;
 }
 
-/* n <= BLOCK_ELEMENTS elements of an operand that may be absent. */
+/* n elements of an operand that may be absent; BLOCK_ELEMENTS at most where it is not plain. */
 static const REAL *NAME(fetch)(const residual_operand *from, int64_t offset, int64_t stride,
                                int64_t n, REAL *buffer) {
   if (from->type == 0) return NULL;
@@ -73,7 +73,7 @@ static const REAL *NAME(fetch)(const residual_operand *from, int64_t offset, int
   return buffer;
 }
 
-/* Elements first .. first + n - 1 of the line at p, n <= BLOCK_ELEMENTS, into `to`: memory of ours, or the
+/* Elements first .. first + n - 1 of the line at p, n as above, into `to`: memory of ours, or the
  * output itself. */
 static void NAME(block_at)(const residual_run *run, const residual_place *p, int64_t first,
                            int64_t n, REAL *to, int stream) {

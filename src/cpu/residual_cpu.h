@@ -6,8 +6,8 @@
  *   residual_product.h      Highway's products
  *   residual_element_cpu.c  elements of 16-bit types, and strided ones
  *
- * Without a norm nothing ties elements together, and a run is lines: the innermost dimension. With a
- * norm or products it is rows: the channels of one place. */
+ * Without a norm nothing ties elements together, and a run is lines: the innermost dimension. With
+ * a norm or products it is rows: the channels of one place. */
 #ifndef CUMEGA_SRC_CPU_RESIDUAL_CPU_H
 #define CUMEGA_SRC_CPU_RESIDUAL_CPU_H
 

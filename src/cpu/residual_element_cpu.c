@@ -1,5 +1,5 @@
-/* Elements of residual connections between the caller's memory and ours. Contiguous ones have loops that
- * the compiler turns into vector moves. */
+/* Elements of residual connections between the caller's memory and ours. Contiguous ones have loops
+ * that the compiler turns into vector moves. */
 #include "../math/float16.h"
 #include "residual_cpu.h"
 

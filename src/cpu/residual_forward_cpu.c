@@ -1,9 +1,10 @@
-/* A residual connection's run on the CPU: cut into items that the context's threads take one by one. No
- * element depends on how it is cut, so neither do the bits on the number of threads. */
+/* A residual connection's run on the CPU: cut into items that the context's threads take one by
+ * one. No element depends on how it is cut, so neither do the bits on the number of threads. */
 #include "../fp_environment.h"
 #include "residual_cpu.h"
 
-/* An item has at least so many elements: fewer are done before another thread would have woken up. */
+/* An item has at least so many elements: fewer are done before another thread would have woken up.
+ */
 #define ITEM_ELEMENTS 8192
 
 static int64_t whole_lines(int64_t bytes) {

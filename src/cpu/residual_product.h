@@ -1,13 +1,14 @@
-/* Highway's products, out = in * weight^T + bias, for a few rows at a time: part of residual_item.h, which
- * says what the names in capitals are.
+/* Highway's products, out = in * weight^T + bias, for a few rows at a time: part of
+ * residual_item.h, which says what the names in capitals are.
  *
- * The rows lie across a vector, so that weights are read as they are, one number for all rows, and an
- * element's sum has one order whatever the vector's width: fma by index within groups of 64 inputs, the
- * groups added in order, then the bias. */
+ * The rows lie across a vector, so that weights are read as they are, one number for all rows, and
+ * an element's sum has one order whatever the vector's width: fma by index within groups of 64
+ * inputs, the groups added in order, then the bias. */
 
 #define PRODUCT_GROUP 64
 
-/* Rows first .. first + rows - 1 of an operand as (D, PRODUCT_ROWS); rows that are not there are 0. */
+/* Rows first .. first + rows - 1 of an operand as (D, PRODUCT_ROWS); rows that are not there are 0.
+ */
 static void NAME(gather_rows)(const residual_run *run, int operand, int64_t first, int64_t rows,
                               REAL *to) {
   const residual_operand *o = &run->operands[operand];

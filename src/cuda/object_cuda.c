@@ -25,6 +25,8 @@ cumega_status object_upload_cuda(cumega_context *ctx, const char *what, const vo
   else
     status = upload(ctx, what, from, bytes, block);
   if (status != CUMEGA_OK) {
+    /* The copy may be enqueued where the waiting has failed. */
+    if (*block != NULL) (void)cudaStreamSynchronize(cuda_context_of(ctx)->stream);
     cuda_release(ctx->memory, *block, bytes);
     *block = NULL;
   }

@@ -1,8 +1,8 @@
-/* What the kernels of residual connections do with the elements of one vector: in, through the formula,
- * and out. The arithmetic is that of src/cpu/residual_block.h, operation by operation.
+/* What the kernels of residual connections do with the elements of one vector: in, through the
+ * formula, and out. The arithmetic is that of src/cpu/residual_block.h, operation by operation.
  *
- * A kernel is compiled for a type of elements and a width: 16 bytes of them, loaded and stored at once,
- * or one, for any strides and alignment. */
+ * A kernel is compiled for a type of elements and a width: 16 bytes of them, loaded and stored at
+ * once, or one, for any strides and alignment. */
 #ifndef CUMEGA_SRC_CUDA_RESIDUAL_ELEMENT_CUH
 #define CUMEGA_SRC_CUDA_RESIDUAL_ELEMENT_CUH
 
@@ -70,7 +70,8 @@ static __device__ __forceinline__ const double *table_of(const real_vector &v, d
 
 /* ---- places ---- */
 
-/* The operands' elements at the beginning of a line, and the channel where it is not along the line. */
+/* The operands' elements at the beginning of a line, and the channel where it is not along the
+ * line. */
 struct line_place {
   int64_t offsets[OPERAND_COUNT], channel;
 };
@@ -91,8 +92,8 @@ static __device__ __forceinline__ void find_line(const residual_run &run, int64_
 
 /* ---- elements ---- */
 
-/* count elements from `at` on, stride apart; those behind them are 0. WIDTH of them are one load where
- * stride is 1, which the launcher has seen to. */
+/* count elements from `at` on, stride apart; those behind them are 0. WIDTH of them are one load
+ * where stride is 1, which the launcher has seen to. */
 template <typename ELEMENT, int WIDTH>
 static __device__ __forceinline__ void load_elements(const void *data, int64_t at, int64_t stride,
                                                      int count,
@@ -199,8 +200,9 @@ residual_elements(const residual_run &run, const line_place &p, int64_t first, i
 
 /* ---- launching ---- */
 
-/* Whether 16 bytes at a time are right: lines contiguous in every tensor, each beginning at a multiple of
- * 16 bytes. Products of ours are contiguous and read one by one where their type is another. */
+/* Whether 16 bytes at a time are right: lines contiguous in every tensor, each beginning at a
+ * multiple of 16 bytes. Products of ours are contiguous and read one by one where their type is
+ * another. */
 static inline bool residual_is_vector(const residual_run *run) {
   for (int k = 0; k < OPERAND_COUNT; k++) {
     const residual_operand &o = run->operands[k];

@@ -1,8 +1,8 @@
-/* A run of a residual connection on the device: enqueued, never waited for. Which kernels run depends on
- * shapes, strides, types and alignment alone, so a captured graph serves other values.
+/* A run of a residual connection on the device: enqueued, never waited for. Which kernels run
+ * depends on shapes, strides, types and alignment alone, so a captured graph serves other values.
  *
- * Highway's products are cuBLAS's, in float32 (float64 for float64 tensors) and without TF32; what follows
- * them is one pass like any other, with the products in the places of gate and y. */
+ * Highway's products are cuBLAS's, in float32 (float64 for float64 tensors) and without TF32; what
+ * follows them is one pass like any other, with the products in the places of gate and y. */
 #include "cublas_cuda.h"
 #include "hooks.h"
 #include "residual_cuda.h"
@@ -17,7 +17,8 @@ static int64_t rows_of(const residual_run *run) {
   return rows;
 }
 
-/* Scratch: cuBLAS's workspace, the two products, and copies of what cuBLAS cannot read as it lies. */
+/* Scratch: cuBLAS's workspace, the two products, and copies of what cuBLAS cannot read as it lies.
+ */
 typedef struct layout {
   int64_t gate, y, x_copy, y_copy, bytes; /* offsets; negative: not needed */
   int64_t x_stride, y_stride;             /* between rows, as cuBLAS gets them */
@@ -66,7 +67,8 @@ int64_t residual_workspace_cuda(const cumega_context *ctx, const residual_run *r
   return has_products(run) ? layout_of(run).bytes : 0;
 }
 
-/* The product of one operand, which takes its place among the run's: compact, and of our numbers. */
+/* The product of one operand, which takes its place among the run's: compact, and of our numbers.
+ */
 static cumega_status multiply(cumega_context *ctx, const residual_run *run, int operand,
                               int64_t stride, const real_vector *weight, void *copy, void *out) {
   const int is_double = run->type == TYPE_FLOAT64;

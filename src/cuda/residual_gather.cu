@@ -1,6 +1,6 @@
-/* What Highway's products read, where it is not there already: rows of any strides and type as compact
- * numbers of ours. A thread per element, grid-stride: 6 to 8 bytes per element in float32 and 16-bit types,
- * beside the 2 D operations of the product itself. */
+/* What Highway's products read, where it is not there already: rows of any strides and type as
+ * compact numbers of ours. A thread per element, grid-stride: 6 to 8 bytes per element in float32
+ * and 16-bit types, beside the 2 D operations of the product itself. */
 #include "residual_element.cuh"
 
 #define THREADS     256

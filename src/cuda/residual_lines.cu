@@ -1,19 +1,20 @@
-/* Residual connections without a norm: nothing ties elements together, so a thread takes 16 bytes of every
- * tensor at a time, wherever lines are contiguous and begin at multiples of 16 bytes, and single elements
- * elsewhere. What can be walked as one dimension is one by then (src/residual_run.c), so a contiguous run
- * is a single line of all elements and no thread divides.
+/* Residual connections without a norm: nothing ties elements together, so a thread takes 16 bytes
+ * of every tensor at a time, wherever lines are contiguous and begin at multiples of 16 bytes, and
+ * single elements elsewhere. What can be walked as one dimension is one by then
+ * (src/residual_run.c), so a contiguous run is a single line of all elements and no thread divides.
  *
- * Per element in float32 12 bytes: two reads, one write. A vector of four costs three memory instructions,
- * eight of arithmetic and some twenty of addresses and choice of form: 8 issue slots per element of 32
- * lanes against 21 cycles that the copy takes on a device with 132 multiprocessors and 18 bytes per
- * multiprocessor and cycle, so memory is the limit, also in 16-bit types (half the time, half the
- * instructions per byte but for conversions). The gated forms add about 20 instructions for a sigmoid, an
- * IEEE division among them: 16 bytes per element in float32, still the memory's time. Lines that are not
- * one cost a 64-bit division per vector and dimension.
+ * Per element in float32 12 bytes: two reads, one write. A vector of four costs three memory
+ * instructions, eight of arithmetic and some twenty of addresses and choice of form: 8 issue slots
+ * per element of 32 lanes against 21 cycles that the copy takes on a device with 132
+ * multiprocessors and 18 bytes per multiprocessor and cycle, so memory is the limit, also in 16-bit
+ * types (half the time, half the instructions per byte but for conversions). The gated forms add
+ * about 20 instructions for a sigmoid, an IEEE division among them: 16 bytes per element in
+ * float32, still the memory's time. Lines that are not one cost a 64-bit division per vector and
+ * dimension.
  *
- * A grid-stride loop over enough blocks to fill the device several times. Which form it is is a uniform
- * switch in one kernel per type and width: eight kernels rather than fifty. Nothing here has been timed on
- * a GPU. */
+ * A grid-stride loop over enough blocks to fill the device several times. Which form it is is a
+ * uniform switch in one kernel per type and width: eight kernels rather than fifty. Nothing here
+ * has been timed on a GPU. */
 #include "residual_element.cuh"
 
 #define THREADS     256

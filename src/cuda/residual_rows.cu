@@ -1,22 +1,25 @@
-/* Residual connections with a norm: the sum, its statistics and both stores in one pass. 16 bytes per
- * element in float32 where the sum is kept too (two reads, two writes), 12 where it is not; the weights
- * stay in the cache.
+/* Residual connections with a norm: the sum, its statistics and both stores in one pass. 16 bytes
+ * per element in float32 where the sum is kept too (two reads, two writes), 12 where it is not; the
+ * weights stay in the cache.
  *
- * residual_rows_kernel: up to 4,096 channels. A group of 32 to 1,024 threads has a row in registers, VECTORS
- * vectors of WIDTH channels per thread, so that nothing is read twice; several groups of a warp share a
- * block. Channel j is at thread j / WIDTH % threads, so loads are whole lines. The halving tree of
- * src/math/tree.h then runs from the largest stride down: through a thread's vectors, across warps (through
- * shared memory, once per sum), across lanes, and last through the WIDTH channels of lane 0. A larger
- * power of two than the row needs only adds absent terms, -0, so every layout gives the tree's bits.
+ * residual_rows_kernel: up to 4,096 channels. A group of 32 to 1,024 threads has a row in
+ * registers, VECTORS vectors of WIDTH channels per thread, so that nothing is read twice; several
+ * groups of a warp share a block. Channel j is at thread j / WIDTH % threads, so loads are whole
+ * lines. The halving tree of src/math/tree.h then runs from the largest stride down: through a
+ * thread's vectors, across warps (through shared memory, once per sum), across lanes, and last
+ * through the WIDTH channels of lane 0. A larger power of two than the row needs only adds absent
+ * terms, -0, so every layout gives the tree's bits.
  *
- * Per 128 channels of a warp in float32: 2,048 bytes, 114 cycles of a multiprocessor at 18 bytes per cycle;
- * two sums of 5 * WIDTH shuffles, 40 cycles of their pipe; some 150 arithmetic instructions, 40 cycles of
- * four schedulers. So memory is the limit; in 16-bit types, with WIDTH 8, shuffles take 80 cycles of the
- * same 114. An exchange that keeps half and sends half would need 9 shuffles instead of 20; not needed.
+ * Per 128 channels of a warp in float32: 2,048 bytes, 114 cycles of a multiprocessor at 18 bytes
+ * per cycle; two sums of 5 * WIDTH shuffles, 40 cycles of their pipe; some 150 arithmetic
+ * instructions, 40 cycles of four schedulers. So memory is the limit; in 16-bit types, with WIDTH
+ * 8, shuffles take 80 cycles of the same 114. An exchange that keeps half and sends half would need
+ * 9 shuffles instead of 20; not needed.
  *
- * residual_long_rows_kernel: more channels, whose sums are trees of groups of 4,096 added in order. A block of
- * 1,024 threads walks the row group by group, three times: sum, squares, result. Later walks read the sum
- * where it was stored, or compute it again where it was not: at most twice the bytes.
+ * residual_long_rows_kernel: more channels, whose sums are trees of groups of 4,096 added in order.
+ * A block of 1,024 threads walks the row group by group, three times: sum, squares, result. Later
+ * walks read the sum where it was stored, or compute it again where it was not: at most twice the
+ * bytes.
  *
  * Nothing here has been timed on a GPU. */
 #include "residual_element.cuh"
@@ -39,9 +42,9 @@ static __device__ __forceinline__ double factor_of(const norm_run &norm, double 
   return norm_factor_f64(norm.type, norm.eps, norm.scale, squares, (double)D);
 }
 
-/* The tree's sum of all terms of a group of threads, which all of them get. Clobbers term. Groups of more
- * than a warp are whole blocks, and shared has 32 * WIDTH terms for each of their warps; two sums in a row
- * use different ones. */
+/* The tree's sum of all terms of a group of threads, which all of them get. Clobbers term. Groups
+ * of more than a warp are whole blocks, and shared has 32 * WIDTH terms for each of their warps;
+ * two sums in a row use different ones. */
 template <typename REAL, int WIDTH, int COUNT>
 static __device__ __forceinline__ REAL tree_of(REAL (&term)[COUNT][WIDTH], int threads,
                                                REAL *shared) {

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A handle that has been given a stream has no workspace until it is given one again, as the real one
- * falls back to memory of its own then, which a capture may not allocate. */
+/* A handle that has been given a stream has no workspace until it is given one again, as the real
+ * one falls back to memory of its own then, which a capture may not allocate. */
 struct cublasContext {
   cudaStream_t stream;
   char *workspace;
@@ -51,14 +51,26 @@ template <typename REAL> struct problem {
   REAL *c;
 };
 
-/* Columns first, as cuBLAS counts. */
+inline float multiply_add(float a, float b, float c) {
+  return __builtin_fmaf(a, b, c);
+}
+inline double multiply_add(double a, double b, double c) {
+  return __builtin_fma(a, b, c);
+}
+
+/* Columns first, as cuBLAS counts. A GPU's kernels cut long sums into pieces too. */
 template <typename REAL> void multiply(const problem<REAL> &p) {
+  const int64_t piece = 64;
   for (int64_t j = 0; j < p.n; j++)
     for (int64_t i = 0; i < p.m; i++) {
       REAL sum = 0;
-      for (int64_t l = 0; l < p.k; l++)
-        sum += p.a[p.a_op == CUBLAS_OP_T ? i * p.lda + l : l * p.lda + i] *
-               p.b[p.b_op == CUBLAS_OP_T ? l * p.ldb + j : j * p.ldb + l];
+      for (int64_t start = 0; start < p.k; start += piece) {
+        REAL part = 0;
+        for (int64_t l = start; l < p.k && l < start + piece; l++)
+          part = multiply_add(p.a[p.a_op == CUBLAS_OP_T ? i * p.lda + l : l * p.lda + i],
+                              p.b[p.b_op == CUBLAS_OP_T ? l * p.ldb + j : j * p.ldb + l], part);
+        sum += part;
+      }
       REAL *c = p.c + j * p.ldc + i;
       *c = p.beta == 0 ? p.alpha * sum : p.alpha * sum + p.beta * *c;
     }

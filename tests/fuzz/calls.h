@@ -13,11 +13,14 @@
 
 #include "fuzz.h"
 
-#define CALLS_CONTEXTS 2
-#define CALLS_EMAS     3
-#define CALLS_BLOCKS   7
-#define CALL_TENSORS   12
-#define CALL_STRUCTS   4
+#define CALLS_CONTEXTS  2
+#define CALLS_EMAS      3
+#define CALLS_BIASES    2
+#define CALLS_RESIDUALS 3
+#define CALLS_NORMS     2
+#define CALLS_BLOCKS    7
+#define CALL_TENSORS    12
+#define CALL_STRUCTS    4
 
 typedef struct block {
   char *base;
@@ -36,11 +39,24 @@ typedef struct made_ema {
   cumega_ema_config config; /* that it was made with: tensors are made for it */
 } made_ema;
 
+typedef struct made_bias {
+  cumega_position_bias *bias;
+  cumega_position_bias_config config;
+} made_bias;
+
+typedef struct made_residual {
+  cumega_residual *residual;
+  cumega_residual_config config;
+} made_residual;
+
 typedef struct calls {
   input in;
   DLDevice device; /* of the contexts, and of the blocks' memory */
   cumega_context *contexts[CALLS_CONTEXTS];
   made_ema emas[CALLS_EMAS];
+  made_bias biases[CALLS_BIASES];
+  made_residual residuals[CALLS_RESIDUALS];
+  cumega_norm *norms[CALLS_NORMS];
   block host[CALLS_BLOCKS], blocks[CALLS_BLOCKS]; /* the same ones on a CPU */
   /* of the current call */
   hostile tensors[CALL_TENSORS];
@@ -93,5 +109,16 @@ void call_ema_step(calls *c);
 void call_ema_parameters(calls *c);
 void call_ema_compute(calls *c);
 void call_ema_config(calls *c);
+
+void call_position_bias_create(calls *c);
+void call_position_bias_object(calls *c);
+void call_position_bias_forward(calls *c);
+void call_position_bias_scores(calls *c);
+
+void call_norm_create(calls *c);
+void call_residual_create(calls *c);
+void call_residual_object(calls *c);
+void call_residual_forward(calls *c);
+void call_residual_gated(calls *c);
 
 #endif

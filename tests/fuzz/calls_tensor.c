@@ -40,7 +40,9 @@ static int measure(const DLTensor *t, wide *below, wide *above, wide *elements, 
   for (int i = t->ndim - 1; i >= 0; i--) {
     wide n = t->shape[i] > 0 ? t->shape[i] : 1;
     wide stride = t->strides != NULL ? t->strides[i] : compact;
-    wide reach = (n - 1) * stride * element_bytes(t);
+    wide reach = (n - 1) * stride;
+    if (reach > INT64_MAX || reach < -INT64_MAX) return 1;
+    reach *= element_bytes(t);
     if (n > 1) *(reach < 0 ? below : above) += reach < 0 ? -reach : reach;
     compact *= n;
     if (compact > INT64_MAX || *below > INT64_MAX || *above > INT64_MAX) return 1;
@@ -81,6 +83,12 @@ static void fit(DLTensor *t, const block *b) {
   t->dtype = cumega_uint8;
 }
 
+/* a + b * c in 64 bits, whatever is lost; strides of -INT64_MAX at most. */
+static int64_t add_product(int64_t a, int64_t b, int64_t c) {
+  int64_t sum = (int64_t)((uint64_t)a + (uint64_t)b * (uint64_t)c);
+  return sum == INT64_MIN ? 0 : sum;
+}
+
 /* As a number: it may leave its memory. */
 static void *moved(const void *pointer, int64_t bytes) {
   return (void *)((uintptr_t)pointer + (uintptr_t)bytes);
@@ -105,10 +113,11 @@ static void lay_out(calls *c, DLTensor *t) {
     int64_t n = t->shape[dimension] > 0 ? t->shape[dimension] : 1;
     t->strides[dimension] = step;
     if (choice >= 224) t->strides[dimension] = choice >= 240 ? 0 : -step;
-    if (t->strides[dimension] < 0) first += (n - 1) * step;
-    step = step * n + (choice >= 192 && choice < 224 ? choice % 8 : 0);
+    /* As large as they like: fit makes something of it. */
+    if (t->strides[dimension] < 0) first = add_product(first, n - 1, step);
+    step = add_product(choice >= 192 && choice < 224 ? choice % 8 : 0, step, n);
   }
-  t->data = moved(t->data, first * element_bytes(t));
+  t->data = moved(t->data, add_product(0, first, element_bytes(t)));
 }
 
 static void do_harm(calls *c, DLTensor *t, int64_t *shape, int64_t *strides) {
@@ -206,7 +215,7 @@ void *any_struct(calls *c, const void *given, size_t size, size_t smallest) {
   if (kind >= 240) { /* what nobody may believe */
     const size_t sizes[] = {0, 7, smallest - 1, size + 4097, SIZE_MAX, SIZE_MAX / 2};
     claimed = sizes[kind % 6];
-    held = sizeof claimed;
+    held = claimed > sizeof claimed && claimed < size ? claimed : sizeof claimed;
   } else if (kind >= 230) {
     claimed = held = size + (size_t)input_byte(&c->in) * 16; /* a newer header's */
   }

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
+#include <cumega/ema.h>
 #include "case.h"
 #include "failure.h"
 #include "fuzz.h"
@@ -147,7 +148,7 @@ static int run(cumega_context *host, cumega_context *ctx, DLDevice place, const 
   sentences = 0;
   int64_t before = bytes_held(host);
   int code = case_open(host, path, 1, &file);
-  if (code == EXIT_OK) code = job_begin(&j, ctx, place, &file);
+  if (code == EXIT_OK) code = job_begin(&j, ctx, place, &file, CUMEGA_EMA_RECURRENT);
   if (code == EXIT_OK) code = job_run(&j, 0, &seconds);
   if (code == EXIT_OK) {
     case_file wide = {0};

@@ -27,7 +27,8 @@ oracle_value oracle_gated(long double x, long double gate, long double h, long d
   return (oracle_value){x + sigmoid(gate) * (h - x), 8 * u * (fabsl(x) + fabsl(h - x))};
 }
 
-/* A sum of D products with a bias: each term meets at most D + 2 roundings, and 2 of its factors. */
+/* A sum of D products with a bias: each term meets at most D + 2 roundings, and 2 of its factors.
+ */
 static oracle_value linear_layer(const double *weight, const double *bias, const double *in,
                                  int64_t D, int64_t d, long double u) {
   long double sum = bias[d], sizes = fabsl((long double)bias[d]);
@@ -49,7 +50,7 @@ oracle_value oracle_highway_at(const oracle_highway *h, const double *x, const d
   } else {
     inner = linear_layer(h->Wy_weight, h->Wy_bias, y, h->D, d, u);
   }
-  /* The sigmoid's slope is at most 1/4, and its own error 4 roundings, as is that of what follows. */
+  /* The sigmoid's slope is at most 1/4; its own error and that of what follows is 4 roundings. */
   const long double r = sigmoid(gate.exact + inner.exact);
   const long double through = (gate.bound + inner.bound) / 4 + 4 * u;
   const long double sizes = h->k * fabsl((long double)x[d]) + fabsl(inner.exact) + inner.bound;
@@ -62,8 +63,9 @@ static long double roundings_of_sum(int64_t D) {
   return ceill(log2l((long double)D)) + 1 + (long double)(D / 4096);
 }
 
-/* The mean is off by its roundings of the mean size; the sum of squares by its own, relatively, for the
- * mean's error enters squared; the factor by half of that and a few; then (v - mean) * r * weight + bias. */
+/* The mean is off by its roundings of the mean size; the sum of squares by its own, relatively, for
+ * the mean's error enters squared; the factor by half of that and a few; then (v - mean) * r *
+ * weight + bias. */
 oracle_value oracle_norm_at(const oracle_norm *n, const double *v, int64_t d, long double u) {
   const int is_layer = n->type == CUMEGA_NORM_LAYER;
   const long double D = (long double)n->D, rounds = roundings_of_sum(n->D);

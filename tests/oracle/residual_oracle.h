@@ -1,6 +1,7 @@
-/* Residual connections and norms from their definitions, in long double with the C library: no formula or
- * order of the library's own. Each gives the exact value and the bound of a result that rounds to type
- * dtype at the end, u = 2^-24 (2^-53 for float64) being the rounding of the arithmetic inside. */
+/* Residual connections and norms from their definitions, in long double with the C library: no
+ * formula or order of the library's own. Each gives the exact value and the bound of a result that
+ * rounds to type dtype at the end, u = 2^-24 (2^-53 for float64) being the rounding of the
+ * arithmetic inside. */
 #ifndef CUMEGA_TESTS_ORACLE_RESIDUAL_ORACLE_H
 #define CUMEGA_TESTS_ORACLE_RESIDUAL_ORACLE_H
 
@@ -19,10 +20,12 @@ long double oracle_affine_beta(const cumega_residual_config *config);
 oracle_value oracle_linear(long double alpha, long double x, long double beta, long double y,
                            long double u);
 
-/* x + sigmoid(gate) * (h - x): the sigmoid has at most 4 roundings, the difference and the fma one. */
+/* x + sigmoid(gate) * (h - x): the sigmoid has at most 4 roundings, the difference and the fma one.
+ */
 oracle_value oracle_gated(long double x, long double gate, long double h, long double u);
 
-/* A row of Highway: sums of D products in any order. Wy (D) where elemwise, else Wy_weight and Wy_bias. */
+/* A row of Highway: sums of D products in any order. Wy (D) where elemwise, else Wy_weight and
+ * Wy_bias. */
 typedef struct oracle_highway {
   int64_t D;
   const double *Wx_weight, *Wx_bias, *Wy_weight, *Wy_bias, *Wy;

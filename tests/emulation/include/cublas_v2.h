@@ -1,6 +1,6 @@
-/* The part of cuBLAS that the CUDA backend uses, done plainly (tests/emulation/cublas.cpp): products are
- * operations of their stream, sums run from the first to the last product. EMULATION_CUBLAS=off in the
- * environment hides it, as a machine without the library would. */
+/* The part of cuBLAS that the CUDA backend uses, done plainly (tests/emulation/cublas.cpp):
+ * products are operations of their stream, and need the workspace that setting a stream takes away.
+ * EMULATION_CUBLAS=off in the environment hides it, as a machine without the library would. */
 #ifndef EMULATION_CUBLAS_V2_H
 #define EMULATION_CUBLAS_V2_H
 

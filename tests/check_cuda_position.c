@@ -1,0 +1,112 @@
+/* What position biases do otherwise on a GPU than on a CPU: lengths whose values are met by kernels,
+ * kernels by the length of a row, scratch for long ones. What both do alike is in the check_position
+ * suites, which run here with CUMEGA_TEST_DEVICE=cuda. */
+#define CUMEGA_TESTS_POSITION_DEVICE_INSIDE /* the calls themselves */
+#include "harness.h"
+#include "position_device.h"
+#include "runner.h"
+
+enum { B = 4, LQ = 3, LK = 5 };
+
+static cumega_context *ctx, *host;
+
+static void begin(void) {
+  cumega_context_options options = cumega_context_options_default();
+  options.device = (DLDevice){kDLCUDA, 0};
+  ck_assert_msg(cumega_context_create(&options, &ctx) == CUMEGA_OK, "%s",
+                cumega_context_message(NULL));
+  host = context_of_level(NULL, 1);
+}
+
+static void end(void) {
+  cumega_context_destroy(ctx);
+  cumega_context_destroy(host);
+}
+
+/* Softmax in place of so many scores, with lengths (B) or without; returns what was reported. */
+static uint32_t softmax_on(cumega_context *on, float *scores, const int64_t *shape,
+                           int32_t *queries, int32_t *keys) {
+  cumega_position_bias_io io = cumega_position_bias_io_default();
+  cumega_tensor t, q, k;
+  uint32_t met = 0;
+  staging s;
+  DLTensor *output = cumega_tensor_init(&t, scores, cumega_cpu, cumega_float32, 4, shape);
+  io.scores = output;
+  if (queries)
+    io.query_lengths = cumega_tensor_init(&q, queries, cumega_cpu, cumega_int32, 1, shape);
+  if (keys) io.key_lengths = cumega_tensor_init(&k, keys, cumega_cpu, cumega_int32, 1, shape);
+  const int staged = staging_begin(&s, on);
+  if (staged) {
+    staging_add(&s, &io.scores);
+    staging_add(&s, &io.query_lengths);
+    staging_add(&s, &io.key_lengths);
+    staging_there(&s);
+  }
+  io.output = (DLTensor *)(uintptr_t)io.scores;
+  MUST(on, cumega_position_bias_softmax(on, NULL, &io));
+  MUST(on, cumega_context_report(on, &met));
+  if (staged) staging_back(&s);
+  return met;
+}
+
+START_TEST(lengths_outside_the_tensor_are_clamped_and_reported) {
+  const int64_t shape[] = {B, 1, LQ, LK};
+  int32_t wrong_queries[] = {9, -2, 3, 3}, wrong_keys[] = {5, 4, 2, 77};
+  int32_t queries[] = {3, 0, 2, 3}, keys[] = {5, 4, 2, 5};
+  float found[B * LQ * LK], right[B * LQ * LK];
+  for (int i = 0; i < B * LQ * LK; i++) found[i] = right[i] = (float)(i % 7);
+  ck_assert_uint_eq(softmax_on(ctx, found, shape, wrong_queries, wrong_keys), CUMEGA_REPORT_LENGTH);
+  softmax_on(host, right, shape, queries, keys);
+  ck_assert_mem_eq(found, right, sizeof right);
+  ck_assert_uint_eq(softmax_on(ctx, found, shape, queries, keys), 0);
+}
+END_TEST
+
+START_TEST(the_length_of_a_row_chooses_the_kernel) {
+  static const struct {
+    int64_t length;
+    const char *kernel;
+  } rows[] = {{1, "position_softmax_kernel<32,2>"},     {256, "position_softmax_kernel<32,2>"},
+              {257, "position_softmax_kernel<32,8>"},   {1025, "position_softmax_kernel<128,8>"},
+              {4097, "position_softmax_kernel<512,8>"}, {16385, "position_long_kernel"}};
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    const int64_t shape[] = {1, 1, 1, rows[i].length};
+    float *scores = memory_new(4 * rows[i].length);
+    softmax_on(ctx, scores, shape, NULL, NULL);
+    ck_assert_str_eq(cumega_context_kernels(ctx), rows[i].kernel);
+    free(scores);
+  }
+}
+END_TEST
+
+START_TEST(long_rows_need_the_scratch_that_workspace_size_tells) {
+  const int64_t shape[] = {1, 2, 3, 20000};
+  cumega_position_bias_io io = cumega_position_bias_io_default();
+  cumega_tensor t;
+  cumega_statistics before = {.struct_size = sizeof before}, after = before;
+  void *memory = NULL;
+  int64_t bytes = 0;
+  MUST(ctx, cumega_memory_allocate(ctx, 4 * 120000, &memory));
+  io.output = cumega_tensor_init(&t, memory, (DLDevice){kDLCUDA, 0}, cumega_float32, 4, shape);
+  io.scores = io.output;
+  MUST(ctx, cumega_position_bias_workspace_size(ctx, NULL, &io, &bytes));
+  ck_assert_int_eq(bytes, 6 * 5 * 2 * 4); /* rows, groups, a pair of floats */
+  MUST(ctx, cumega_context_reserve(ctx, bytes));
+  MUST(ctx, cumega_context_statistics(ctx, &before));
+  MUST(ctx, cumega_position_bias_softmax(ctx, NULL, &io));
+  MUST(ctx, cumega_position_bias_apply(ctx, NULL, &io));
+  MUST(ctx, cumega_context_statistics(ctx, &after));
+  ck_assert_int_eq(after.bytes_peak, before.bytes_peak);
+  MUST(ctx, cumega_memory_release(ctx, memory, 4 * 120000));
+}
+END_TEST
+
+int main(void) {
+  Suite *suite = suite_create("cuda_position");
+  TCase *tests = add_case(suite, "position", 120);
+  tcase_add_checked_fixture(tests, begin, end);
+  tcase_add_test(tests, lengths_outside_the_tensor_are_clamped_and_reported);
+  tcase_add_test(tests, the_length_of_a_row_chooses_the_kernel);
+  tcase_add_test(tests, long_rows_need_the_scratch_that_workspace_size_tells);
+  return run_suite(suite);
+}
