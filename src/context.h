@@ -56,6 +56,15 @@ void context_log(cumega_context *ctx, cumega_log_level level, const char *format
 cumega_status context_allocate(cumega_context *ctx, int64_t bytes, const char *what,
                                void **pointer);
 
+/* What ctx allocates from now on, of every device, counts for this account; returns the one before, to be
+ * put back. An object that gets new parameters may have been made through another context, whose
+ * account and allocator its memory is released to. */
+static inline memory *context_use_account(cumega_context *ctx, memory *account) {
+  memory *before = ctx->memory;
+  ctx->memory = account;
+  return before;
+}
+
 /* The context's scratch in the host's memory, at least bytes large; grown where it is not. Contents
  * are undefined. */
 cumega_status context_scratch(cumega_context *ctx, int64_t bytes, void **pointer);

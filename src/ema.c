@@ -110,7 +110,11 @@ static cumega_status replace_tables(cumega_context *ctx, cumega_ema *ema, const 
   else
     status = draw_parameters(ctx, ema, from->val, from->std1, from->std2, from->seed, &tables);
   if (status == CUMEGA_OK) status = ema_tables_derive(ctx, ema, &tables);
-  if (status == CUMEGA_OK && ctx->backend->device) status = ema_tables_upload(ctx, &tables);
+  if (status == CUMEGA_OK && ctx->backend->device) {
+    memory *account = context_use_account(ctx, ema->memory);
+    status = ema_tables_upload(ctx, &tables);
+    context_use_account(ctx, account);
+  }
   if (status == CUMEGA_OK) {
     ema_tables old = ema->tables;
     ema->tables = tables;

@@ -131,11 +131,13 @@ static cumega_status resolve_eps(cumega_context *ctx, cumega_norm *norm) {
 /* Reads a source into a copy of *norm, which takes its place or on failure changes nothing. */
 static cumega_status replace(cumega_context *ctx, cumega_norm *norm, const source *from) {
   cumega_norm made = *norm;
+  memory *account = context_use_account(ctx, norm->owner.memory);
   const int64_t sizes[NORM_VECTORS] = {norm->config.size, norm->config.size};
   cumega_status status = real_table_allocate(ctx, what, NORM_VECTORS, sizes, &made.table);
   if (status == CUMEGA_OK) status = read_source(ctx, &made, from);
   if (status == CUMEGA_OK) status = resolve_eps(ctx, &made);
   if (status == CUMEGA_OK) status = real_table_finish(ctx, what, &made.table);
+  context_use_account(ctx, account);
   if (status != CUMEGA_OK) {
     real_table_free(&norm->owner, &made.table);
     return status;

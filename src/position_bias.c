@@ -86,9 +86,11 @@ static cumega_status read_parameters(cumega_context *ctx, const cumega_position_
 static cumega_status replace_values(cumega_context *ctx, cumega_position_bias *bias,
                                     const source *from) {
   position_values values;
+  memory *account = context_use_account(ctx, bias->memory);
   cumega_status status = position_values_allocate(ctx, bias, &values);
   if (status == CUMEGA_OK) status = read_parameters(ctx, bias, from, &values);
   if (status == CUMEGA_OK) status = position_values_derive(ctx, bias, &values);
+  context_use_account(ctx, account);
   if (status == CUMEGA_OK) {
     position_values old = bias->values;
     bias->values = values;

@@ -221,9 +221,11 @@ cumega_status cumega_residual_set_parameters(cumega_context *ctx, cumega_residua
   TRY(residual_enter(ctx, residual));
   if (parameters == NULL)
     return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "parameters is NULL, expected tensors");
-  TRY(make_table(ctx, &residual->config, &from, &table));
-  set_table(residual, &table);
-  return CUMEGA_OK;
+  memory *account = context_use_account(ctx, residual->owner.memory);
+  cumega_status status = make_table(ctx, &residual->config, &from, &table);
+  context_use_account(ctx, account);
+  if (status == CUMEGA_OK) set_table(residual, &table);
+  return status;
 }
 
 cumega_status cumega_residual_get_parameters(cumega_context *ctx, const cumega_residual *residual,
