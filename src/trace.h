@@ -25,7 +25,7 @@ void trace_end(const int *begun);
 /* The first line of a public call; bytes is evaluated where ctx traces. The range ends where the
  * function returns. */
 #define TRACE(ctx, bytes)                                                                          \
-  __attribute__((cleanup(trace_end))) const int trace_of_this_call =                               \
+  __attribute__((cleanup(trace_end), unused)) const int trace_of_this_call =                       \
       (ctx) && (ctx)->traces ? trace_begin(__func__, (bytes)) : 0
 
 #else
