@@ -13,7 +13,7 @@
 #include "copy.h"
 #include "machine.h"
 #include "measure.h"
-#include "values.h"
+#include "numbers.h"
 
 #define SIZE     128 /* of rotary biases */
 #define ROWS     16  /* of scores that are verified */
@@ -118,7 +118,7 @@ static cumega_status call_table(const bench *b) {
   return status;
 }
 
-static void call(void *argument) {
+static int call(void *argument) {
   bench *b = argument;
   cumega_status status;
   if (is_scores(&b->set))
@@ -128,6 +128,7 @@ static void call(void *argument) {
   else
     status = cumega_position_bias_forward(b->ctx, b->bias, &b->output.dl);
   if (failed(b, status)) exit(EXIT_FAILURE);
+  return 1;
 }
 
 /* -- the check ------------------------------------------------------------------------------ */
@@ -209,10 +210,10 @@ static int run(const settings *set, FILE *out, json_t *results) {
   if (done) call(&b);
   done = done && check(&b);
   if (done) {
-    const copy_part part = {b.output.dl.data, b.scores.dl.data, (size_t)b.bytes};
-    copies = copier_create(set->threads, &part, 1);
+    copies = copier_create(set->threads, (size_t)b.bytes);
+    const stopwatch watch = stopwatch_steady();
     const measured ours = {call, &b}, copy = {copier_run, copies};
-    done = copies != NULL && measure_beside_copy(&ours, &copy, set->repeats, &m);
+    done = copies != NULL && measure_beside_copy(&watch, &ours, &copy, set->repeats, &m);
   }
   if (done) {
     const int64_t *s = set->shape;

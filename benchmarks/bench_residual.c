@@ -13,7 +13,7 @@
 #include "copy.h"
 #include "machine.h"
 #include "measure.h"
-#include "values.h"
+#include "numbers.h"
 
 enum { X, Y, GATE, OUT, NORMALIZED, TENSORS };
 
@@ -39,7 +39,7 @@ static int is_gated(const row *set) {
   return strcmp(set->name, "gated") == 0;
 }
 
-static void call(void *argument) {
+static int call(void *argument) {
   run *r = argument;
   DLTensor *t[TENSORS];
   cumega_status status;
@@ -52,7 +52,7 @@ static void call(void *argument) {
     const cumega_residual_io io = {sizeof io, t[X], t[Y], t[OUT], 0, r->norm, t[NORMALIZED]};
     status = cumega_residual_forward(r->ctx, r->residual, &io);
   }
-  if (status == CUMEGA_OK) return;
+  if (status == CUMEGA_OK) return 1;
   fprintf(stderr, "bench_residual: %s\n", cumega_context_message(r->ctx));
   exit(EXIT_FAILURE);
 }
@@ -146,8 +146,7 @@ static int make_copy(const run *r, void **from, void **to, copier **made, int64_
   if (*from == NULL || *to == NULL) return 0;
   memset(*from, 1, (size_t)*bytes / 2);
   memset(*to, 1, (size_t)*bytes / 2);
-  const copy_part part = {*to, *from, (size_t)*bytes / 2};
-  *made = copier_create(r->set.threads, &part, 1);
+  *made = copier_create(r->set.threads, (size_t)*bytes / 2);
   return *made != NULL;
 }
 
@@ -160,8 +159,9 @@ static int measure(run *r, int repeats, json_t *results) {
   int done = first && verify(r) && make_copy(r, &from, &to, &copies, &bytes);
   if (done) {
     memcpy(first, r->memory[OUT], (size_t)r->bytes);
+    const stopwatch watch = stopwatch_steady();
     const measured ours = {call, r}, copy = {copier_run, copies};
-    done = measure_beside_copy(&ours, &copy, repeats, &m) &&
+    done = measure_beside_copy(&watch, &ours, &copy, repeats, &m) &&
            memcmp(first, r->memory[OUT], (size_t)r->bytes) == 0;
   }
   if (done) {

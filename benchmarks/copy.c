@@ -1,5 +1,5 @@
-/* The caller's thread copies the first slice of every part, thread i the i-th. All meet at a
- * barrier before a copy and after it, as the threads of a context do. */
+/* The caller's thread copies the first slice, thread i the i-th. All meet at a barrier before a copy
+ * and after it, as the threads of a context do. */
 #include "copy.h"
 #include <pthread.h>
 #include <stdlib.h>
@@ -14,9 +14,10 @@ typedef struct copy_thread {
 } copy_thread;
 
 struct copier {
-  int threads, parts_count, made;
+  int threads, made;
   int ends; /* written before the first barrier, read behind it */
-  copy_part parts[COPY_MAX_PARTS];
+  size_t bytes;
+  char *from, *to;
   pthread_barrier_t begin, done;
   copy_thread *helpers; /* threads - 1 of them */
 };
@@ -26,13 +27,10 @@ static size_t slice_begin(size_t bytes, int threads, int index) {
   return index == threads ? bytes : lines * (size_t)index / (size_t)threads * LINE;
 }
 
-static void copy_slices(const copier *c, int index) {
-  for (int i = 0; i < c->parts_count; i++) {
-    const copy_part *part = &c->parts[i];
-    size_t begin = slice_begin(part->bytes, c->threads, index);
-    size_t end = slice_begin(part->bytes, c->threads, index + 1);
-    memcpy((char *)part->to + begin, (const char *)part->from + begin, end - begin);
-  }
+static void copy_slice(const copier *c, int index) {
+  size_t begin = slice_begin(c->bytes, c->threads, index);
+  size_t end = slice_begin(c->bytes, c->threads, index + 1);
+  memcpy(c->to + begin, c->from + begin, end - begin);
 }
 
 static void *helper_main(void *argument) {
@@ -41,24 +39,40 @@ static void *helper_main(void *argument) {
   for (;;) {
     pthread_barrier_wait(&c->begin);
     if (c->ends) return NULL;
-    copy_slices(c, self->index);
+    copy_slice(c, self->index);
     pthread_barrier_wait(&c->done);
   }
 }
 
-void copier_run(void *argument) {
+int copier_run(void *argument) {
   copier *c = argument;
   if (c->threads > 1) pthread_barrier_wait(&c->begin);
-  copy_slices(c, 0);
+  copy_slice(c, 0);
   if (c->threads > 1) pthread_barrier_wait(&c->done);
+  return 1;
 }
 
-copier *copier_create(int threads, const copy_part *parts, int count) {
+/* Aligned as an allocator of tensors aligns, and touched, so that no page is met for the first time
+ * while the clock runs. */
+static char *new_memory(size_t bytes) {
+  void *memory = NULL;
+  if (posix_memalign(&memory, LINE, bytes > 0 ? bytes : 1)) return NULL;
+  return memset(memory, 1, bytes);
+}
+
+copier *copier_create(int threads, size_t bytes) {
   copier *c = calloc(1, sizeof *c);
   if (c == NULL) return NULL;
   c->threads = threads;
-  c->parts_count = count;
-  memcpy(c->parts, parts, (size_t)count * sizeof *parts);
+  c->bytes = bytes;
+  c->from = new_memory(bytes);
+  c->to = new_memory(bytes);
+  if (c->from == NULL || c->to == NULL) {
+    free(c->from);
+    free(c->to);
+    free(c);
+    return NULL;
+  }
   if (threads == 1) return c;
   c->helpers = calloc((size_t)threads - 1, sizeof *c->helpers);
   pthread_barrier_init(&c->begin, NULL, (unsigned)threads);
@@ -85,5 +99,7 @@ void copier_destroy(copier *c) {
     pthread_barrier_destroy(&c->done);
     free(c->helpers);
   }
+  free(c->from);
+  free(c->to);
   free(c);
 }

@@ -88,6 +88,12 @@ void machine_print(FILE *out, const json_t *machine) {
           (long long)json_integer_value(json_object_get(machine, "cpus")),
           1e-6 * (double)json_integer_value(json_object_get(machine, "last_cache_bytes")),
           text_of(machine, "system"));
+  if (json_object_get(machine, "gpu"))
+    fprintf(out, "%s, L2 cache %.0f MB, driver for CUDA %lld, runtime of CUDA %lld\n",
+            text_of(machine, "gpu"),
+            1e-6 * (double)json_integer_value(json_object_get(machine, "l2_bytes")),
+            (long long)json_integer_value(json_object_get(machine, "driver_cuda")),
+            (long long)json_integer_value(json_object_get(machine, "runtime_cuda")));
   fprintf(out, "cumega %s (%s), %s, %s; %s, load %.2f\n", text_of(machine, "cumega"),
           text_of(machine, "commit"), text_of(machine, "compiler"), text_of(machine, "build_type"),
           text_of(machine, "date"), json_real_value(json_object_get(machine, "load")));

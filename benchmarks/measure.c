@@ -1,5 +1,6 @@
 #include "measure.h"
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #define SAMPLE_SECONDS 200e-6 /* a thousand times what reading the clock costs */
@@ -9,6 +10,45 @@ double steady_seconds(void) {
   struct timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
   return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+static double time_by_clock(const stopwatch *self, const measured *what, int64_t calls) {
+  (void)self;
+  double start = steady_seconds();
+  for (int64_t i = 0; i < calls; i++)
+    if (!what->call(what->argument)) return -1;
+  return steady_seconds() - start;
+}
+
+stopwatch stopwatch_steady(void) {
+  return (stopwatch){time_by_clock, NULL, NULL};
+}
+
+typedef struct flushed {
+  int64_t bytes;
+  int round;
+  unsigned char memory[];
+} flushed;
+
+static int flush_memory(const stopwatch *self) {
+  flushed *f = self->state;
+  memset(f->memory, ++f->round & 0xff, (size_t)f->bytes);
+  return 1;
+}
+
+int stopwatch_flushing(int64_t bytes, stopwatch *made) {
+  *made = (stopwatch){time_by_clock, flush_memory, NULL};
+  flushed *f = malloc(sizeof *f + (size_t)bytes);
+  if (f == NULL) return 0;
+  f->bytes = bytes;
+  f->round = 0;
+  made->state = f;
+  return 1;
+}
+
+void stopwatch_free(stopwatch *made) {
+  free(made->state);
+  made->state = NULL;
 }
 
 static int compare(const void *a, const void *b) {
@@ -21,22 +61,26 @@ double median_of(double *values, int count) {
   return count % 2 ? values[count / 2] : 0.5 * (values[count / 2 - 1] + values[count / 2]);
 }
 
-static double sample(const measured *what, int64_t calls) {
-  double start = steady_seconds();
-  for (int64_t i = 0; i < calls; i++) what->call(what->argument);
-  return (steady_seconds() - start) / (double)calls;
+/* Seconds per call; negative where one failed. */
+static double sample(const stopwatch *watch, const measured *what, int64_t calls) {
+  if (watch->flush && !watch->flush(watch)) return -1;
+  return watch->time(watch, what, calls) / (double)calls;
 }
 
-/* Runs it until a sample is long enough; this is its warm-up too. */
-static int64_t calls_of(const measured *what) {
+/* Runs it until a sample is long enough; this is its warm-up too. Negative where a call failed. */
+static int64_t calls_of(const stopwatch *watch, const measured *what) {
   int64_t calls = 1;
-  sample(what, 1);
-  while (calls < MAX_CALLS && sample(what, calls) * (double)calls < SAMPLE_SECONDS) calls *= 2;
-  return calls;
+  double spent = sample(watch, what, 1);
+  while (spent >= 0 && !watch->flush && calls < MAX_CALLS) {
+    spent = sample(watch, what, calls);
+    if (spent * (double)calls >= SAMPLE_SECONDS) break;
+    calls *= 2;
+  }
+  return spent < 0 ? -1 : calls;
 }
 
-static seconds summary(double *samples, int count, int64_t calls) {
-  seconds s;
+static timing summary(double *samples, int count, int64_t calls) {
+  timing s;
   s.median = median_of(samples, count);
   s.min = samples[0];
   s.spread = (samples[count - 1] - samples[0]) / s.median;
@@ -44,21 +88,25 @@ static seconds summary(double *samples, int count, int64_t calls) {
   return s;
 }
 
-int measure_beside_copy(const measured *ours, const measured *copy, int repeats,
-                        measurement *result) {
+int measure_beside_copy(const stopwatch *watch, const measured *ours, const measured *copy,
+                        int repeats, measurement *result) {
   double *samples = malloc(3 * (size_t)repeats * sizeof *samples);
   if (samples == NULL) return 0;
   double *of_ours = samples, *of_copy = samples + repeats, *shares = samples + 2 * repeats;
-  int64_t calls = calls_of(ours), copy_calls = calls_of(copy);
-  for (int i = 0; i < repeats; i++) {
-    of_copy[i] = sample(copy, copy_calls);
-    of_ours[i] = sample(ours, calls);
+  int64_t calls = calls_of(watch, ours), copy_calls = calls_of(watch, copy);
+  int fine = calls > 0 && copy_calls > 0;
+  for (int i = 0; fine && i < repeats; i++) {
+    of_copy[i] = sample(watch, copy, copy_calls);
+    of_ours[i] = sample(watch, ours, calls);
     shares[i] = of_copy[i] / of_ours[i];
+    fine = of_copy[i] >= 0 && of_ours[i] >= 0;
   }
-  result->repeats = repeats;
-  result->copy_share = median_of(shares, repeats);
-  result->ours = summary(of_ours, repeats, calls);
-  result->copy = summary(of_copy, repeats, copy_calls);
+  if (fine) {
+    result->repeats = repeats;
+    result->copy_share = median_of(shares, repeats);
+    result->ours = summary(of_ours, repeats, calls);
+    result->copy = summary(of_copy, repeats, copy_calls);
+  }
   free(samples);
-  return 1;
+  return fine;
 }

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <unistd.h>
 #include "cpu_level.h"
+#include "trace.h"
 
 #define MESSAGE_BYTES sizeof(((cumega_context *)NULL)->message)
 #define MOST_THREADS  1024
@@ -189,6 +190,7 @@ static cumega_context *allocate_context(const cumega_context_options *options) {
 static cumega_status equip_context(cumega_context *ctx, void *stream) {
   const char *reason;
   TRY(cpu_level_choose(ctx, &ctx->host));
+  TRY(trace_choose(ctx));
   ctx->backend = ctx->host;
   if (ctx->device.device_type != kDLCPU) {
     TRY(backend_cuda_find(ctx, &ctx->backend));
@@ -252,6 +254,7 @@ static const backend_device *device_of(const cumega_context *ctx) {
 }
 
 cumega_status cumega_context_synchronize(cumega_context *ctx) {
+  TRACE(ctx, 0);
   TRY(context_enter(ctx));
   return device_of(ctx) ? device_of(ctx)->context_synchronize(ctx) : CUMEGA_OK;
 }
@@ -261,6 +264,7 @@ const char *cumega_context_message(const cumega_context *ctx) {
 }
 
 cumega_status cumega_context_reserve(cumega_context *ctx, int64_t bytes) {
+  TRACE(ctx, bytes);
   void *scratch;
   TRY(context_enter(ctx));
   if (bytes < 0)
@@ -271,6 +275,7 @@ cumega_status cumega_context_reserve(cumega_context *ctx, int64_t bytes) {
 }
 
 cumega_status cumega_context_set_stream(cumega_context *ctx, void *stream) {
+  TRACE(ctx, 0);
   TRY(context_enter(ctx));
   if (device_of(ctx)) return device_of(ctx)->context_set_stream(ctx, stream);
   if (stream)
@@ -280,6 +285,7 @@ cumega_status cumega_context_set_stream(cumega_context *ctx, void *stream) {
 }
 
 cumega_status cumega_context_report(cumega_context *ctx, uint32_t *bits) {
+  TRACE(ctx, 0);
   TRY(context_enter(ctx));
   if (!bits) return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "bits is NULL");
   *bits = 0;
@@ -287,6 +293,7 @@ cumega_status cumega_context_report(cumega_context *ctx, uint32_t *bits) {
 }
 
 cumega_status cumega_context_statistics(cumega_context *ctx, cumega_statistics *statistics) {
+  TRACE(ctx, 0);
   TRY(context_enter(ctx));
   cumega_statistics known = {
       .struct_size = sizeof known,
@@ -320,6 +327,7 @@ static cumega_status enter_memory(cumega_context *ctx, const char *name, const v
 }
 
 cumega_status cumega_memory_allocate(cumega_context *ctx, int64_t bytes, void **pointer) {
+  TRACE(ctx, bytes);
   if (pointer) *pointer = NULL;
   TRY(enter_memory(ctx, "pointer", pointer, bytes));
   if (!pointer) return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "pointer is NULL");
@@ -328,6 +336,7 @@ cumega_status cumega_memory_allocate(cumega_context *ctx, int64_t bytes, void **
 }
 
 cumega_status cumega_memory_release(cumega_context *ctx, void *pointer, int64_t bytes) {
+  TRACE(ctx, 0);
   TRY(enter_memory(ctx, "pointer", ctx, bytes)); /* a NULL pointer is allowed */
   if (!pointer) return CUMEGA_OK;
   if (device_of(ctx)) return device_of(ctx)->memory_release(ctx, pointer, bytes);
@@ -336,6 +345,7 @@ cumega_status cumega_memory_release(cumega_context *ctx, void *pointer, int64_t 
 }
 
 cumega_status cumega_memory_write(cumega_context *ctx, void *to, const void *from, int64_t bytes) {
+  TRACE(ctx, bytes);
   TRY(enter_memory(ctx, "to", to, bytes));
   TRY(enter_memory(ctx, "from", from, bytes));
   if (bytes == 0) return CUMEGA_OK;
@@ -345,6 +355,7 @@ cumega_status cumega_memory_write(cumega_context *ctx, void *to, const void *fro
 }
 
 cumega_status cumega_memory_read(cumega_context *ctx, void *to, const void *from, int64_t bytes) {
+  TRACE(ctx, bytes);
   TRY(enter_memory(ctx, "to", to, bytes));
   TRY(enter_memory(ctx, "from", from, bytes));
   if (bytes == 0) return CUMEGA_OK;

@@ -27,6 +27,7 @@ struct cumega_context {
   int64_t runs;
   cumega_log_callback log_callback;
   void *log_user;
+  int traces;             /* calls are ranges on a profiler's timeline (trace.h) */
   pid_t owner;            /* the process that made it */
   cumega_status poisoned; /* CUMEGA_OK, or CUMEGA_ERROR_FATAL for ever */
   char message[768];

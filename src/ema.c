@@ -6,6 +6,7 @@
 #include "math/philox.h"
 #include "parameter.h"
 #include "tensor_element.h"
+#include "trace.h"
 
 static const char *const parameter_names[EMA_PARAMETER_COUNT] = {
     "damping_factor", "decay_factor", "ema_expansion_matrix", "kernel_projection_matrix",
@@ -159,6 +160,7 @@ static cumega_status create(cumega_context *ctx, const cumega_ema_config *config
 
 cumega_status cumega_ema_create(cumega_context *ctx, const cumega_ema_config *config,
                                 const cumega_ema_parameters *parameters, cumega_ema **ema) {
+  TRACE(ctx, 0);
   source from = {.parameters = parameters, .val = 0, .std1 = 0.2, .std2 = 1, .seed = 0};
   if (ema) *ema = NULL;
   TRY(context_enter(ctx));
@@ -168,6 +170,7 @@ cumega_status cumega_ema_create(cumega_context *ctx, const cumega_ema_config *co
 cumega_status cumega_ema_create_from_weights(cumega_context *ctx, const cumega_weights *weights,
                                              const char *prefix, const cumega_ema_config *config,
                                              cumega_ema **ema) {
+  TRACE(ctx, 0);
   source from = {.weights = weights, .prefix = prefix};
   if (ema) *ema = NULL;
   TRY(context_enter(ctx));
@@ -187,6 +190,7 @@ void cumega_ema_destroy(cumega_ema *ema) {
 
 cumega_status cumega_ema_set_parameters(cumega_context *ctx, cumega_ema *ema,
                                         const cumega_ema_parameters *parameters) {
+  TRACE(ctx, 0);
   source from = {.parameters = parameters};
   TRY(ema_enter(ctx, ema));
   if (parameters == NULL)
@@ -207,6 +211,7 @@ static cumega_status check_spread(cumega_context *ctx, const char *name, double 
 
 cumega_status cumega_ema_reset_parameters(cumega_context *ctx, cumega_ema *ema, double val,
                                           double std1, double std2, uint64_t seed) {
+  TRACE(ctx, 0);
   source from = {.val = val, .std1 = std1, .std2 = std2, .seed = seed};
   TRY(ema_enter(ctx, ema));
   if (!isfinite(val))
@@ -218,6 +223,7 @@ cumega_status cumega_ema_reset_parameters(cumega_context *ctx, cumega_ema *ema, 
 
 cumega_status cumega_ema_get_parameters(cumega_context *ctx, const cumega_ema *ema,
                                         const cumega_ema_parameters *parameters) {
+  TRACE(ctx, 0);
   DLTensor *tensors[EMA_PARAMETER_COUNT];
   tensor_view views[EMA_PARAMETER_COUNT];
   TRY(ema_enter(ctx, ema));
@@ -237,6 +243,7 @@ cumega_status cumega_ema_get_parameters(cumega_context *ctx, const cumega_ema *e
 cumega_status cumega_ema_compute_coefficients(cumega_context *ctx, const cumega_ema *ema,
                                               DLTensor *damping_factor,
                                               DLTensor *prev_timestep_weight) {
+  TRACE(ctx, trace_bytes(2, (const DLTensor *[]){damping_factor, prev_timestep_weight}));
   tensor_view p, q;
   TRY(ema_enter(ctx, ema));
   const parameter shape_p = parameter_of(ema, EMA_DAMPING);
@@ -252,6 +259,7 @@ cumega_status cumega_ema_compute_coefficients(cumega_context *ctx, const cumega_
 
 cumega_status cumega_ema_compute_kernel(cumega_context *ctx, const cumega_ema *ema,
                                         DLTensor *kernel) {
+  TRACE(ctx, trace_bytes(1, (const DLTensor *[]){kernel}));
   tensor_view view;
   ema_kernel_row row;
   fp_environment environment;

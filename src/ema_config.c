@@ -2,6 +2,7 @@
 #include <math.h>
 #include "ema.h"
 #include "fp_environment.h"
+#include "trace.h"
 
 static const struct {
   cumega_activation value;
@@ -99,6 +100,7 @@ cumega_status ema_config_check(cumega_context *ctx, cumega_ema_config *config) {
 
 cumega_status cumega_ema_get_config(cumega_context *ctx, const cumega_ema *ema,
                                     cumega_ema_config *config) {
+  TRACE(ctx, 0);
   TRY(ema_enter(ctx, ema));
   return context_write_struct(ctx, "config", config, EMA_CONFIG_SMALLEST, &ema->config,
                               sizeof ema->config);

@@ -1,5 +1,6 @@
 /* The EMA's runs: io is checked and turned into an ema_run, which a backend computes. */
 #include "backend.h"
+#include "trace.h"
 
 /* The views that overlap checks need once everything else has been said. */
 typedef struct io_views {
@@ -289,12 +290,22 @@ static cumega_status run_ema(cumega_context *ctx, const cumega_ema *ema, const c
   return ctx->backend->ema_forward(ctx, ema, &run);
 }
 
+/* For a range on a profiler's timeline; io has not been checked yet. */
+static int64_t io_bytes(const cumega_ema_io *io) {
+  if (!io || io->struct_size < EMA_IO_SMALLEST) return 0;
+  return trace_bytes(9, (const DLTensor *[]){io->x, io->y, io->mask, io->sequence_lengths,
+                                             io->sequence_offsets, io->initial_state,
+                                             io->final_state, io->initial_slots, io->final_slots});
+}
+
 cumega_status cumega_ema_forward(cumega_context *ctx, const cumega_ema *ema,
                                  const cumega_ema_io *io) {
+  TRACE(ctx, io_bytes(io));
   return run_ema(ctx, ema, io, 0);
 }
 
 cumega_status cumega_ema_step(cumega_context *ctx, const cumega_ema *ema, const cumega_ema_io *io) {
+  TRACE(ctx, io_bytes(io));
   return run_ema(ctx, ema, io, 1);
 }
 
@@ -309,6 +320,7 @@ static cumega_status is_io_of_step(cumega_context *ctx, const cumega_ema_io *io,
 
 cumega_status cumega_ema_workspace_size(cumega_context *ctx, const cumega_ema *ema,
                                         const cumega_ema_io *io, int64_t *bytes) {
+  TRACE(ctx, 0);
   ema_run run;
   int aliased_pools, is_step;
   TRY(ema_enter(ctx, ema));

@@ -6,6 +6,7 @@
 #include "fp_environment.h"
 #include "math/elementary_f64.h"
 #include "parameter.h"
+#include "trace.h"
 
 static const char *const what = "a normalisation";
 
@@ -190,6 +191,7 @@ static cumega_status create(cumega_context *ctx, const cumega_norm_config *confi
 
 cumega_status cumega_norm_create(cumega_context *ctx, const cumega_norm_config *config,
                                  const cumega_norm_parameters *parameters, cumega_norm **norm) {
+  TRACE(ctx, 0);
   const source from = {parameters, NULL, NULL};
   if (norm) *norm = NULL;
   TRY(context_enter(ctx));
@@ -199,6 +201,7 @@ cumega_status cumega_norm_create(cumega_context *ctx, const cumega_norm_config *
 cumega_status cumega_norm_create_from_weights(cumega_context *ctx, const cumega_weights *weights,
                                               const char *prefix, const cumega_norm_config *config,
                                               cumega_norm **norm) {
+  TRACE(ctx, 0);
   const source from = {NULL, weights, prefix};
   if (norm) *norm = NULL;
   TRY(context_enter(ctx));
@@ -225,6 +228,7 @@ static cumega_status enter(cumega_context *ctx, const cumega_norm *norm) {
 
 cumega_status cumega_norm_get_config(cumega_context *ctx, const cumega_norm *norm,
                                      cumega_norm_config *config) {
+  TRACE(ctx, 0);
   TRY(enter(ctx, norm));
   return context_write_struct(ctx, "config", config, NORM_CONFIG_SMALLEST, &norm->config,
                               sizeof norm->config);
@@ -232,6 +236,7 @@ cumega_status cumega_norm_get_config(cumega_context *ctx, const cumega_norm *nor
 
 cumega_status cumega_norm_set_parameters(cumega_context *ctx, cumega_norm *norm,
                                          const cumega_norm_parameters *parameters) {
+  TRACE(ctx, 0);
   const source from = {parameters, NULL, NULL};
   TRY(enter(ctx, norm));
   if (parameters == NULL)
@@ -241,6 +246,7 @@ cumega_status cumega_norm_set_parameters(cumega_context *ctx, cumega_norm *norm,
 
 cumega_status cumega_norm_get_parameters(cumega_context *ctx, const cumega_norm *norm,
                                          const cumega_norm_parameters *parameters) {
+  TRACE(ctx, 0);
   DLTensor *tensors[P_COUNT];
   tensor_view views[P_COUNT];
   TRY(enter(ctx, norm));

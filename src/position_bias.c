@@ -5,6 +5,7 @@
 #include "fp_environment.h"
 #include "math/philox.h"
 #include "parameter.h"
+#include "trace.h"
 
 #define MOST_PARAMETERS (INT64_C(1) << 40)
 #define RANDOM_STREAM   16 /* of the generator; the EMA's parameters have 0 to 4 */
@@ -158,6 +159,7 @@ static source drawn_or_given(const DLTensor *first, const DLTensor *second) {
 cumega_status cumega_position_bias_create_relative(cumega_context *ctx, int64_t max_positions,
                                                    const DLTensor *relative_position_bias,
                                                    cumega_position_bias **bias) {
+  TRACE(ctx, 0);
   const source from = drawn_or_given(relative_position_bias, NULL);
   return create(ctx, relative_config(max_positions), &from, bias);
 }
@@ -166,6 +168,7 @@ cumega_status cumega_position_bias_create_rotary(cumega_context *ctx, int64_t si
                                                  int64_t max_positions, const DLTensor *alpha,
                                                  const DLTensor *beta,
                                                  cumega_position_bias **bias) {
+  TRACE(ctx, 0);
   const source from = drawn_or_given(alpha, beta);
   return create(ctx, rotary_config(size, max_positions), &from, bias);
 }
@@ -187,6 +190,7 @@ cumega_status cumega_position_bias_create_relative_from_weights(cumega_context *
                                                                 const char *prefix,
                                                                 int64_t max_positions,
                                                                 cumega_position_bias **bias) {
+  TRACE(ctx, 0);
   return create_from_weights(ctx, relative_config(max_positions), weights, prefix, bias);
 }
 
@@ -195,6 +199,7 @@ cumega_status cumega_position_bias_create_rotary_from_weights(cumega_context *ct
                                                               const char *prefix, int64_t size,
                                                               int64_t max_positions,
                                                               cumega_position_bias **bias) {
+  TRACE(ctx, 0);
   return create_from_weights(ctx, rotary_config(size, max_positions), weights, prefix, bias);
 }
 
@@ -208,6 +213,7 @@ void cumega_position_bias_destroy(cumega_position_bias *bias) {
 
 cumega_status cumega_position_bias_get_config(cumega_context *ctx, const cumega_position_bias *bias,
                                               cumega_position_bias_config *config) {
+  TRACE(ctx, 0);
   TRY(position_bias_enter(ctx, bias));
   return context_write_struct(ctx, "config", config, POSITION_CONFIG_SMALLEST, &bias->config,
                               sizeof bias->config);
@@ -236,6 +242,7 @@ static cumega_status read_parameter_struct(cumega_context *ctx, const cumega_pos
 cumega_status
 cumega_position_bias_get_parameters(cumega_context *ctx, const cumega_position_bias *bias,
                                     const cumega_position_bias_parameters *parameters) {
+  TRACE(ctx, 0);
   DLTensor *tensors[2] = {NULL, NULL};
   tensor_view views[2];
   TRY(position_bias_enter(ctx, bias));
@@ -255,6 +262,7 @@ cumega_position_bias_get_parameters(cumega_context *ctx, const cumega_position_b
 cumega_status
 cumega_position_bias_set_parameters(cumega_context *ctx, cumega_position_bias *bias,
                                     const cumega_position_bias_parameters *parameters) {
+  TRACE(ctx, 0);
   DLTensor *tensors[2] = {NULL, NULL};
   TRY(position_bias_enter(ctx, bias));
   TRY(read_parameter_struct(ctx, bias, parameters, tensors));
@@ -264,6 +272,7 @@ cumega_position_bias_set_parameters(cumega_context *ctx, cumega_position_bias *b
 
 cumega_status cumega_position_bias_reset_parameters(cumega_context *ctx, cumega_position_bias *bias,
                                                     double val, double std, uint64_t seed) {
+  TRACE(ctx, 0);
   const source from = {.val = val, .std = std, .seed = seed};
   fp_environment environment;
   TRY(position_bias_enter(ctx, bias));

@@ -3,6 +3,7 @@
 #include <math.h>
 #include "backend.h"
 #include "fp_environment.h"
+#include "trace.h"
 
 /* The views that overlap checks need once everything else has been said. */
 typedef struct io_views {
@@ -151,13 +152,23 @@ static cumega_status run_rows(cumega_context *ctx, const cumega_position_bias *b
   return empty ? CUMEGA_OK : ctx->backend->position_bias_rows(ctx, &run);
 }
 
+/* For a range on a profiler's timeline; io has not been checked yet. */
+static int64_t io_bytes(const cumega_position_bias_io *io) {
+  if (!io || io->struct_size < POSITION_IO_SMALLEST) return 0;
+  return trace_bytes(6, (const DLTensor *[]){io->scores, io->output, io->attention_mask,
+                                             io->key_padding_mask, io->query_lengths,
+                                             io->key_lengths});
+}
+
 cumega_status cumega_position_bias_apply(cumega_context *ctx, const cumega_position_bias *bias,
                                          const cumega_position_bias_io *io) {
+  TRACE(ctx, io_bytes(io));
   return run_rows(ctx, bias, io, 0);
 }
 
 cumega_status cumega_position_bias_softmax(cumega_context *ctx, const cumega_position_bias *bias,
                                            const cumega_position_bias_io *io) {
+  TRACE(ctx, io_bytes(io));
   return run_rows(ctx, bias, io, 1);
 }
 
@@ -165,6 +176,7 @@ cumega_status cumega_position_bias_workspace_size(cumega_context *ctx,
                                                   const cumega_position_bias *bias,
                                                   const cumega_position_bias_io *io,
                                                   int64_t *bytes) {
+  TRACE(ctx, 0);
   position_bias_run run;
   TRY(enter(ctx, bias));
   if (bytes == NULL)
@@ -177,6 +189,7 @@ cumega_status cumega_position_bias_workspace_size(cumega_context *ctx,
 
 cumega_status cumega_position_bias_prepare(cumega_context *ctx, const cumega_position_bias *bias,
                                            int64_t length) {
+  TRACE(ctx, 0);
   position_table table;
   TRY(position_bias_enter(ctx, bias));
   if (length < 0)
@@ -188,6 +201,7 @@ cumega_status cumega_position_bias_prepare(cumega_context *ctx, const cumega_pos
 
 cumega_status cumega_position_bias_forward(cumega_context *ctx, const cumega_position_bias *bias,
                                            DLTensor *output) {
+  TRACE(ctx, trace_bytes(1, (const DLTensor *[]){output}));
   tensor_view view;
   position_bias_matrix run;
   TRY(position_bias_enter(ctx, bias));

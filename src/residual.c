@@ -5,6 +5,7 @@
 #include "backend.h"
 #include "fp_environment.h"
 #include "parameter.h"
+#include "trace.h"
 
 static const char *const what = "a residual connection";
 
@@ -158,6 +159,7 @@ static cumega_status create(cumega_context *ctx, const cumega_residual_config *c
 cumega_status cumega_residual_create(cumega_context *ctx, const cumega_residual_config *config,
                                      const cumega_residual_parameters *parameters,
                                      cumega_residual **residual) {
+  TRACE(ctx, 0);
   const source from = {parameters, NULL, NULL};
   if (residual) *residual = NULL;
   TRY(context_enter(ctx));
@@ -168,6 +170,7 @@ cumega_status cumega_residual_create_from_weights(cumega_context *ctx,
                                                   const cumega_weights *weights, const char *prefix,
                                                   const cumega_residual_config *config,
                                                   cumega_residual **residual) {
+  TRACE(ctx, 0);
   const source from = {NULL, weights, prefix};
   if (residual) *residual = NULL;
   TRY(context_enter(ctx));
@@ -187,6 +190,7 @@ void cumega_residual_destroy(cumega_residual *residual) {
 
 cumega_status cumega_residual_get_config(cumega_context *ctx, const cumega_residual *residual,
                                          cumega_residual_config *config) {
+  TRACE(ctx, 0);
   TRY(residual_enter(ctx, residual));
   return context_write_struct(ctx, "config", config, RESIDUAL_CONFIG_SMALLEST, &residual->config,
                               sizeof residual->config);
@@ -194,6 +198,7 @@ cumega_status cumega_residual_get_config(cumega_context *ctx, const cumega_resid
 
 cumega_status cumega_residual_get_multipliers(cumega_context *ctx, const cumega_residual *residual,
                                               double *alpha, double *beta) {
+  TRACE(ctx, 0);
   TRY(residual_enter(ctx, residual));
   const cumega_residual_config *c = &residual->config;
   if (c->kind == CUMEGA_RESIDUAL_HIGHWAY)
@@ -210,6 +215,7 @@ cumega_status cumega_residual_get_multipliers(cumega_context *ctx, const cumega_
 
 cumega_status cumega_residual_set_parameters(cumega_context *ctx, cumega_residual *residual,
                                              const cumega_residual_parameters *parameters) {
+  TRACE(ctx, 0);
   const source from = {parameters, NULL, NULL};
   real_table table;
   TRY(residual_enter(ctx, residual));
@@ -224,6 +230,7 @@ cumega_status cumega_residual_set_parameters(cumega_context *ctx, cumega_residua
 
 cumega_status cumega_residual_get_parameters(cumega_context *ctx, const cumega_residual *residual,
                                              const cumega_residual_parameters *parameters) {
+  TRACE(ctx, 0);
   DLTensor *tensors[RESIDUAL_PARAMETER_COUNT];
   tensor_view views[RESIDUAL_PARAMETER_COUNT];
   TRY(residual_enter(ctx, residual));

@@ -2,6 +2,7 @@
  * computes. */
 #include <stdio.h>
 #include "backend.h"
+#include "trace.h"
 
 static const char *const operand_names[OPERAND_COUNT] = {"x", "y", "gate", "out", "normalized"};
 static const char *const gated_names[OPERAND_COUNT] = {"x", "h", "gate", "out", "normalized"};
@@ -249,8 +250,23 @@ static cumega_status forward(cumega_context *ctx, const residual_run *run, int64
   return count == 0 ? CUMEGA_OK : ctx->backend->residual_forward(ctx, run);
 }
 
+/* For ranges on a profiler's timeline; io has not been checked yet. x is not looked at where nothing reads
+ * it, and is as large as y elsewhere. */
+static int64_t io_bytes(const cumega_residual *residual, const cumega_residual_io *io) {
+  if (!io || io->struct_size < RESIDUAL_IO_SMALLEST) return 0;
+  int reads_x = residual && residual_reads_x(&residual->config);
+  return trace_bytes(4,
+                     (const DLTensor *[]){io->y, io->out, io->normalized, reads_x ? io->y : NULL});
+}
+
+static int64_t gated_io_bytes(const cumega_residual_gated_io *io) {
+  if (!io || io->struct_size < RESIDUAL_GATED_IO_SMALLEST) return 0;
+  return trace_bytes(5, (const DLTensor *[]){io->x, io->gate, io->h, io->out, io->normalized});
+}
+
 cumega_status cumega_residual_forward(cumega_context *ctx, const cumega_residual *residual,
                                       const cumega_residual_io *io) {
+  TRACE(ctx, io_bytes(residual, io));
   residual_run run;
   int64_t count = 0;
   TRY(prepare(ctx, residual, io, &run, &count));
@@ -259,6 +275,7 @@ cumega_status cumega_residual_forward(cumega_context *ctx, const cumega_residual
 
 cumega_status cumega_residual_gated_forward(cumega_context *ctx,
                                             const cumega_residual_gated_io *io) {
+  TRACE(ctx, gated_io_bytes(io));
   residual_run run;
   int64_t count = 0;
   TRY(prepare_gated(ctx, io, &run, &count));
@@ -276,6 +293,7 @@ static cumega_status workspace(cumega_context *ctx, const residual_run *run, int
 
 cumega_status cumega_residual_workspace_size(cumega_context *ctx, const cumega_residual *residual,
                                              const cumega_residual_io *io, int64_t *bytes) {
+  TRACE(ctx, 0);
   residual_run run;
   int64_t count = 0;
   TRY(prepare(ctx, residual, io, &run, &count));
@@ -285,6 +303,7 @@ cumega_status cumega_residual_workspace_size(cumega_context *ctx, const cumega_r
 cumega_status cumega_residual_gated_workspace_size(cumega_context *ctx,
                                                    const cumega_residual_gated_io *io,
                                                    int64_t *bytes) {
+  TRACE(ctx, 0);
   residual_run run;
   int64_t count = 0;
   TRY(prepare_gated(ctx, io, &run, &count));
@@ -292,6 +311,7 @@ cumega_status cumega_residual_gated_workspace_size(cumega_context *ctx,
 }
 
 cumega_status cumega_residual_prepare(cumega_context *ctx, const cumega_residual *residual) {
+  TRACE(ctx, 0);
   TRY(residual_enter(ctx, residual));
   if (residual->config.kind != CUMEGA_RESIDUAL_HIGHWAY || ctx->backend->residual_prepare == NULL)
     return CUMEGA_OK;

@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include "context.h"
 #include "weights.h"
+#include "trace.h"
 
 cumega_status weights_not_regular(cumega_context *ctx, const char *path, const struct stat *file) {
   const char *kind = S_ISDIR(file->st_mode)    ? "a directory"
@@ -78,6 +79,7 @@ static cumega_status read_header_length(cumega_context *ctx, const char *path, i
 }
 
 cumega_status cumega_weights_open(cumega_context *ctx, const char *path, cumega_weights **weights) {
+  TRACE(ctx, 0);
   if (weights != NULL) *weights = NULL;
   TRY(context_enter(ctx));
   if (path == NULL) return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "path is NULL");
@@ -164,6 +166,7 @@ static const weights_tensor *tensor_of(const cumega_weights *weights,
 cumega_status cumega_weights_read(cumega_context *ctx, const cumega_weights *weights,
                                   const cumega_weights_entry *entry, void *destination,
                                   int64_t bytes) {
+  TRACE(ctx, bytes);
   TRY(context_enter(ctx));
   if (weights == NULL) return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "weights is NULL");
   if (entry == NULL) return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "entry is NULL");

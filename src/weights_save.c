@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include "context.h"
 #include "weights.h"
+#include "trace.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
                "the format is little-endian, and data is written as it lies in memory");
@@ -275,6 +276,7 @@ static cumega_status check_counts(cumega_context *ctx, const char *path,
 cumega_status cumega_weights_save(cumega_context *ctx, const char *path,
                                   const cumega_named_tensor *tensors, int64_t tensor_count,
                                   const cumega_metadata *metadata, int64_t metadata_count) {
+  TRACE(ctx, 0);
   TRY(context_enter(ctx));
   TRY(check_counts(ctx, path, tensors, tensor_count, metadata, metadata_count));
   save s = {ctx, path, NULL, tensor_count, metadata, metadata_count, NULL};

@@ -3,18 +3,32 @@
 #include <jansson.h>
 #include "program.h"
 
+/* A value that the option takes; NULL where it takes none. */
+static const char *value_of(const char *option) {
+  static const char *const values[][2] = {{"--device", "cpu"},      {"--threads", "2"},
+                                          {"--shape", "3,2,1"},     {"--dtype", "bfloat16"},
+                                          {"--heads", "2"},         {"--activation", "swish"},
+                                          {"--layout", "BLD"},      {"--state-dtype", "float64"},
+                                          {"--cache", "warm"},      {"--level", "plain"},
+                                          {"--repeats", "1"},       {"--commit", "abc"},
+                                          {"--launch", "graph"},    {"--truncation", "3"},
+                                          {"--kind", "Affine"},     {"--norm", "rms_norm"},
+                                          {"--algorithm", "sliced"}};
+  for (size_t i = 0; i < sizeof values / sizeof *values; i++)
+    if (strcmp(values[i][0], option) == 0) return values[i][1];
+  return NULL;
+}
+
 START_TEST(every_option_that_a_help_names_is_accepted) {
-  const char *commands[] = {"info", "run", "verify"};
-  for (int c = 0; c < 3; c++) {
+  const char *commands[] = {"info", "run", "verify", "bench"};
+  for (int c = 0; c < 4; c++) {
     char text[sizeof out], option[32];
     ck_assert_int_eq(RUN(commands[c], "--help"), 0);
     strcpy(text, out);
     int found = 0;
     for (char *at = strstr(text, "  --"); at != NULL; at = strstr(at + 4, "  --")) {
       ck_assert_int_eq(sscanf(at, " %31[a-z-]", option), 1);
-      const char *value = strcmp(option, "--device") == 0    ? "cpu"
-                          : strcmp(option, "--threads") == 0 ? "2"
-                                                             : NULL;
+      const char *value = value_of(option);
       RUN(commands[c], option, value);
       ck_assert_msg(strstr(err, "option '") == NULL, "%s", err);
       found++;
@@ -55,8 +69,11 @@ START_TEST(a_wrong_command_line_is_refused_with_2) {
   ASSERT_SAYS(2, "--device is 'gpu'", "verify", "--device", "gpu", FORWARD);
   ASSERT_SAYS(2, "--device is 'cuda:'", "verify", "--device", "cuda:", FORWARD);
   ASSERT_SAYS(2, "--threads is '0'", "verify", "--threads", "0", FORWARD);
+  ASSERT_SAYS(2, "--algorithm is 'quick', expected one of recurrent, sliced", "verify",
+              "--algorithm", "quick", FORWARD);
   ASSERT_SAYS(2, "--threads is '2x'", "verify", "--threads", "2x", FORWARD);
   ASSERT_SAYS(2, "info takes no argument", "info", "x");
+  ASSERT_SAYS(2, "bench takes OP", "bench");
   ck_assert_int_ne(access(o, F_OK), 0);
 }
 END_TEST

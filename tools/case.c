@@ -110,6 +110,7 @@ static int widen_tensor(const case_tensor *source, case_tensor *wide) {
                              from->ndim, from->shape);
   if (code != EXIT_OK) return code;
   wide->name = source->name;
+  values_order_like(&wide->tensor.dl, from);
   if (!floating) {
     memcpy(wide->tensor.dl.data, from->data, (size_t)values_bytes(from));
     return EXIT_OK;

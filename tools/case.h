@@ -7,14 +7,14 @@
 
 typedef struct case_tensor {
   const char *name;     /* "inputs.x"; lives as long as the file that it came from */
-  cumega_tensor tensor; /* compact CPU memory of its own */
+  cumega_tensor tensor; /* CPU memory of its own, which it fills; compact where it is a file's */
 } case_tensor;
 
 typedef struct case_file {
   const char *path;
   char *name; /* the path's last part, without ".safetensors" */
   const char *operation;
-  cumega_weights *weights; /* NULL in a widened case */
+  cumega_weights *weights; /* NULL in a widened case, and in one that was made in memory */
   json_t *config;
   json_t *tolerance; /* an object; empty where the file has none */
   case_tensor *tensors;

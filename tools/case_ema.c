@@ -125,7 +125,9 @@ static int make_io(job *j, ema_call *call, int x_dims) {
   j->dtype = x->dtype;
   j->elements = values_count(x);
   snprintf(j->shape, sizeof j->shape, "x%s", values_shape_text(x, shape, sizeof shape));
-  return job_add_output(j, "outputs.y", x->dtype, x->ndim, x->shape, &io->y);
+  code = job_add_output(j, "outputs.y", x->dtype, x->ndim, x->shape, &io->y);
+  if (code == EXIT_OK) values_order_like(io->y, x);
+  return code;
 }
 
 /* The state as it is afterwards, (B, D, N), or a copy of the pool where final_slots name its rows.

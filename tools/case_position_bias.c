@@ -147,7 +147,12 @@ cumega_status attention_softmax_run(job *j) {
   cumega_position_bias_io io = call->io;
   io.output = call->scores;
   cumega_status status = cumega_position_bias_apply(j->ctx, call->bias, &io);
-  if (status != CUMEGA_OK) return status;
+  return status == CUMEGA_OK ? attention_softmax_run_weights(j) : status;
+}
+
+cumega_status attention_softmax_run_weights(job *j) {
+  bias_call *call = j->object;
+  cumega_position_bias_io io = call->io;
   io.output = call->weights;
   return cumega_position_bias_softmax(j->ctx, call->bias, &io);
 }

@@ -7,6 +7,7 @@
 int command_info(int argc, char **argv);
 int command_run(int argc, char **argv);
 int command_verify(int argc, char **argv);
+int command_bench(int argc, char **argv);
 
 /* Prints one JSON object on stdout and releases it. */
 int print_json(json_t *object);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <cumega/version.h>
+#include "bench.h"
 #include "commands.h"
 #include "failure.h"
 #include "operation.h"
@@ -21,10 +22,12 @@ static const char algorithm_help[] =
     "                     (a truncated sum) or auto (the fastest); default: the library's choice\n"
     "                     among those with the chain's bits\n";
 
+static const char threads_help[] =
+    "  --threads N        CPU: threads that share the work; default 1\n";
+
 static const char device_help[] =
     "  --device DEVICE    auto (a GPU where there is one, else the CPU), cpu, cuda or cuda:N;\n"
     "                     default auto\n"
-    "  --threads N        CPU: threads that share the work; default 1\n"
     "  --json             one JSON object instead of text\n"
     "  --help             this text\n";
 
@@ -40,11 +43,33 @@ static const command commands[] = {
      "run cases, compare with their exact answers, print the errors",
      "A case without exact answers is compared with a float64 run on the CPU, and says so.\n"
      "Errors are max |out - exact| / max |exact|. The last line is PASS or FAIL.\n\n"},
+    {"bench", command_bench, "cumega bench OP [options]",
+     "time the operation beside a copy of the same bytes, once its results are verified",
+     "Each of the following may be given several times: there is a row for every combination.\n"
+     "  --shape SHAPE      sizes with commas between, as the list above says\n"
+     "  --dtype TYPE       float32, float16, bfloat16 or float64; default float32\n"
+     "  --heads N          heads; default 4\n"
+     "  --activation NAME  ESPnet's name of one; default relu\n"
+     "  --state-dtype TYPE float32 or float64; default float64 for --dtype float64, else float32\n"
+     "  --layout ORDER     LBD, BLD or BDL, the order in memory, or packed; default LBD\n"
+     "  --algorithm A      of ema_forward: recurrent, sliced, chunked, fft, direct, auto\n"
+     "  --truncation K     of ema_forward: each step sees the last K only\n"
+     "  --kind NAME        of residual: Residual, Affine, Highway, DecayResidual or Feedforward\n"
+     "  --norm NAME        after a residual: none, layer_norm, rms_norm, scale_norm or basic_norm\n"
+     "  --cache STATE      warm (nothing is flushed between calls) or flushed; default warm\n"
+     "  --launch HOW       GPU: stream, call by call, or graph, captured; default stream\n"
+     "  --threads N        CPU: threads that share the work; default 1\n"
+     "  --level LEVEL      CPU: plain, v3 or v4; default the best, or what CUMEGA_CPU says\n"
+     "\n"
+     "  --sweep            the rows that matter, around the first one\n"
+     "  --repeats N        samples of each row; default 30\n"
+     "  -o, --output OUT   write the JSON into a file, too\n"
+     "  --commit TEXT      the state of the sources, for the results\n"},
 };
 #define COMMANDS ((int)(sizeof commands / sizeof *commands))
 
 static const char exit_codes[] =
-    "Exit codes: 0 ok, 1 verify found an error too large, 2 usage, bad input or a file that\n"
+    "Exit codes: 0 ok, 1 an error too large, 2 usage, bad input or a file that\n"
     "cannot be read or written, 3 nothing to compare with, 4 device or memory. Of several cases\n"
     "the worst counts, in the order 1, 4, 2, 3, 0.\n";
 
@@ -56,8 +81,21 @@ static void help(FILE *to) {
   fprintf(to, "  cumega COMMAND --help\n  cumega --help\n  cumega --version\n\n%s", exit_codes);
 }
 
+static void list_benchmarks(void) {
+  const benchmark *b;
+  char shape[64];
+  puts("OP, its shape and the default:");
+  for (int i = 0; (b = benchmark_at(i)) != NULL; i++) {
+    bench_settings set = bench_settings_of(b);
+    printf("  %-22s %-10s %s\n", b->operation, b->letters,
+           bench_shape_text(&set, shape, sizeof shape));
+  }
+  putchar('\n');
+}
+
 static void command_help(const command *c) {
   printf("%s\n%s\n\n", c->usage, c->summary);
+  if (c->run == command_bench) list_benchmarks();
   if (c->run == command_run) {
     const operation *o;
     puts("OP is the case's own operation:");
@@ -65,8 +103,11 @@ static void command_help(const command *c) {
       printf("  %-18s %s: %s\n", o->name, o->summary, o->outputs);
     putchar('\n');
   }
-  const int runs = c->run != command_info;
-  printf("%s%s%s\n%s", c->help, runs ? algorithm_help : "", runs ? device_help : "", exit_codes);
+  fputs(c->help, stdout);
+  if (c->run == command_run || c->run == command_verify)
+    printf("%s%s", algorithm_help, threads_help);
+  if (c->run != command_info) fputs(device_help, stdout);
+  printf("\n%s", exit_codes);
 }
 
 static int dispatch(int argc, char **argv) {
@@ -89,7 +130,8 @@ static int dispatch(int argc, char **argv) {
     printf("cumega %s\n", cumega_version_string());
     return EXIT_OK;
   }
-  return fail(EXIT_INPUT, "'%s' is not a command; there are info, run and verify (cumega --help)",
+  return fail(EXIT_INPUT,
+              "'%s' is not a command; there are info, run, verify and bench (cumega --help)",
               argv[1]);
 }
 

@@ -96,14 +96,33 @@ static double now(void) {
   return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+static int is_output(const job *j, const DLTensor *tensor) {
+  for (int i = 0; i < j->output_count; i++)
+    if (tensor == &j->outputs[i].tensor.dl) return 1;
+  return 0;
+}
+
 /* Outputs as the device has them. */
 static int fetch(job *j) {
   cumega_status status = CUMEGA_OK;
   for (int i = 0; i < j->staged_count && status == CUMEGA_OK; i++) {
     const staged_tensor *s = &j->staged[i];
-    for (int o = 0; o < j->output_count && status == CUMEGA_OK; o++)
-      if (s->host == &j->outputs[o].tensor.dl)
-        status = cumega_memory_read(j->ctx, s->host->data, s->device.dl.data, s->bytes);
+    if (is_output(j, s->host))
+      status = cumega_memory_read(j->ctx, s->host->data, s->device.dl.data, s->bytes);
+  }
+  return job_check(j, status);
+}
+
+int job_poison(job *j) {
+  cumega_status status = CUMEGA_OK;
+  for (int i = 0; i < j->output_count; i++) {
+    const DLTensor *output = &j->outputs[i].tensor.dl;
+    memset(output->data, 0xff, (size_t)values_bytes(output));
+  }
+  for (int i = 0; i < j->staged_count && status == CUMEGA_OK; i++) {
+    const staged_tensor *s = &j->staged[i];
+    if (is_output(j, s->host))
+      status = cumega_memory_write(j->ctx, s->device.dl.data, s->host->data, s->bytes);
   }
   return job_check(j, status);
 }
@@ -160,6 +179,7 @@ int job_stage(job *j, DLTensor **tensor) {
     (void)!cumega_memory_release(j->ctx, memory, s->bytes);
     return fail(EXIT_INPUT, "%s: a tensor has a shape that no tensor can have", j->file->path);
   }
+  values_order_like(&s->device.dl, s->host);
   j->staged_count++;
   *tensor = &s->device.dl;
   return job_check(j, cumega_memory_write(j->ctx, memory, s->host->data, s->bytes));

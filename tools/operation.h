@@ -65,6 +65,10 @@ void job_end(job *j);
 /* Runs it once, then again until enough_seconds have been spent; *seconds is the shortest run. */
 int job_run(job *j, double enough_seconds, double *seconds);
 
+/* Fills the outputs with bytes that are NaN in every floating type, so that what a run leaves out
+ * shows. */
+int job_poison(job *j);
+
 /* The output of that name (without "outputs."), or NULL. */
 const DLTensor *job_find(const job *j, const char *name);
 

@@ -3,8 +3,12 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include "bench.h"
 #include "failure.h"
 #include "options.h"
+
+#define REPEATS 30
+#define CHOICE  256 /* an option's code beyond which it is one of bench's choices */
 
 static int parse_number(const char *text, int32_t smallest, int32_t *number) {
   char *end;
@@ -34,7 +38,7 @@ static int parse_device(const char *text, options *parsed) {
 
 /* Its name is one of forward's ways of computing. Without the option the library chooses among those
  * that keep the bits. */
-static int parse_algorithm(const char *text, options *parsed) {
+int options_algorithm(const char *text, cumega_ema_algorithm *algorithm) {
   static const struct {
     const char *name;
     cumega_ema_algorithm value;
@@ -43,12 +47,25 @@ static int parse_algorithm(const char *text, options *parsed) {
                {"direct", CUMEGA_EMA_DIRECT},   {"auto", CUMEGA_EMA_AUTO}};
   char names[128] = "";
   for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
-    parsed->algorithm = known[i].value;
+    *algorithm = known[i].value;
     if (strcmp(text, known[i].name) == 0) return EXIT_OK;
     if (i > 0) strncat(names, ", ", sizeof names - strlen(names) - 1);
     strncat(names, known[i].name, sizeof names - strlen(names) - 1);
   }
   return fail(EXIT_INPUT, "--algorithm is '%s', expected one of %s", text, names);
+}
+
+static int take_number(const char *name, int32_t *number) {
+  if (parse_number(optarg, 1, number)) return EXIT_OK;
+  return fail(EXIT_INPUT, "--%s is '%s', expected a number from 1 on", name, optarg);
+}
+
+static int take_choice(int option, options *parsed) {
+  if (parsed->choice_count == MOST_CHOICES)
+    return fail(EXIT_INPUT, "--%s is one choice too many, expected at most %d",
+                bench_option_name(option), MOST_CHOICES);
+  parsed->choices[parsed->choice_count++] = (choice){option, optarg};
+  return EXIT_OK;
 }
 
 static int take(int option, options *parsed) {
@@ -57,26 +74,43 @@ static int take(int option, options *parsed) {
   case 'j': parsed->json = 1; return EXIT_OK;
   case 'o': parsed->output = optarg; return EXIT_OK;
   case 'd': return parse_device(optarg, parsed);
-  case 'a': return parse_algorithm(optarg, parsed);
-  default:
-    if (parse_number(optarg, 1, &parsed->threads)) return EXIT_OK;
-    return fail(EXIT_INPUT, "--threads is '%s', expected a number from 1 on", optarg);
+  case 'a': return options_algorithm(optarg, &parsed->algorithm);
+  case 't': return take_number("threads", &parsed->threads);
+  case 'r': return take_number("repeats", &parsed->repeats);
+  case 's': parsed->sweep = 1; return EXIT_OK;
+  case 'c': parsed->commit = optarg; return EXIT_OK;
+  default: return take_choice(option - CHOICE, parsed);
   }
 }
 
-int options_parse(int argc, char **argv, int set, options *parsed) {
-  static const struct option all[] = {
-      {"help", no_argument, NULL, 'h'},         {"json", no_argument, NULL, 'j'},
-      {"device", required_argument, NULL, 'd'}, {"threads", required_argument, NULL, 't'},
-      {"output", required_argument, NULL, 'o'}, {"algorithm", required_argument, NULL, 'a'}};
-  static const int needed[] = {OPTIONS_PLAIN,  OPTIONS_PLAIN,  OPTIONS_DEVICE,
-                               OPTIONS_DEVICE, OPTIONS_OUTPUT, OPTIONS_ALGORITHM};
-  struct option known[sizeof all / sizeof *all + 1] = {{0}};
+/* The options of a command. bench has its own --threads and
+ * --algorithm. */
+static void list_options(int set, struct option *known) {
+  static const struct {
+    int needs, but;
+    struct option option;
+  } all[] = {{OPTIONS_PLAIN, 0, {"help", no_argument, NULL, 'h'}},
+             {OPTIONS_PLAIN, 0, {"json", no_argument, NULL, 'j'}},
+             {OPTIONS_DEVICE, 0, {"device", required_argument, NULL, 'd'}},
+             {OPTIONS_DEVICE, OPTIONS_BENCH, {"threads", required_argument, NULL, 't'}},
+             {OPTIONS_ALGORITHM, OPTIONS_BENCH, {"algorithm", required_argument, NULL, 'a'}},
+             {OPTIONS_OUTPUT, 0, {"output", required_argument, NULL, 'o'}},
+             {OPTIONS_BENCH, 0, {"repeats", required_argument, NULL, 'r'}},
+             {OPTIONS_BENCH, 0, {"sweep", no_argument, NULL, 's'}},
+             {OPTIONS_BENCH, 0, {"commit", required_argument, NULL, 'c'}}};
   int count = 0;
   for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-    if ((set & needed[i]) == needed[i]) known[count++] = all[i];
+    if ((set & all[i].needs) == all[i].needs && !(set & all[i].but)) known[count++] = all[i].option;
+  for (int i = 0; (set & OPTIONS_BENCH) && i < BENCH_OPTIONS; i++)
+    known[count++] = (struct option){bench_option_name(i), required_argument, NULL, CHOICE + i};
+}
+
+int options_parse(int argc, char **argv, int set, options *parsed) {
+  struct option known[9 + BENCH_OPTIONS + 1] = {{0}};
+  list_options(set, known);
   memset(parsed, 0, sizeof *parsed);
   parsed->threads = 1;
+  parsed->repeats = REPEATS;
   opterr = 0;
   optind = 0; /* GNU: start anew */
   int option;

@@ -1,4 +1,4 @@
-/* The command line of run, verify and info. */
+/* The command line of every command. */
 #ifndef CUMEGA_TOOLS_OPTIONS_H
 #define CUMEGA_TOOLS_OPTIONS_H
 
@@ -7,12 +7,25 @@
 
 typedef enum device_choice { DEVICE_AUTO, DEVICE_CPU, DEVICE_CUDA } device_choice;
 
+#define MOST_CHOICES 64
+
+/* What bench was given for one of its options that may be given several times. */
+typedef struct choice {
+  int option; /* bench.h's bench_option */
+  const char *text;
+} choice;
+
 typedef struct options {
   const char *output; /* NULL where not given */
   device_choice device;
   int32_t device_id, threads;
   cumega_ema_algorithm algorithm;
   int json;
+  const char *level;            /* CUMEGA_CPU for the context; NULL: as the environment has it */
+  choice choices[MOST_CHOICES]; /* bench, as are the next three */
+  int choice_count;
+  int repeats, sweep;
+  const char *commit;
   char **arguments; /* what is not an option */
   int argument_count;
 } options;
@@ -22,10 +35,14 @@ enum option_set {
   OPTIONS_PLAIN = 0,
   OPTIONS_DEVICE = 1,
   OPTIONS_OUTPUT = 2,
-  OPTIONS_ALGORITHM = 4
+  OPTIONS_ALGORITHM = 4,
+  OPTIONS_BENCH = 8
 };
 
 #define ASKED_FOR_HELP (-1) /* beside the exit codes */
+
+/* The algorithm of that name: 0, or EXIT_INPUT after a sentence. */
+int options_algorithm(const char *text, cumega_ema_algorithm *algorithm);
 
 /* argv[0] is the command's name. Returns 0, EXIT_INPUT after a sentence, or ASKED_FOR_HELP. */
 int options_parse(int argc, char **argv, int set, options *parsed);

@@ -4,6 +4,22 @@
 #include "failure.h"
 #include "session.h"
 
+/* CUMEGA_CPU is read when a context is made. level NULL: as the user has it. */
+static cumega_status create_at_level(const char *level, const cumega_context_options *wanted,
+                                     cumega_context **ctx) {
+  const char *variable = "CUMEGA_CPU", *value = getenv(variable);
+  if (level == NULL) return cumega_context_create(wanted, ctx);
+  char *before = value != NULL ? strdup(value) : NULL;
+  setenv(variable, level, 1);
+  cumega_status status = cumega_context_create(wanted, ctx);
+  if (before != NULL)
+    setenv(variable, before, 1);
+  else
+    unsetenv(variable);
+  free(before);
+  return status;
+}
+
 static cumega_status open_on(const options *given, DLDeviceType type, session *opened) {
   cumega_context_options wanted = cumega_context_options_default();
   wanted.device.device_type = type;
@@ -14,7 +30,7 @@ static cumega_status open_on(const options *given, DLDeviceType type, session *o
   else
     snprintf(opened->device, sizeof opened->device, "cuda:%d", given->device_id);
   opened->place = wanted.device;
-  return cumega_context_create(&wanted, &opened->ctx);
+  return create_at_level(given->level, &wanted, &opened->ctx);
 }
 
 static int check(cumega_status status) {
@@ -39,15 +55,13 @@ void session_close(session *opened) {
   memset(opened, 0, sizeof *opened);
 }
 
+int session_has_level(const char *level) {
+  cumega_context *ctx = NULL;
+  int has = create_at_level(level, NULL, &ctx) == CUMEGA_OK;
+  cumega_context_destroy(ctx);
+  return has;
+}
+
 int session_open_plain(cumega_context **plain) {
-  const char *variable = "CUMEGA_CPU", *value = getenv(variable);
-  char *before = value != NULL ? strdup(value) : NULL;
-  setenv(variable, "plain", 1);
-  cumega_status status = cumega_context_create(NULL, plain);
-  if (before != NULL)
-    setenv(variable, before, 1);
-  else
-    unsetenv(variable);
-  free(before);
-  return check(status);
+  return check(create_at_level("plain", NULL, plain));
 }

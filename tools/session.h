@@ -17,6 +17,9 @@ typedef struct session {
 int session_open(const options *given, session *opened);
 void session_close(session *opened);
 
+/* Whether a context on the CPU can have that level here. */
+int session_has_level(const char *level);
+
 /* A context on the CPU whose level is the plain one whatever CUMEGA_CPU says: the exact answers of
  * cases that have none come from it. */
 int session_open_plain(cumega_context **plain);

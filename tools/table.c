@@ -13,12 +13,14 @@ table_row *table_add(table *t) {
 
 void table_print(const table *t) {
   size_t widths[TABLE_COLUMNS] = {0};
+  int columns = 0;
+  while (t->count > 0 && columns < TABLE_COLUMNS && t->rows[0][columns][0] != '\0') columns++;
   for (int r = 0; r < t->count; r++)
-    for (int c = 0; c < TABLE_COLUMNS; c++)
+    for (int c = 0; c < columns; c++)
       if (strlen(t->rows[r][c]) > widths[c]) widths[c] = strlen(t->rows[r][c]);
   for (int r = 0; r < t->count; r++)
-    for (int c = 0; c < TABLE_COLUMNS; c++)
-      if (c + 1 < TABLE_COLUMNS)
+    for (int c = 0; c < columns; c++)
+      if (c + 1 < columns)
         printf("%-*s  ", (int)widths[c], t->rows[r][c]);
       else
         printf("%s\n", t->rows[r][c]);

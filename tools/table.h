@@ -2,13 +2,13 @@
 #ifndef CUMEGA_TOOLS_TABLE_H
 #define CUMEGA_TOOLS_TABLE_H
 
-#define TABLE_COLUMNS 11
+#define TABLE_COLUMNS 13
 #define TABLE_CELL    96
 
 typedef char table_row[TABLE_COLUMNS][TABLE_CELL];
 
 typedef struct table {
-  table_row *rows; /* the first one is the heading */
+  table_row *rows; /* the first one is the heading: columns end where it is empty */
   int count;
 } table;
 

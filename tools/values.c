@@ -53,6 +53,16 @@ const char *values_dtype_name(DLDataType dtype) {
   return "unknown";
 }
 
+int values_dtype_from_name(const char *name, DLDataType *dtype) {
+  const DLDataType known[] = {cumega_float32, cumega_float64, cumega_float16, cumega_bfloat16};
+  for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+    if (strcmp(values_dtype_name(known[i]), name) == 0) {
+      *dtype = known[i];
+      return 1;
+    }
+  return 0;
+}
+
 int values_is_floating(DLDataType dtype) {
   return values_dtype_equal(dtype, cumega_float32) || values_dtype_equal(dtype, cumega_float64) ||
          values_dtype_equal(dtype, cumega_float16) || values_dtype_equal(dtype, cumega_bfloat16);
@@ -78,6 +88,39 @@ double values_at(const DLTensor *tensor, int64_t i) {
   if (tensor->dtype.bits == 64) return ((const double *)tensor->data)[i];
   if (tensor->dtype.bits == 32) return ((const float *)tensor->data)[i];
   return from_float16(((const uint16_t *)tensor->data)[i]);
+}
+
+/* Of a normal number of at most 11 bits, or zero: exactly. */
+static uint16_t to_float16(double value) {
+  int exponent;
+  double fraction = frexp(fabs(value), &exponent); /* 0.5 .. 1 */
+  if (value == 0) return 0;
+  int bits = (exponent + 14) << 10 | ((int)(fraction * 2048) & 1023);
+  return (uint16_t)(bits | (value < 0 ? 0x8000 : 0));
+}
+
+void values_put(DLTensor *tensor, int64_t i, double value) {
+  float single = (float)value;
+  uint32_t wide;
+  memcpy(&wide, &single, sizeof wide);
+  if (tensor->dtype.code == kDLBfloat)
+    ((uint16_t *)tensor->data)[i] = (uint16_t)(wide >> 16);
+  else if (tensor->dtype.bits == 64)
+    ((double *)tensor->data)[i] = value;
+  else if (tensor->dtype.bits == 32)
+    ((float *)tensor->data)[i] = single;
+  else
+    ((uint16_t *)tensor->data)[i] = to_float16(value);
+}
+
+double values_roundoff(DLDataType dtype) {
+  if (dtype.bits == 64) return 0x1p-53;
+  if (dtype.bits == 32) return 0x1p-24;
+  return dtype.code == kDLBfloat ? 0x1p-8 : 0x1p-11;
+}
+
+void values_order_like(DLTensor *tensor, const DLTensor *other) {
+  memcpy(tensor->strides, other->strides, (size_t)tensor->ndim * sizeof *tensor->strides);
 }
 
 char *values_shape_text(const DLTensor *tensor, char *text, size_t size) {

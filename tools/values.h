@@ -18,8 +18,21 @@ const char *values_dtype_name(DLDataType dtype);
 int values_dtype_equal(DLDataType a, DLDataType b);
 int values_is_floating(DLDataType dtype); /* float32, float16, bfloat16 or float64 */
 
-/* The i-th value of a compact floating tensor. */
+/* Gives a tensor that fills its memory the order in memory that another one of its shape has. */
+void values_order_like(DLTensor *tensor, const DLTensor *other);
+
+/* The i-th value in the memory of a floating tensor that fills it. */
 double values_at(const DLTensor *tensor, int64_t i);
+
+/* Writes it: zero, or a normal number of at most 8 significant bits, which every type holds
+ * exactly. */
+void values_put(DLTensor *tensor, int64_t i, double value);
+
+/* Half the distance between 1 and the next number of a floating type. */
+double values_roundoff(DLDataType dtype);
+
+/* The floating type of that name; 0 where there is none. */
+int values_dtype_from_name(const char *name, DLDataType *dtype);
 
 /* "(3, 4)" into text; returns text. */
 char *values_shape_text(const DLTensor *tensor, char *text, size_t size);

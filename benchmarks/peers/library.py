@@ -114,7 +114,7 @@ class ContextOptions(Structure):
     ]
 
 
-CPU = DLDevice(1, 0)
+CPU, CUDA = DLDevice(1, 0), DLDevice(2, 0)
 FLOAT32 = DLDataType(2, 32, 1)
 NO_TRUNCATION = 2**63 - 1
 
@@ -124,11 +124,12 @@ class Failure(Exception):
 
 
 def describe(tensor):
-    """The DLTensor of a float32 CPU tensor."""
+    """The DLTensor of a float32 tensor of torch's, on the CPU or the first GPU."""
+    device = CUDA if tensor.device.type == "cuda" else CPU
     ndim = len(tensor.shape)
     shape = (c_int64 * ndim)(*tensor.shape)
     strides = (c_int64 * ndim)(*tensor.stride())
-    return DLTensor(tensor.data_ptr(), CPU, ndim, FLOAT32, shape, strides, 0)
+    return DLTensor(tensor.data_ptr(), device, ndim, FLOAT32, shape, strides, 0)
 
 
 class Library:
@@ -158,11 +159,15 @@ class Library:
 
 
 class Context:
-    def __init__(self, library, threads):
+    """On the device "cpu" or "cuda"; stream is a cudaStream_t as an integer, or None."""
+
+    def __init__(self, library, threads, device="cpu", stream=None):
         self.calls = library.calls
         self.pointer = c_void_p()
-        options = ContextOptions(struct_size=ctypes.sizeof(ContextOptions), device=CPU)
+        place = CPU if device == "cpu" else CUDA
+        options = ContextOptions(struct_size=ctypes.sizeof(ContextOptions), device=place)
         options.threads = threads
+        options.stream = stream
         self.check(self.calls.cumega_context_create(byref(options), byref(self.pointer)))
 
     def check(self, status):

@@ -1,7 +1,7 @@
 /* The floating types, read and written one value at a time. */
 #include <math.h>
 #include <string.h>
-#include "values.h"
+#include "numbers.h"
 
 static const struct named_type {
   const char *name;

@@ -1,6 +1,6 @@
 /* The floating types, read and written one value at a time: for filling and for checking. */
-#ifndef CUMEGA_BENCHMARKS_VALUES_H
-#define CUMEGA_BENCHMARKS_VALUES_H
+#ifndef CUMEGA_BENCHMARKS_NUMBERS_H
+#define CUMEGA_BENCHMARKS_NUMBERS_H
 
 #include <cumega/tensor.h>
 

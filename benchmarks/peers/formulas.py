@@ -1,0 +1,54 @@
+"""The peers' formulas in plain PyTorch, for machines that have torch and not ESPnet.
+
+Written from docs/ema.md's definitions in the order of operations that ESPnet's modules have: the
+kernel as a Vandermonde product, the convolution through three Fourier transforms of 2L. A result
+names which of the two ran.
+"""
+
+import math
+
+import torch
+
+
+class PlainEma(torch.nn.Module):
+    """h[t] = p * expansion * x[t] + q * h[t-1], y = activation(projection h + w x)."""
+
+    def __init__(self, size, heads, activation):
+        super().__init__()
+        for name in ("damping_factor", "decay_factor", "ema_expansion_matrix"):
+            setattr(self, name, torch.nn.Parameter(0.2 * torch.randn(size, heads, 1)))
+        signs = torch.ones(heads, 1)
+        signs[1::2] = -1
+        with torch.no_grad():
+            self.ema_expansion_matrix.mul_(0.1).add_(signs)
+        self.kernel_projection_matrix = torch.nn.Parameter(torch.randn(size, heads))
+        self.residual_weight = torch.nn.Parameter(torch.randn(size))
+        self.scaling = math.sqrt(1.0 / heads)
+        self.activation = activation
+
+    def compute_ema_coefficients(self):
+        p = torch.sigmoid(self.damping_factor)
+        return p, 1.0 - p * torch.sigmoid(self.decay_factor)
+
+    def compute_ema_kernel(self, length):
+        p, q = self.compute_ema_coefficients()
+        powers = torch.arange(length, device=q.device, dtype=q.dtype).view(1, 1, length)
+        terms = p * self.ema_expansion_matrix * torch.exp(powers * torch.log(q))
+        return torch.einsum("dnl, dn -> dl", terms, self.kernel_projection_matrix * self.scaling)
+
+    def step(self, x, state):
+        p, q = self.compute_ema_coefficients()
+        state = (p * self.ema_expansion_matrix).squeeze(-1) * x + q.squeeze(-1) * state
+        e = torch.einsum("bdn, dn -> bd", state, self.kernel_projection_matrix * self.scaling)
+        return e.unsqueeze(0), state
+
+    def forward(self, x, state=None):
+        residual = x * self.residual_weight
+        length = x.size(0)
+        x = x.permute(1, 2, 0)
+        if state is not None:
+            e, state = self.step(x, state["ema_state"])
+            return self.activation(e + residual), state
+        kernel = torch.fft.rfft(self.compute_ema_kernel(length).float(), n=2 * length)
+        e = torch.fft.irfft(torch.fft.rfft(x.float(), n=2 * length) * kernel, n=2 * length)
+        return self.activation(e[..., :length].permute(2, 0, 1).to(residual) + residual), None

@@ -1,0 +1,68 @@
+/* `cumega bench` on a GPU, or on emulated CUDA: its rows are verified against the same reference, and
+ * timed by events, call by call and through a graph. */
+#include <jansson.h>
+#include "program.h"
+
+static int missing(void) {
+  cumega_context_options wanted = cumega_context_options_default();
+  cumega_context *ctx;
+  wanted.device.device_type = kDLCUDA;
+  int fails = cumega_context_create(&wanted, &ctx) != CUMEGA_OK;
+  if (fails) printf("a GPU was asked for, but: %s\n", cumega_context_message(NULL));
+  cumega_context_destroy(ctx);
+  return fails;
+}
+
+static const char *text_of(const json_t *row, const char *key) {
+  const char *text = json_string_value(json_object_get(row, key));
+  ck_assert_msg(text != NULL, "no '%s'", key);
+  return text;
+}
+
+static void check_rows(const char *const *arguments, size_t rows) {
+  ck_assert_msg(run_into(NULL, arguments) == 0, "%s", err);
+  json_t *object = json_loads(out, 0, NULL), *results = json_object_get(object, "results");
+  ck_assert(json_is_string(json_object_get(json_object_get(object, "machine"), "gpu")));
+  ck_assert_uint_eq(json_array_size(results), rows);
+  for (size_t i = 0; i < rows; i++) {
+    const json_t *row = json_array_get(results, i), *took = json_object_get(row, "seconds");
+    ck_assert_str_eq(text_of(row, "device"), "cuda:0");
+    ck_assert_str_eq(text_of(row, "launch"), i % 2 ? "graph" : "stream");
+    ck_assert_int_gt(strlen(text_of(row, "kernels")), 0);
+    ck_assert_int_gt(strlen(text_of(row, "verified")), 0);
+    ck_assert_double_gt(json_number_value(json_object_get(took, "median")), 0);
+    ck_assert_double_gt(json_number_value(json_object_get(row, "copy_share")), 0);
+  }
+  json_decref(object);
+}
+
+START_TEST(rows_are_verified_and_timed_by_events_and_through_graphs) {
+  const char *forward[] = {"cumega",   "bench",   "ema_forward", "--device", "cuda",
+                           "--shape",  "33,2,36", "--repeats",   "2",        "--cache",
+                           "warm",     "--cache", "flushed",     "--launch", "stream",
+                           "--launch", "graph",   "--json",      NULL};
+  const char *step[] = {"cumega",   "bench",   "ema_step",  "--device", "cuda",
+                        "--shape",  "1,2,20",  "--repeats", "2",        "--dtype",
+                        "float32",  "--dtype", "bfloat16",  "--launch", "stream",
+                        "--launch", "graph",   "--json",    NULL};
+  check_rows(forward, 4);
+  check_rows(step, 4);
+}
+END_TEST
+
+START_TEST(a_sweep_leaves_out_what_only_a_cpu_has) {
+  ck_assert_msg(RUN("bench", "ema_step", "--device", "cuda", "--shape", "1,1,4", "--repeats", "1",
+                    "--sweep") == 0,
+                "%s", err);
+  ck_assert_ptr_null(strstr(out, "cpu v"));
+}
+END_TEST
+
+int main(void) {
+  Suite *suite = suite_create("cuda: bench");
+  if (missing()) return 0;
+  TCase *rows = add_case(suite, "rows", 120);
+  tcase_add_test(rows, rows_are_verified_and_timed_by_events_and_through_graphs);
+  tcase_add_test(rows, a_sweep_leaves_out_what_only_a_cpu_has);
+  return run_program_suite(suite);
+}
