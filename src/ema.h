@@ -34,7 +34,7 @@ typedef struct ema_tables {
       *parameters[EMA_PARAMETER_COUNT]; /* exactly as given: (D, N) each, the residual weight (D) */
   double *p, *q, *one_minus_q;          /* (D, N) */
   uint64_t serial;                      /* no other tables of this process have it; not 0 */
-  double least_decay;                   /* the smallest 1 - q */
+  int64_t warmup;                       /* steps of src/ema_slices.h */
   ema_coefficients_f32 f32;             /* where state_dtype is float32, else NULLs */
   ema_coefficients_f64 f64;             /* where state_dtype is float64, else NULLs */
   ema_device_tables device;             /* the coefficients where runs read them, on a GPU */

@@ -18,8 +18,8 @@
 
 #include "ema.h"
 
-#define EMA_WARMUP_F32 36 /* times 1 / (1 - q) of the slowest head */
-#define EMA_WARMUP_F64 76
+#define EMA_WARMUP_F32 36.0 /* times 1 / (1 - q) of the slowest head */
+#define EMA_WARMUP_F64 76.0
 
 /* A slice of so many times its warm-up is worth it: a quarter more work at most. */
 #define EMA_SLICE_WORTH 4
@@ -28,13 +28,6 @@
 
 static inline int64_t ema_round_up(int64_t n, int64_t multiple) {
   return (n + multiple - 1) / multiple * multiple;
-}
-
-/* Steps after which chains of any state are most likely equal; at most `most`. */
-static inline int64_t ema_warmup(const cumega_ema *ema, int64_t most) {
-  const double times = ema->tables.f64.q != NULL ? EMA_WARMUP_F64 : EMA_WARMUP_F32;
-  const double steps = times / ema->tables.least_decay;
-  return steps < (double)most ? (int64_t)steps + 1 : most;
 }
 
 /* The slices of a run that would like `wanted` of them for each sequence. RECURRENT takes them where
@@ -46,7 +39,8 @@ static inline ema_slices ema_slices_of(const cumega_ema *ema, const ema_run *run
   if (run->L < 2 || run->truncated || run->raw) return whole;
   if (is_forced && wanted < 2) wanted = 2;
   if (wanted < 2 || (!is_forced && run->x.data == run->y.data)) return whole;
-  int64_t steps = (run->L + wanted - 1) / wanted, warmup = ema_warmup(ema, run->L);
+  int64_t steps = (run->L + wanted - 1) / wanted, warmup = ema->tables.warmup;
+  if (warmup > run->L) warmup = run->L;
   if (is_forced) {
     if (steps < warmup) steps = warmup;
     if (steps > (run->L + 1) / 2) steps = (run->L + 1) / 2;

@@ -8,6 +8,7 @@
  * coefficients. */
 #include <math.h>
 #include "backend.h"
+#include "ema_slices.h"
 #include "fp_environment.h"
 #include "math/elementary_f64.h"
 
@@ -123,7 +124,7 @@ void ema_tables_free(const cumega_ema *ema, ema_tables *tables) {
 
 static void derive_coefficients(const cumega_ema *ema, ema_tables *t) {
   int64_t count = ema->config.size * ema->config.num_heads;
-  t->least_decay = 1;
+  double least = 1;
   for (int64_t i = 0; i < count; i++) {
     double damping = t->parameters[EMA_DAMPING][i], decay = t->parameters[EMA_DECAY][i];
     double p = sigmoid(damping);
@@ -133,8 +134,11 @@ static void derive_coefficients(const cumega_ema *ema, ema_tables *t) {
      * digits. */
     t->q[i] =
         t->one_minus_q[i] <= 0.5 ? 1 - t->one_minus_q[i] : sigmoid(-damping) + p * sigmoid(-decay);
-    if (t->one_minus_q[i] < t->least_decay) t->least_decay = t->one_minus_q[i];
+    if (t->one_minus_q[i] < least) least = t->one_minus_q[i];
   }
+  /* Here, since a run may not do arithmetic in the caller's floating-point environment. */
+  const double steps = (t->f64.q != NULL ? EMA_WARMUP_F64 : EMA_WARMUP_F32) / least;
+  t->warmup = steps < 0x1p60 ? (int64_t)steps + 1 : (int64_t)1 << 60;
 }
 
 static double scaling(const cumega_ema *ema) {
