@@ -53,6 +53,15 @@ cumega_status context_enter(cumega_context *ctx) {
   return CUMEGA_OK;
 }
 
+cumega_status context_check_device(cumega_context *ctx, const char *name, DLDevice device) {
+  if (device.device_type == ctx->device.device_type && device.device_id == ctx->device.device_id)
+    return CUMEGA_OK;
+  return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
+                      "%s was made for device (%d, %d), expected the context's (%d, %d)", name,
+                      (int)device.device_type, (int)device.device_id, (int)ctx->device.device_type,
+                      (int)ctx->device.device_id);
+}
+
 cumega_status context_allocate(cumega_context *ctx, int64_t bytes, const char *what,
                                void **pointer) {
   *pointer = memory_allocate(ctx->memory, bytes);

@@ -43,6 +43,9 @@ struct cumega_context {
  * the message. */
 cumega_status context_enter(cumega_context *ctx);
 
+/* ARGUMENT where an object, `name`, was made for another device than ctx's. */
+cumega_status context_check_device(cumega_context *ctx, const char *name, DLDevice device);
+
 /* Writes the sentence and returns status. ctx NULL: the thread's own sentence
  * (cumega_context_message(NULL)). */
 cumega_status context_fail(cumega_context *ctx, cumega_status status, const char *format, ...)

@@ -15,13 +15,7 @@ static const char *const parameter_names[EMA_PARAMETER_COUNT] = {
 cumega_status ema_enter(cumega_context *ctx, const cumega_ema *ema) {
   TRY(context_enter(ctx));
   if (ema == NULL) return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "ema is NULL, expected an EMA");
-  if (ema->device.device_type != ctx->device.device_type ||
-      ema->device.device_id != ctx->device.device_id)
-    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
-                        "ema was made for device (%d, %d), expected the context's (%d, %d)",
-                        (int)ema->device.device_type, (int)ema->device.device_id,
-                        (int)ctx->device.device_type, (int)ctx->device.device_id);
-  return CUMEGA_OK;
+  return context_check_device(ctx, "ema", ema->device);
 }
 
 /* (D, N, 1) or (D, N); the projection (D, N) only; the residual weight (D). */
@@ -198,17 +192,6 @@ cumega_status cumega_ema_set_parameters(cumega_context *ctx, cumega_ema *ema,
   return replace_tables(ctx, ema, &from);
 }
 
-/* In our environment: the caller's may take a subnormal number for zero. */
-static cumega_status check_spread(cumega_context *ctx, const char *name, double value) {
-  fp_environment environment;
-  fp_begin(&environment);
-  int fits = isfinite(value) && value >= 0;
-  fp_end(&environment);
-  if (fits) return CUMEGA_OK;
-  return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "%s is %g, expected a finite number >= 0", name,
-                      value);
-}
-
 cumega_status cumega_ema_reset_parameters(cumega_context *ctx, cumega_ema *ema, double val,
                                           double std1, double std2, uint64_t seed) {
   TRACE(ctx, 0);
@@ -216,8 +199,8 @@ cumega_status cumega_ema_reset_parameters(cumega_context *ctx, cumega_ema *ema, 
   TRY(ema_enter(ctx, ema));
   if (!isfinite(val))
     return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "val is %g, expected a finite number", val);
-  TRY(check_spread(ctx, "std1", std1));
-  TRY(check_spread(ctx, "std2", std2));
+  TRY(parameter_check_spread(ctx, "std1", std1));
+  TRY(parameter_check_spread(ctx, "std2", std2));
   return replace_tables(ctx, ema, &from);
 }
 

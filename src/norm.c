@@ -223,7 +223,7 @@ static cumega_status enter(cumega_context *ctx, const cumega_norm *norm) {
   TRY(context_enter(ctx));
   if (norm == NULL)
     return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "norm is NULL, expected a normalisation");
-  return object_check_device(ctx, "norm", &norm->owner);
+  return context_check_device(ctx, "norm", norm->owner.device);
 }
 
 cumega_status cumega_norm_get_config(cumega_context *ctx, const cumega_norm *norm,

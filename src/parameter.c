@@ -99,6 +99,17 @@ cumega_status parameter_read_weights(cumega_context *ctx, const parameter *p,
   return status;
 }
 
+/* In our environment: the caller's may take a subnormal number for zero. */
+cumega_status parameter_check_spread(cumega_context *ctx, const char *name, double value) {
+  fp_environment environment;
+  fp_begin(&environment);
+  int fits = isfinite(value) && value >= 0;
+  fp_end(&environment);
+  if (fits) return CUMEGA_OK;
+  return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "%s is %g, expected a finite number >= 0", name,
+                      value);
+}
+
 cumega_status parameter_check_output(cumega_context *ctx, const parameter *p,
                                      const DLTensor *tensor, tensor_view *view) {
   TRY(tensor_view_make_host(ctx, p->name, tensor, TYPES_FLOAT, view));

@@ -34,6 +34,9 @@ cumega_status parameter_read_weights(cumega_context *ctx, const parameter *p,
                                      const cumega_weights *weights, const char *prefix,
                                      double *values);
 
+/* A standard deviation that random values are drawn with: finite and >= 0. */
+cumega_status parameter_check_spread(cumega_context *ctx, const char *name, double value);
+
 /* Checks a tensor that parameter_write is to fill, rounding once. */
 cumega_status parameter_check_output(cumega_context *ctx, const parameter *p,
                                      const DLTensor *tensor, tensor_view *view);

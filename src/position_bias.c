@@ -14,13 +14,7 @@ cumega_status position_bias_enter(cumega_context *ctx, const cumega_position_bia
   TRY(context_enter(ctx));
   if (bias == NULL)
     return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "bias is NULL, expected a position bias");
-  if (bias->device.device_type != ctx->device.device_type ||
-      bias->device.device_id != ctx->device.device_id)
-    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
-                        "bias was made for device (%d, %d), expected the context's (%d, %d)",
-                        (int)bias->device.device_type, (int)bias->device.device_id,
-                        (int)ctx->device.device_type, (int)ctx->device.device_id);
-  return CUMEGA_OK;
+  return context_check_device(ctx, "bias", bias->device);
 }
 
 /* 0, or for rotary 0 and 1. */
@@ -274,15 +268,9 @@ cumega_status cumega_position_bias_reset_parameters(cumega_context *ctx, cumega_
                                                     double val, double std, uint64_t seed) {
   TRACE(ctx, 0);
   const source from = {.val = val, .std = std, .seed = seed};
-  fp_environment environment;
   TRY(position_bias_enter(ctx, bias));
   if (!isfinite(val))
     return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "val is %g, expected a finite number", val);
-  fp_begin(&environment); /* the caller's may take a subnormal number for zero */
-  const int fits = isfinite(std) && std >= 0;
-  fp_end(&environment);
-  if (!fits)
-    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "std is %g, expected a finite number >= 0",
-                        std);
+  TRY(parameter_check_spread(ctx, "std", std));
   return replace_values(ctx, bias, &from);
 }

@@ -6,17 +6,6 @@ object_owner object_owner_of(const cumega_context *ctx) {
   return (object_owner){ctx->memory, ctx->backend, ctx->device, ctx->owner};
 }
 
-cumega_status object_check_device(cumega_context *ctx, const char *name,
-                                  const object_owner *owner) {
-  if (owner->device.device_type == ctx->device.device_type &&
-      owner->device.device_id == ctx->device.device_id)
-    return CUMEGA_OK;
-  return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
-                      "%s was made for device (%d, %d), expected the context's (%d, %d)", name,
-                      (int)owner->device.device_type, (int)owner->device.device_id,
-                      (int)ctx->device.device_type, (int)ctx->device.device_id);
-}
-
 /* Every vector begins on a cache line of its own; base NULL: only the size is wanted. Returns the
  * bytes, or -1 where 63 bits do not hold them. */
 static int64_t lay_out(real_table *t, char *base) {

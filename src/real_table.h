@@ -27,9 +27,6 @@ typedef struct object_owner {
 
 object_owner object_owner_of(const cumega_context *ctx);
 
-/* ARGUMENT where an object of ctx's device was expected and this is another's. */
-cumega_status object_check_device(cumega_context *ctx, const char *name, const object_owner *owner);
-
 /* Room for count vectors of these sizes, zeroed; `what` is for the sentence ("a residual
  * connection"). Free takes a zeroed table too. */
 cumega_status real_table_allocate(cumega_context *ctx, const char *what, int count,

@@ -17,7 +17,7 @@ cumega_status residual_enter(cumega_context *ctx, const cumega_residual *residua
   if (residual == NULL)
     return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
                         "residual is NULL, expected a residual connection");
-  return object_check_device(ctx, "residual", &residual->owner);
+  return context_check_device(ctx, "residual", residual->owner.device);
 }
 
 static parameter parameter_of(const cumega_residual_config *config, int which) {

@@ -58,7 +58,7 @@ static cumega_status check_norm(cumega_context *ctx, const request *r) {
     return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
                         "norm is given with transposed, expected channels in the last dimension: "
                         "pass permuted views");
-  return object_check_device(ctx, "norm", &r->norm->owner);
+  return context_check_device(ctx, "norm", r->norm->owner.device);
 }
 
 /* Outputs do not overlap each other or partly overlap inputs. */

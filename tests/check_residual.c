@@ -195,6 +195,37 @@ START_TEST(one_call_has_the_bits_of_two) {
 }
 END_TEST
 
+/* A GPU runs them in turn: what cuBLAS cannot read is gathered, then products, then the pass behind them. */
+START_TEST(a_run_names_its_kernels) {
+  static const struct {
+    cumega_residual_kind kind;
+    int norm;
+    DLDataType dtype;
+    const char *names;
+  } runs[] = {
+      {CUMEGA_RESIDUAL_DECAY, -1, {kDLFloat, 32, 1}, "residual_lines_kernel"},
+      {CUMEGA_RESIDUAL_DECAY, CUMEGA_NORM_RMS, {kDLFloat, 32, 1}, "residual_rows_kernel"},
+      {CUMEGA_RESIDUAL_HIGHWAY, -1, {kDLFloat, 32, 1}, "cublas residual_lines_kernel"},
+      {CUMEGA_RESIDUAL_HIGHWAY,
+       -1,
+       {kDLFloat, 16, 1},
+       "residual_gather_kernel cublas residual_lines_kernel"},
+  };
+  cumega_context *ctx = context_new();
+  for (size_t i = 0; i < sizeof runs / sizeof *runs; i++) {
+    problem p = {.norm = runs[i].norm, .dtype = runs[i].dtype, .shape = {2, 3, 8}, .seed = 9};
+    p.config = cumega_residual_config_default(runs[i].kind, 2, 8);
+    result r = problem_run(ctx, &p, NULL);
+    const char *names = device_is_cuda() ? runs[i].names : "";
+    const char *found = cumega_context_kernels(ctx);
+    ck_assert_msg(strncmp(found, names, strlen(names)) == 0 && (*names || !*found),
+                  "'%s' does not begin with '%s'", found, names);
+    result_free(&r);
+  }
+  cumega_context_destroy(ctx);
+}
+END_TEST
+
 int main(void) {
   Suite *suite = suite_create("residual");
   TCase *tests = add_case(suite, "residual connections", 600);
@@ -202,5 +233,6 @@ int main(void) {
   tcase_add_test(tests, every_device_level_and_number_of_threads_gives_the_same_bits);
   tcase_add_test(tests, long_rows_are_right_and_the_same);
   tcase_add_test(tests, one_call_has_the_bits_of_two);
+  tcase_add_test(tests, a_run_names_its_kernels);
   return run_suite(suite);
 }

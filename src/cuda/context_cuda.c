@@ -6,8 +6,8 @@
 #include "context_cuda.h"
 #include <inttypes.h>
 #include <string.h>
-#include "ema_fft_cuda.h"
 #include "cublas_cuda.h"
+#include "ema_fft_cuda.h"
 
 static cumega_status fail_device(cumega_context *ctx, const char *sentence) {
   return front->fail(ctx, CUMEGA_ERROR_DEVICE, "device cuda:%d was asked for, but %s",
@@ -160,11 +160,6 @@ cumega_status cuda_scratch(cumega_context *ctx, int64_t bytes, void **pointer) {
 
 /* ---- the hooks ---- */
 
-static cumega_status enter(cumega_context *ctx, cuda_scope *scope) {
-  CUDA_TRY(ctx, cuda_scope_enter(scope, ctx->device.device_id));
-  return CUMEGA_OK;
-}
-
 static cumega_status clear_report(cumega_context *ctx) {
   cuda_context *c = cuda_context_of(ctx);
   CUDA_TRY(ctx, cudaMemsetAsync(c->report, 0, sizeof *c->report, c->stream));
@@ -194,7 +189,7 @@ cumega_status context_open_cuda(cumega_context *ctx, void *stream) {
     return front->fail(ctx, CUMEGA_ERROR_RESOURCE, "cannot allocate %zu bytes for a context",
                        sizeof(cuda_context));
   memset(ctx->device_state, 0, sizeof(cuda_context));
-  status = enter(ctx, &scope);
+  status = cuda_enter(ctx, &scope);
   if (status == CUMEGA_OK) status = open_parts(ctx, stream);
   cuda_scope_leave(&scope);
   return status;
@@ -231,7 +226,7 @@ static cumega_status synchronize(cumega_context *ctx) {
 
 cumega_status context_synchronize_cuda(cumega_context *ctx) {
   cuda_scope scope;
-  cumega_status status = enter(ctx, &scope);
+  cumega_status status = cuda_enter(ctx, &scope);
   if (status == CUMEGA_OK) status = synchronize(ctx);
   cuda_scope_leave(&scope);
   return status;
@@ -239,7 +234,7 @@ cumega_status context_synchronize_cuda(cumega_context *ctx) {
 
 cumega_status is_capturing_cuda(cumega_context *ctx, int *capturing) {
   cuda_scope scope;
-  cumega_status status = enter(ctx, &scope);
+  cumega_status status = cuda_enter(ctx, &scope);
   if (status == CUMEGA_OK) status = cuda_is_capturing(ctx, capturing);
   cuda_scope_leave(&scope);
   return status;
@@ -253,7 +248,7 @@ static cumega_status reserve(cumega_context *ctx, int64_t bytes) {
 
 cumega_status context_reserve_cuda(cumega_context *ctx, int64_t bytes) {
   cuda_scope scope;
-  cumega_status status = enter(ctx, &scope);
+  cumega_status status = cuda_enter(ctx, &scope);
   if (status == CUMEGA_OK) status = reserve(ctx, bytes);
   cuda_scope_leave(&scope);
   return status;
@@ -261,7 +256,7 @@ cumega_status context_reserve_cuda(cumega_context *ctx, int64_t bytes) {
 
 cumega_status context_set_stream_cuda(cumega_context *ctx, void *stream) {
   cuda_scope scope;
-  cumega_status status = enter(ctx, &scope);
+  cumega_status status = cuda_enter(ctx, &scope);
   if (status == CUMEGA_OK) status = choose_stream(ctx, (cudaStream_t)stream);
   cuda_scope_leave(&scope);
   return status;
@@ -285,7 +280,7 @@ static cumega_status report(cumega_context *ctx, uint32_t *bits) {
 
 cumega_status context_report_cuda(cumega_context *ctx, uint32_t *bits) {
   cuda_scope scope;
-  cumega_status status = enter(ctx, &scope);
+  cumega_status status = cuda_enter(ctx, &scope);
   if (status == CUMEGA_OK) status = report(ctx, bits);
   cuda_scope_leave(&scope);
   return status;
@@ -293,7 +288,7 @@ cumega_status context_report_cuda(cumega_context *ctx, uint32_t *bits) {
 
 cumega_status memory_allocate_cuda(cumega_context *ctx, int64_t bytes, void **pointer) {
   cuda_scope scope;
-  cumega_status status = enter(ctx, &scope);
+  cumega_status status = cuda_enter(ctx, &scope);
   if (status == CUMEGA_OK) status = cuda_refuse_capture(ctx, "allocating");
   if (status == CUMEGA_OK) status = cuda_allocate(ctx, bytes, "the caller", pointer);
   cuda_scope_leave(&scope);
@@ -302,7 +297,7 @@ cumega_status memory_allocate_cuda(cumega_context *ctx, int64_t bytes, void **po
 
 cumega_status memory_release_cuda(cumega_context *ctx, void *pointer, int64_t bytes) {
   cuda_scope scope;
-  cumega_status status = enter(ctx, &scope);
+  cumega_status status = cuda_enter(ctx, &scope);
   if (status == CUMEGA_OK) status = synchronize(ctx);
   if (status == CUMEGA_OK) cuda_release(ctx->memory, pointer, bytes);
   cuda_scope_leave(&scope);
@@ -311,7 +306,7 @@ cumega_status memory_release_cuda(cumega_context *ctx, void *pointer, int64_t by
 
 cumega_status memory_write_cuda(cumega_context *ctx, void *to, const void *from, int64_t bytes) {
   cuda_scope scope;
-  cumega_status status = enter(ctx, &scope);
+  cumega_status status = cuda_enter(ctx, &scope);
   if (status == CUMEGA_OK) status = copy(ctx, to, from, bytes, cudaMemcpyHostToDevice);
   cuda_scope_leave(&scope);
   return status;
@@ -319,7 +314,7 @@ cumega_status memory_write_cuda(cumega_context *ctx, void *to, const void *from,
 
 cumega_status memory_read_cuda(cumega_context *ctx, void *to, const void *from, int64_t bytes) {
   cuda_scope scope;
-  cumega_status status = enter(ctx, &scope);
+  cumega_status status = cuda_enter(ctx, &scope);
   if (status == CUMEGA_OK) status = copy(ctx, to, from, bytes, cudaMemcpyDeviceToHost);
   cuda_scope_leave(&scope);
   return status;

@@ -66,6 +66,11 @@ cudaError_t cuda_scope_enter(cuda_scope *scope, int device) {
   return cudaSetDevice(device);
 }
 
+cumega_status cuda_enter(cumega_context *ctx, cuda_scope *scope) {
+  CUDA_TRY(ctx, cuda_scope_enter(scope, ctx->device.device_id));
+  return CUMEGA_OK;
+}
+
 void cuda_scope_leave(const cuda_scope *scope) {
   struct CUctx_st *current = NULL;
   if (scope->entered && (driver.get_current(&current) != 0 || current != scope->current))

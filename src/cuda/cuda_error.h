@@ -37,6 +37,9 @@ typedef struct cuda_scope {
 cudaError_t cuda_scope_enter(cuda_scope *scope, int device);
 void cuda_scope_leave(const cuda_scope *scope);
 
+/* The same as a status, with the sentence in ctx's message; of ctx's device. */
+cumega_status cuda_enter(cumega_context *ctx, cuda_scope *scope);
+
 /* Whether stream belongs to the primary context that is current. */
 cudaError_t cuda_stream_is_ours(cudaStream_t stream, int *ours);
 

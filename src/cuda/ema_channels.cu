@@ -24,6 +24,7 @@
  * 16 heads are not here: 91 instructions against 87 of four lanes, and 81 registers that must stay.
  * Rejected: x in registers some steps ahead (32 registers for what shared memory does better). */
 #include <cuda_pipeline.h>
+#include "ema_choice.cuh"
 #include "ema_registers.cuh"
 
 #define THREADS     128
@@ -136,8 +137,6 @@ static __global__ void __launch_bounds__(THREADS, HEADS < 8 ? 6 : 4)
 
 /* ---- whether, and which ---- */
 
-#define MOST_BLOCKS ((int64_t)1 << 20)
-
 bool ema_channels_can(const ema_launch *launch) {
   const ema_run *run = &launch->run;
   const int64_t N = launch->heads;
@@ -155,36 +154,13 @@ bool ema_channels_can(const ema_launch *launch) {
                          WARPS * WARP_BYTES, stream, *launch);                                     \
   } while (0)
 
-/* The activations that take part in the choice of a kernel; the others share one with a switch. */
-#define LAUNCH_BY_KIND(HEADS, TYPE)                                                                \
-  switch (launch->finish_f32.kind) {                                                               \
-  case CUMEGA_ACTIVATION_IDENTITY: LAUNCH(HEADS, TYPE, 0);                                         \
-  case CUMEGA_ACTIVATION_RELU: LAUNCH(HEADS, TYPE, 1);                                             \
-  case CUMEGA_ACTIVATION_SWISH: LAUNCH(HEADS, TYPE, 2);                                            \
-  default: LAUNCH(HEADS, TYPE, -1);                                                                \
-  }
-static_assert(CUMEGA_ACTIVATION_IDENTITY == 0 && CUMEGA_ACTIVATION_RELU == 1 &&
-                  CUMEGA_ACTIVATION_SWISH == 2,
-              "the kernels' names say the activation's number");
-
-#define LAUNCH_BY_TYPE(HEADS)                                                                      \
-  switch (launch->run.type) {                                                                      \
-  case TYPE_FLOAT16: LAUNCH_BY_KIND(HEADS, TYPE_FLOAT16);                                          \
-  case TYPE_BFLOAT16: LAUNCH_BY_KIND(HEADS, TYPE_BFLOAT16);                                        \
-  default: LAUNCH_BY_KIND(HEADS, TYPE_FLOAT32);                                                    \
-  }
-
 cudaError_t ema_channels_launch(const ema_launch *launch, cudaStream_t stream,
                                 const char **kernel) {
-  const int64_t groups = (launch->channels + CHANNELS - 1) / CHANNELS;
-  const int64_t sequences = ema_sequence_count(launch);
-  const bool is_large = sequences > MOST_BLOCKS * WARPS / groups;
-  const int64_t blocks = (sequences * groups + WARPS - 1) / WARPS;
-  const dim3 grid((unsigned)(is_large ? MOST_BLOCKS : blocks));
+  const dim3 grid = grid_of_units(launch, CHANNELS, WARPS);
   switch (launch->heads) {
-  case 1: LAUNCH_BY_TYPE(1);
-  case 2: LAUNCH_BY_TYPE(2);
-  case 4: LAUNCH_BY_TYPE(4);
-  default: LAUNCH_BY_TYPE(8);
+  case 1: LAUNCH_BY_TYPE_AND_KIND(1);
+  case 2: LAUNCH_BY_TYPE_AND_KIND(2);
+  case 4: LAUNCH_BY_TYPE_AND_KIND(4);
+  default: LAUNCH_BY_TYPE_AND_KIND(8);
   }
 }

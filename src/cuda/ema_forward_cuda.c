@@ -171,12 +171,8 @@ static cumega_status within_scope(cumega_context *ctx, const cumega_ema *ema, co
   TRY(check(ctx, ema, &run));
   ema_launch launch = launch_of(ema, &run);
   if (run.B == 0) return CUMEGA_OK;
-  cudaError_t error = cuda_scope_enter(&scope, ctx->device.device_id);
-  cumega_status status = CUMEGA_OK;
-  if (error != cudaSuccess)
-    status = cuda_fail(ctx, error, "cuda_scope_enter", __FILE__, __LINE__);
-  else
-    status = function(ctx, ema, &launch);
+  cumega_status status = cuda_enter(ctx, &scope);
+  if (status == CUMEGA_OK) status = function(ctx, ema, &launch);
   cuda_scope_leave(&scope);
   return status;
 }

@@ -28,6 +28,7 @@
  * own copies without barriers (in 16-bit types a warp's 8 channels are half a sector); blocks of 64
  * channels, 64 of them for 4,096 channels and 132 multiprocessors. */
 #include <cuda_pipeline.h>
+#include "ema_choice.cuh"
 #include "ema_lanes.cuh"
 
 #define THREADS     128
@@ -103,8 +104,6 @@ static __global__ void __launch_bounds__(THREADS, HEADS < 16 ? 8 : 6)
 
 /* ---- whether, and which ---- */
 
-#define MOST_BLOCKS ((int64_t)1 << 20)
-
 bool ema_lanes_can(const ema_launch *launch) {
   return is_for_lanes(launch) && ema_has_pieces(launch);
 }
@@ -116,34 +115,13 @@ bool ema_lanes_can(const ema_launch *launch) {
                          STAGES * STAGE_BYTES, stream, *launch);                                   \
   } while (0)
 
-/* The activations that take part in the choice of a kernel; the others share one with a switch. */
-#define LAUNCH_BY_KIND(HEADS, TYPE)                                                                \
-  switch (launch->finish_f32.kind) {                                                               \
-  case CUMEGA_ACTIVATION_IDENTITY: LAUNCH(HEADS, TYPE, 0);                                         \
-  case CUMEGA_ACTIVATION_RELU: LAUNCH(HEADS, TYPE, 1);                                             \
-  case CUMEGA_ACTIVATION_SWISH: LAUNCH(HEADS, TYPE, 2);                                            \
-  default: LAUNCH(HEADS, TYPE, -1);                                                                \
-  }
-static_assert(CUMEGA_ACTIVATION_IDENTITY == 0 && CUMEGA_ACTIVATION_RELU == 1 &&
-                  CUMEGA_ACTIVATION_SWISH == 2,
-              "the kernels' names say the activation's number");
-
-#define LAUNCH_BY_TYPE(HEADS)                                                                      \
-  switch (launch->run.type) {                                                                      \
-  case TYPE_FLOAT16: LAUNCH_BY_KIND(HEADS, TYPE_FLOAT16);                                          \
-  case TYPE_BFLOAT16: LAUNCH_BY_KIND(HEADS, TYPE_BFLOAT16);                                        \
-  default: LAUNCH_BY_KIND(HEADS, TYPE_FLOAT32);                                                    \
-  }
-
 cudaError_t ema_lanes_launch(const ema_launch *launch, cudaStream_t stream, const char **kernel) {
-  const int64_t units = (launch->channels + CHANNELS - 1) / CHANNELS;
-  const int64_t most = MOST_BLOCKS / units, sequences = ema_sequence_count(launch);
-  const dim3 grid((unsigned)(sequences < most ? sequences * units : MOST_BLOCKS));
+  const dim3 grid = grid_of_units(launch, CHANNELS, 1);
   switch (launch->heads) {
-  case 1: LAUNCH_BY_TYPE(1);
-  case 2: LAUNCH_BY_TYPE(2);
-  case 4: LAUNCH_BY_TYPE(4);
-  case 8: LAUNCH_BY_TYPE(8);
-  default: LAUNCH_BY_TYPE(16);
+  case 1: LAUNCH_BY_TYPE_AND_KIND(1);
+  case 2: LAUNCH_BY_TYPE_AND_KIND(2);
+  case 4: LAUNCH_BY_TYPE_AND_KIND(4);
+  case 8: LAUNCH_BY_TYPE_AND_KIND(8);
+  default: LAUNCH_BY_TYPE_AND_KIND(16);
   }
 }

@@ -27,6 +27,7 @@
  * Rejected: tiles of a whole block, which need two barriers per tile; a transposed copy of the whole
  * tensor first (24 bytes per element instead of 8). */
 #include <cuda_pipeline.h>
+#include "ema_choice.cuh"
 #include "ema_lanes.cuh"
 
 #define THREADS    128
@@ -194,8 +195,6 @@ static __global__ void __launch_bounds__(THREADS, HEADS < 16 ? 6 : 4)
 
 /* ---- whether, and which ---- */
 
-#define MOST_BLOCKS ((int64_t)1 << 20)
-
 bool ema_tiles_can(const ema_launch *launch) {
   return is_for_lanes(launch);
 }
@@ -215,11 +214,7 @@ bool ema_tiles_can(const ema_launch *launch) {
   }
 
 cudaError_t ema_tiles_launch(const ema_launch *launch, cudaStream_t stream, const char **kernel) {
-  const int64_t groups = (launch->channels + CHANNELS - 1) / CHANNELS;
-  const int64_t sequences = ema_sequence_count(launch);
-  const bool is_large = sequences > MOST_BLOCKS * WARPS / groups;
-  const int64_t blocks = (sequences * groups + WARPS - 1) / WARPS;
-  const dim3 grid((unsigned)(is_large ? MOST_BLOCKS : blocks));
+  const dim3 grid = grid_of_units(launch, CHANNELS, WARPS);
   switch (launch->heads) {
   case 1: LAUNCH_BY_TYPE(1);
   case 2: LAUNCH_BY_TYPE(2);

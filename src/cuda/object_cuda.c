@@ -17,13 +17,9 @@ static cumega_status upload(cumega_context *ctx, const char *what, const void *f
 cumega_status object_upload_cuda(cumega_context *ctx, const char *what, const void *from,
                                  int64_t bytes, void **block) {
   cuda_scope scope;
-  cudaError_t error = cuda_scope_enter(&scope, ctx->device.device_id);
-  cumega_status status = CUMEGA_OK;
   *block = NULL;
-  if (error != cudaSuccess)
-    status = cuda_fail(ctx, error, "cuda_scope_enter", __FILE__, __LINE__);
-  else
-    status = upload(ctx, what, from, bytes, block);
+  cumega_status status = cuda_enter(ctx, &scope);
+  if (status == CUMEGA_OK) status = upload(ctx, what, from, bytes, block);
   if (status != CUMEGA_OK) {
     /* The copy may be enqueued where the waiting has failed. */
     if (*block != NULL) (void)cudaStreamSynchronize(cuda_context_of(ctx)->stream);

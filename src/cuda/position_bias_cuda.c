@@ -40,15 +40,10 @@ static cumega_status enqueue_rows(cumega_context *ctx, position_launch *launch) 
   return CUMEGA_OK;
 }
 
-static cumega_status enter(cumega_context *ctx, cuda_scope *scope) {
-  CUDA_TRY(ctx, cuda_scope_enter(scope, ctx->device.device_id));
-  return CUMEGA_OK;
-}
-
 cumega_status position_bias_rows_cuda(cumega_context *ctx, const position_bias_run *run) {
   cuda_scope scope;
   position_launch launch = launch_of(ctx, run);
-  cumega_status status = enter(ctx, &scope);
+  cumega_status status = cuda_enter(ctx, &scope);
   if (status == CUMEGA_OK) status = enqueue_rows(ctx, &launch);
   cuda_scope_leave(&scope);
   return status;
@@ -70,7 +65,7 @@ static cumega_status enqueue_matrix(cumega_context *ctx, const position_bias_mat
 
 cumega_status position_bias_forward_cuda(cumega_context *ctx, const position_bias_matrix *run) {
   cuda_scope scope;
-  cumega_status status = enter(ctx, &scope);
+  cumega_status status = cuda_enter(ctx, &scope);
   if (status == CUMEGA_OK) status = enqueue_matrix(ctx, run);
   cuda_scope_leave(&scope);
   return status;

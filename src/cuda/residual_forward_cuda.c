@@ -3,6 +3,7 @@
  *
  * Highway's products are cuBLAS's, in float32 (float64 for float64 tensors) and without TF32; what
  * follows them is one pass like any other, with the products in the places of gate and y. */
+#include <stdio.h>
 #include "cublas_cuda.h"
 #include "hooks.h"
 #include "residual_cuda.h"
@@ -114,37 +115,41 @@ static cumega_status enqueue_products(cumega_context *ctx, const residual_run *r
   return CUMEGA_OK;
 }
 
+/* For cumega_context_kernels: a Highway's, of which `last` is behind the products. */
+static const char *names_of(cumega_context *ctx, const residual_run *run, const char *last) {
+  cuda_context *c = cuda_context_of(ctx);
+  const layout l = layout_of(run);
+  const int gathers = l.x_copy >= 0 || l.y_copy >= 0;
+  snprintf(c->kernels, sizeof c->kernels, "%scublas %s", gathers ? "residual_gather_kernel " : "",
+           last);
+  return c->kernels;
+}
+
 static cumega_status enqueue(cumega_context *ctx, const residual_run *run) {
   const cudaStream_t stream = cuda_context_of(ctx)->stream;
   residual_run made = *run;
+  const char *last;
   if (has_products(run)) TRY(enqueue_products(ctx, run, &made));
   if (run->norm.type >= 0)
-    CUDA_TRY(ctx, residual_rows_launch(&made, stream, &ctx->kernels));
+    CUDA_TRY(ctx, residual_rows_launch(&made, stream, &last));
   else
-    CUDA_TRY(ctx, residual_lines_launch(&made, stream, &ctx->kernels));
+    CUDA_TRY(ctx, residual_lines_launch(&made, stream, &last));
+  ctx->kernels = has_products(run) ? names_of(ctx, run, last) : last;
   return CUMEGA_OK;
 }
 
 cumega_status residual_forward_cuda(cumega_context *ctx, const residual_run *run) {
   cuda_scope scope;
-  cudaError_t error = cuda_scope_enter(&scope, ctx->device.device_id);
-  cumega_status status = CUMEGA_OK;
-  if (error != cudaSuccess)
-    status = cuda_fail(ctx, error, "cuda_scope_enter", __FILE__, __LINE__);
-  else
-    status = enqueue(ctx, run);
+  cumega_status status = cuda_enter(ctx, &scope);
+  if (status == CUMEGA_OK) status = enqueue(ctx, run);
   cuda_scope_leave(&scope);
   return status;
 }
 
 cumega_status residual_prepare_cuda(cumega_context *ctx) {
   cuda_scope scope;
-  cudaError_t error = cuda_scope_enter(&scope, ctx->device.device_id);
-  cumega_status status = CUMEGA_OK;
-  if (error != cudaSuccess)
-    status = cuda_fail(ctx, error, "cuda_scope_enter", __FILE__, __LINE__);
-  else
-    status = cublas_open(ctx);
+  cumega_status status = cuda_enter(ctx, &scope);
+  if (status == CUMEGA_OK) status = cublas_open(ctx);
   cuda_scope_leave(&scope);
   return status;
 }

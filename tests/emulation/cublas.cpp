@@ -101,12 +101,9 @@ struct symbol {
 };
 
 const symbol symbols[] = {
-    {"cublasCreate_v2", (void *)create},
-    {"cublasDestroy_v2", (void *)destroy},
-    {"cublasSetStream_v2", (void *)set_stream},
-    {"cublasSetWorkspace_v2", (void *)set_workspace},
-    {"cublasSetMathMode", (void *)set_math_mode},
-    {"cublasSgemm_v2", (void *)gemm<float>},
+    {"cublasCreate_v2", (void *)create},          {"cublasDestroy_v2", (void *)destroy},
+    {"cublasSetStream_v2", (void *)set_stream},   {"cublasSetWorkspace_v2", (void *)set_workspace},
+    {"cublasSetMathMode", (void *)set_math_mode}, {"cublasSgemm_v2", (void *)gemm<float>},
     {"cublasDgemm_v2", (void *)gemm<double>},
 };
 

@@ -69,8 +69,8 @@ static std::vector<number> roots_of(int64_t n) {
   std::vector<number> roots((size_t)n);
   const long double turn = -2 * 3.14159265358979323846264338327950288L / (long double)n;
   for (int64_t j = 0; j < n; j++)
-    roots[(size_t)j] = number((double)std::cos(turn * (long double)j),
-                              (double)std::sin(turn * (long double)j));
+    roots[(size_t)j] =
+        number((double)std::cos(turn * (long double)j), (double)std::sin(turn * (long double)j));
   return roots;
 }
 
@@ -106,9 +106,9 @@ template <typename REAL> static void inverse(const fft_plan &p, const REAL *from
 }
 
 static cufftResult result_of(cudaError_t error) {
-  return error == cudaSuccess                  ? CUFFT_SUCCESS
+  return error == cudaSuccess                 ? CUFFT_SUCCESS
          : error == cudaErrorMemoryAllocation ? CUFFT_ALLOC_FAILED
-                                               : CUFFT_EXEC_FAILED;
+                                              : CUFFT_EXEC_FAILED;
 }
 
 template <typename REAL>
@@ -123,7 +123,8 @@ static cufftResult execute(cufftHandle handle, cufftType type, const REAL *from,
   const stream_pointer s = stream_find(p.stream);
   if (s == nullptr || s->device != device_current()) return CUFFT_INVALID_DEVICE;
   const bool is_forward = type == CUFFT_R2C || type == CUFFT_D2Z;
-  const cudaError_t error = stream_add(s, {"cufft", [p, from, to, is_forward]() {
+  const cudaError_t error = stream_add(s, {"cufft",
+                                           [p, from, to, is_forward]() {
                                              poison(p.work, p.work_bytes);
                                              if (is_forward)
                                                forward(p, from, to);

@@ -22,7 +22,7 @@ static struct device {
   CUctx_st primary;
 } devices[MAX_DEVICES];
 static int count = 1;
-static int driver_version = CUDART_VERSION; /* 0: no driver */
+static int driver_version = CUDART_VERSION;             /* 0: no driver */
 static std::vector<std::unique_ptr<CUctx_st>> contexts; /* that are not primary */
 
 void devices_reset() {
