@@ -9,6 +9,7 @@
 #include <cumega/cumega.h>
 #include "counting_allocator.h"
 #include "runner.h"
+#include "settled_threads.h"
 
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
@@ -74,6 +75,7 @@ START_TEST(a_forked_child_cannot_use_the_context_and_the_parent_goes_on) {
     cumega_context *ctx = NULL;
     ck_assert_int_eq(cumega_context_create(&options, &ctx), CUMEGA_OK);
     fflush(NULL);
+    wait_for_settled_threads();
     pid_t child = fork();
     ck_assert_int_ge(child, 0);
     if (child == 0) _exit(claims_of_a_child(ctx));

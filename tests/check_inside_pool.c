@@ -10,6 +10,7 @@
 #include "pool.h"
 #include "counting_allocator.h"
 #include "runner.h"
+#include "settled_threads.h"
 
 enum { MOST_THREADS = 8, MOST_INDICES = 100000 };
 
@@ -274,6 +275,7 @@ START_TEST(a_forked_child_forgets_the_threads_and_the_parent_goes_on) {
   pool *p = new_pool(3);
   run_and_expect_every_index_once(p, 3, 1000);
   fflush(NULL);
+  wait_for_settled_threads();
   pid_t child = fork();
   ck_assert_int_ge(child, 0);
   if (child == 0) {
