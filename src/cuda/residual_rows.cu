@@ -2,9 +2,9 @@
  * per element in float32 where the sum is kept too (two reads, two writes), 12 where it is not; the
  * weights stay in the cache.
  *
- * residual_rows_kernel: up to 4,096 channels. A group of 32 to 1,024 threads has a row in
- * registers, VECTORS vectors of WIDTH channels per thread, so that nothing is read twice; several
- * groups of a warp share a block. Channel j is at thread j / WIDTH % threads, so loads are whole
+ * residual_rows_kernel: up to 4,096 channels. A group of 32 to 512 threads has a row in
+ * registers, 4 vectors of WIDTH channels per thread or 8 single ones, so that nothing is read twice;
+ * several groups of a warp share a block. Channel j is at thread j / WIDTH % threads, so loads are whole
  * lines. The halving tree of src/math/tree.h then runs from the largest stride down: through a
  * thread's vectors, across warps (through shared memory, once per sum), across lanes, and last
  * through the WIDTH channels of lane 0. A larger power of two than the row needs only adds absent
@@ -24,14 +24,15 @@
  * Nothing here has been timed on a GPU. */
 #include "residual_element.cuh"
 
-#define VECTORS       4
 #define GROUP         4096 /* TREE_GROUP */
 #define LEAST_THREADS 128  /* of a block */
 #define MOST_THREADS  1024
 #define MOST_BLOCKS   65535
 #define WARP          0xffffffffu
 
-/* Threads of a row in registers, at most. */
+/* Vectors of a thread, and with so many the most threads of a row: 512 of them leave each the registers
+ * that addresses of single elements take. */
+#define VECTORS_OF(width)        ((width) == 1 ? 8 : 4)
 #define THREADS_OF(count, width) (GROUP / ((count) * (width)))
 
 static __device__ __forceinline__ float factor_of(const norm_run &norm, float squares, int64_t D) {
@@ -70,7 +71,8 @@ static __device__ __forceinline__ REAL tree_of(REAL (&term)[COUNT][WIDTH], int t
 #pragma unroll
       for (int stride = WARPS / 2; stride > 0; stride /= 2)
 #pragma unroll
-        for (int i = 0; i < stride; i++) across[i] += across[i + stride];
+        for (int i = 0; i < WARPS / 2; i++) /* bounds that are constants, or it is not unrolled */
+          if (i < stride) across[i] += across[i + stride];
       term[0][w] = across[0];
     }
   }
@@ -117,11 +119,11 @@ static __device__ __forceinline__ int elements_left(int64_t D, int64_t first, in
 
 /* blockDim.x is the threads of a row where they are more than a warp, else any number of warps. */
 template <typename ELEMENT, int WIDTH>
-static __global__ void __launch_bounds__(THREADS_OF(VECTORS, WIDTH))
+static __global__ void __launch_bounds__(THREADS_OF(VECTORS_OF(WIDTH), WIDTH))
     residual_rows_kernel(const residual_run run) {
   typedef typename ELEMENT::real real;
   CUMEGA_SHARED(real, shared);
-  const int inner = run.ndim - 1;
+  const int VECTORS = VECTORS_OF(WIDTH), inner = run.ndim - 1;
   const int64_t D = run.shape[inner];
   const int threads = D > 32 * VECTORS * WIDTH ? (int)blockDim.x : 32;
   const int groups = blockDim.x / threads, thread = threadIdx.x % threads;
@@ -247,7 +249,7 @@ static __global__ void __launch_bounds__(MOST_THREADS)
 /* Threads of a row: the fewest, a power of two, that hold it. */
 static int threads_of(int64_t D, int width) {
   int threads = 32;
-  while ((int64_t)threads * VECTORS * width < D) threads *= 2;
+  while ((int64_t)threads * VECTORS_OF(width) * width < D) threads *= 2;
   return threads;
 }
 

@@ -214,6 +214,22 @@ START_TEST(a_bad_asynchronous_copy_is_reported) {
 }
 END_TEST
 
+START_TEST(a_misaligned_load_stops_the_process) {
+  begin(0);
+  int status;
+  stderr_of(
+      []() {
+        float *x;
+        OK(cudaMalloc(&x, 256));
+        misaligned_load(x, x + 32, nullptr);
+        cudaDeviceSynchronize();
+        exit(0);
+      },
+      &status);
+  ck_assert_msg(!WIFEXITED(status) || WEXITSTATUS(status) != 0, "it went on");
+}
+END_TEST
+
 START_TEST(what_nobody_wrote_is_nan) {
   under_all_schedules([](int) {
     buffer<float> y(32), x(4);
@@ -263,6 +279,7 @@ int main(void) {
   tcase_add_test(tests, a_read_out_of_bounds_is_caught);
   tcase_add_test(tests, shared_memory_has_its_exact_size);
   tcase_add_test(tests, a_bad_asynchronous_copy_is_reported);
+  tcase_add_test(tests, a_misaligned_load_stops_the_process);
   tcase_add_test(tests, what_nobody_wrote_is_nan);
   tcase_add_test(tests, a_fault_that_nobody_asks_about_ends_the_process_badly);
   return run_and_reset(suite);

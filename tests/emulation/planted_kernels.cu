@@ -263,3 +263,11 @@ __global__ void misaligned_copy_kernel(const float *x, float *y) {
 cudaError_t misaligned_copy(const float *x, float *y, cudaStream_t stream) {
   return CUMEGA_LAUNCH(misaligned_copy_kernel, 1, 32, 512, stream, x, y);
 }
+
+__global__ void misaligned_load_kernel(const float *x, float *y) {
+  y[threadIdx.x] = ((const float4 *)(x + threadIdx.x))->x;
+}
+
+cudaError_t misaligned_load(const float *x, float *y, cudaStream_t stream) {
+  return CUMEGA_LAUNCH(misaligned_load_kernel, 1, 2, 0, stream, x, y);
+}
