@@ -13,11 +13,6 @@
 static const DLDataType types[] = {
     {kDLFloat, 32, 1}, {kDLFloat, 16, 1}, {kDLBfloat, 16, 1}, {kDLFloat, 64, 1}};
 
-static uint64_t number_from(const char *variable, uint64_t otherwise) {
-  const char *text = getenv(variable);
-  return text != NULL && *text != '\0' ? strtoull(text, NULL, 0) : otherwise;
-}
-
 /* Mostly small, sometimes across the sizes at which loops change. */
 static int64_t random_size(uint64_t *seed, int64_t usual, const int64_t *odd, int64_t count) {
   if (random_below(seed, 3) > 0) return 1 + random_below(seed, usual);

@@ -35,11 +35,6 @@ static void end(void) {
   of_device = NULL;
 }
 
-static uint64_t number_from(const char *variable, uint64_t otherwise) {
-  const char *text = getenv(variable);
-  return text != NULL && *text != '\0' ? strtoull(text, NULL, 0) : otherwise;
-}
-
 static const DLDataType types[] = {
     {kDLFloat, 32, 1}, {kDLFloat, 16, 1}, {kDLBfloat, 16, 1}, {kDLFloat, 64, 1}};
 

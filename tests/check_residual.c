@@ -11,9 +11,11 @@ static const int64_t sizes[] = {1, 2, 7, 31, 32, 33, 64, 129, 512, 1000, 2049};
 static const DLDataType types[] = {
     {kDLFloat, 32, 1}, {kDLFloat, 16, 1}, {kDLBfloat, 16, 1}, {kDLFloat, 64, 1}};
 
-/* Emulated threads are slow. */
+/* Emulated threads are slow, and random schedules many: CUMEGA_TEST_PAIRS may ask for fewer. */
 static int problems(void) {
-  return device_is_cuda() ? 150 : 1500;
+  const uint64_t usual = device_is_cuda() ? 150 : 1500;
+  const uint64_t asked = number_from("CUMEGA_TEST_PAIRS", usual);
+  return (int)(asked < usual ? asked : usual);
 }
 
 static problem random_problem(uint64_t *seed) {
@@ -155,26 +157,6 @@ START_TEST(long_rows_are_right_and_the_same) {
 }
 END_TEST
 
-/* A grid of CUDA has 2^21 threads at most: these take a second element each, where every element is apart
- * from the next, and one piece of several elsewhere. */
-START_TEST(more_elements_than_a_grid_has_threads_have_the_same_bits) {
-  static const cumega_residual_kind kinds[] = {CUMEGA_RESIDUAL_DECAY, CUMEGA_RESIDUAL_HIGHWAY};
-  const test_layout layout = {.ordered = 1, .order = {0, 2, 1}}; /* channels furthest apart */
-  placement apart = {.out_is = -1, .normalized_is = -1};
-  cumega_context *ctx = context_new();
-  for (int i = 0; i < INPUTS + 2; i++) apart.layouts[i] = layout;
-  for (int i = 0; i < 2; i++) {
-    problem p = {.norm = -1, .dtype = cumega_float32, .shape = {1, 700001, 3}, .seed = 31};
-    p.config = cumega_residual_config_default(kinds[i], 3, 3);
-    result a = problem_run(ctx, &p, NULL), b = problem_run(ctx, &p, &apart);
-    expect_same(&p, &a, &b, "elements apart from each other");
-    result_free(&a);
-    result_free(&b);
-  }
-  cumega_context_destroy(ctx);
-}
-END_TEST
-
 /* What the first call has stored goes through a Feedforward with the norm. */
 START_TEST(one_call_has_the_bits_of_two) {
   cumega_context *ctx = context_new();
@@ -252,7 +234,6 @@ int main(void) {
   tcase_add_test(tests, every_run_is_right_and_has_the_same_bits_wherever_its_tensors_lie);
   tcase_add_test(tests, every_device_level_and_number_of_threads_gives_the_same_bits);
   tcase_add_test(tests, long_rows_are_right_and_the_same);
-  tcase_add_test(tests, more_elements_than_a_grid_has_threads_have_the_same_bits);
   tcase_add_test(tests, one_call_has_the_bits_of_two);
   tcase_add_test(tests, a_run_names_its_kernels);
   return run_suite(suite);

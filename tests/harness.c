@@ -23,6 +23,11 @@ int64_t random_below(uint64_t *seed, int64_t bound) {
   return (int64_t)(random_bits(seed) % (uint64_t)bound);
 }
 
+uint64_t number_from(const char *variable, uint64_t otherwise) {
+  const char *text = getenv(variable);
+  return text != NULL && *text != '\0' ? strtoull(text, NULL, 0) : otherwise;
+}
+
 double random_unit(uint64_t *seed) {
   return ldexp((double)(random_bits(seed) >> 11), -53);
 }

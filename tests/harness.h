@@ -22,7 +22,9 @@ void *memory_new(int64_t bytes);
 /* splitmix64: the same numbers under every compiler and C library. */
 uint64_t random_bits(uint64_t *seed);
 int64_t random_below(uint64_t *seed, int64_t bound); /* 0 .. bound-1; bound >= 1 */
-double random_unit(uint64_t *seed);                  /* in [0, 1) */
+/* A number that the environment may set, as CUMEGA_TEST_PAIRS. */
+uint64_t number_from(const char *variable, uint64_t otherwise);
+double random_unit(uint64_t *seed);  /* in [0, 1) */
 double random_noise(uint64_t *seed); /* mean 0, deviation 1: twelve uniforms, exact sums */
 
 /* `value` rounded to nearest even as the type stores it; NaN stays NaN. */

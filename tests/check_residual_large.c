@@ -1,0 +1,30 @@
+/* Residual connections of more elements than one grid of CUDA has threads. */
+#include "residual_runs.h"
+#include "runner.h"
+
+/* A grid has 2^21 threads at most: these take a second element each, where every element is apart
+ * from the next, and one piece of several elsewhere. */
+START_TEST(more_elements_than_a_grid_has_threads_have_the_same_bits) {
+  static const cumega_residual_kind kinds[] = {CUMEGA_RESIDUAL_DECAY, CUMEGA_RESIDUAL_HIGHWAY};
+  const test_layout layout = {.ordered = 1, .order = {0, 2, 1}}; /* channels furthest apart */
+  placement apart = {.out_is = -1, .normalized_is = -1};
+  cumega_context *ctx = context_new();
+  for (int i = 0; i < INPUTS + 2; i++) apart.layouts[i] = layout;
+  for (int i = 0; i < 2; i++) {
+    problem p = {.norm = -1, .dtype = cumega_float32, .shape = {1, 700001, 3}, .seed = 31};
+    p.config = cumega_residual_config_default(kinds[i], 3, 3);
+    result a = problem_run(ctx, &p, NULL), b = problem_run(ctx, &p, &apart);
+    ck_assert(results_same(&a, &b));
+    result_free(&a);
+    result_free(&b);
+  }
+  cumega_context_destroy(ctx);
+}
+END_TEST
+
+int main(void) {
+  Suite *suite = suite_create("residual_large");
+  TCase *tests = add_case(suite, "large", 600);
+  tcase_add_test(tests, more_elements_than_a_grid_has_threads_have_the_same_bits);
+  return run_suite(suite);
+}
