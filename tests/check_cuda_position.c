@@ -51,14 +51,25 @@ static uint32_t softmax_on(cumega_context *on, float *scores, const int64_t *sha
 
 START_TEST(lengths_outside_the_tensor_are_clamped_and_reported) {
   const int64_t shape[] = {B, 1, LQ, LK};
-  int32_t wrong_queries[] = {9, -2, 3, 3}, wrong_keys[] = {5, 4, 2, 77};
-  int32_t queries[] = {3, 0, 2, 3}, keys[] = {5, 4, 2, 5};
+  /* Each wrong number by itself: one beyond what there is, and below none. */
+  struct {
+    int32_t queries[B], keys[B], right_queries[B], right_keys[B];
+  } runs[] = {
+      {{LQ + 1, 0, 2, 3}, {5, 4, 2, 5}, {LQ, 0, 2, 3}, {5, 4, 2, 5}},
+      {{3, -2, 2, 3}, {5, 4, 2, 5}, {3, 0, 2, 3}, {5, 4, 2, 5}},
+      {{3, 0, 3, 3}, {5, 4, 2, 5}, {3, 0, 2, 3}, {5, 4, 2, 5}}, /* more queries than keys */
+      {{3, 0, 2, 3}, {5, 4, 2, LK + 1}, {3, 0, 2, 3}, {5, 4, 2, LK}},
+      {{3, 0, 0, 3}, {5, 4, -1, 5}, {3, 0, 0, 3}, {5, 4, 0, 5}},
+  };
   float found[B * LQ * LK], right[B * LQ * LK];
-  for (int i = 0; i < B * LQ * LK; i++) found[i] = right[i] = (float)(i % 7);
-  ck_assert_uint_eq(softmax_on(ctx, found, shape, wrong_queries, wrong_keys), CUMEGA_REPORT_LENGTH);
-  softmax_on(host, right, shape, queries, keys);
-  ck_assert_mem_eq(found, right, sizeof right);
-  ck_assert_uint_eq(softmax_on(ctx, found, shape, queries, keys), 0);
+  for (size_t n = 0; n < sizeof runs / sizeof *runs; n++) {
+    for (int i = 0; i < B * LQ * LK; i++) found[i] = right[i] = (float)(i % 7);
+    const uint32_t met = softmax_on(ctx, found, shape, runs[n].queries, runs[n].keys);
+    ck_assert_uint_eq(met, CUMEGA_REPORT_LENGTH);
+    softmax_on(host, right, shape, runs[n].right_queries, runs[n].right_keys);
+    ck_assert_mem_eq(found, right, sizeof right);
+    ck_assert_uint_eq(softmax_on(ctx, found, shape, runs[n].right_queries, runs[n].right_keys), 0);
+  }
 }
 END_TEST
 

@@ -138,7 +138,7 @@ static __device__ __forceinline__ void team_trees(const typename TEAM::real (*p)
 #pragma unroll
     for (int stride = WARPS / 2; stride > 0; stride /= 2)
 #pragma unroll
-      for (int w = 0; w < WARPS / 2; w++)
+      for (int w = 0; w < (WARPS + 1) / 2; w++) /* not 0 for a warp alone, whose code is dead */
         if (w < stride) terms[w] += terms[w + stride];
     shared->columns[thread] = terms[0];
   }
