@@ -60,6 +60,14 @@ static void settings_text(const bench_run *run, char *text, size_t size) {
     used += (size_t)snprintf(text + used, size - used, "%s ", set->kind);
   if (takes & BENCH_TAKES(BENCH_NORM) && used < size)
     used += (size_t)snprintf(text + used, size - used, "norm %s", set->norm);
+  if (takes & BENCH_TAKES(BENCH_BIAS) && used < size)
+    used += (size_t)snprintf(text + used, size - used, "bias %s", set->bias);
+  if (takes & BENCH_TAKES(BENCH_MASK) && strcmp(set->mask, "none") != 0 && used < size)
+    used += (size_t)snprintf(text + used, size - used, " %s", set->mask);
+  if (takes & BENCH_TAKES(BENCH_RESULT) && used < size)
+    used += (size_t)snprintf(text + used, size - used, " %s", set->result);
+  if (takes & BENCH_TAKES(BENCH_TABLE) && used < size)
+    used += (size_t)snprintf(text + used, size - used, "table %s", set->table);
   if (used == 0) snprintf(text, size, "-");
 }
 
@@ -126,6 +134,11 @@ static void add_settings(json_t *row, const bench_run *run) {
     json_object_set_new(row, "truncation_length", json_integer((json_int_t)set->truncation));
   if (takes & BENCH_TAKES(BENCH_KIND)) json_object_set_new(row, "kind", json_string(set->kind));
   if (takes & BENCH_TAKES(BENCH_NORM)) json_object_set_new(row, "norm", json_string(set->norm));
+  if (takes & BENCH_TAKES(BENCH_BIAS)) json_object_set_new(row, "bias", json_string(set->bias));
+  if (takes & BENCH_TAKES(BENCH_MASK)) json_object_set_new(row, "mask", json_string(set->mask));
+  if (takes & BENCH_TAKES(BENCH_RESULT))
+    json_object_set_new(row, "result", json_string(set->result));
+  if (takes & BENCH_TAKES(BENCH_TABLE)) json_object_set_new(row, "table", json_string(set->table));
 }
 
 json_t *bench_json(const bench_run *run) {
