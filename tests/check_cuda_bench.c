@@ -63,6 +63,7 @@ START_TEST(every_operation_is_verified_and_timed) {
     check_rows(arguments, 2);
   }
   ck_assert_int_eq(RUN("bench", "ema_kernel", "--device", "cuda", "--shape", "3,9"), 0);
+  ck_assert_ptr_nonnull(strstr(out, "cuda:0, host"));
 }
 END_TEST
 
@@ -72,6 +73,14 @@ START_TEST(what_has_bits_of_its_own_is_not_held_against_the_cpu) {
                            "chunked", "--algorithm", "fft",         "--json",   NULL};
   ck_assert_msg(run_into(NULL, chunked) == 0, "%s", err);
   ck_assert_ptr_null(strstr(out, "the CPU's bits"));
+}
+END_TEST
+
+START_TEST(what_only_a_cpu_has_is_refused) {
+  ASSERT_SAYS(2, "--threads is for the CPU", "bench", "ema_step", "--device", "cuda", "--threads",
+              "2");
+  ASSERT_SAYS(2, "--level is for the CPU", "bench", "ema_step", "--device", "cuda", "--level",
+              "plain");
   ASSERT_SAYS(2, "--table anew", "bench", "rotary_position_bias", "--device", "cuda", "--table",
               "anew");
 }
@@ -92,6 +101,7 @@ int main(void) {
   tcase_add_test(rows, rows_are_verified_and_timed_by_events_and_through_graphs);
   tcase_add_test(rows, every_operation_is_verified_and_timed);
   tcase_add_test(rows, what_has_bits_of_its_own_is_not_held_against_the_cpu);
+  tcase_add_test(rows, what_only_a_cpu_has_is_refused);
   tcase_add_test(rows, a_sweep_leaves_out_what_only_a_cpu_has);
   return run_program_suite(suite);
 }

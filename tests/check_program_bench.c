@@ -216,6 +216,8 @@ START_TEST(what_cannot_be_measured_is_refused_before_anything_runs) {
   ASSERT_SAYS(2, "--cache is 'cold'", "bench", "ema_step", "--cache", "cold");
   ASSERT_SAYS(2, "--repeats is '0'", "bench", "ema_step", "--repeats", "0");
   ASSERT_SAYS(2, "--threads is '0'", "bench", "ema_step", "--threads", "0");
+  ASSERT_SAYS(2, "--launch graph is for a GPU", "bench", "ema_step", "--device", "cpu", "--launch",
+              "graph");
   ASSERT_SAYS(4, "cuda:9999", "bench", "ema_step", "--device", "cuda:9999");
   ASSERT_SAYS(2, "float32", "bench", "ema_step", "--dtype", "float64", "--state-dtype", "float32");
   ck_assert_str_eq(out, "");

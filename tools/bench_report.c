@@ -39,6 +39,11 @@ static const char *algorithm_of(const bench_run *run) {
   return of_ema ? run->set->algorithm_name : "direct";
 }
 
+/* What a GPU's context computes without its device is timed by the clock. */
+static const char *launch_of(const bench_run *run) {
+  return run->j.staged_count > 0 ? run->set->launch : "host";
+}
+
 /* "N 4, relu, state float32, LBD": what the operation takes. */
 static void settings_text(const bench_run *run, char *text, size_t size) {
   const bench_settings *set = run->set;
@@ -91,7 +96,7 @@ int bench_add_row(table *t, const bench_run *run) {
     snprintf(row[DEVICE], TABLE_CELL, "cpu %s, %d thread%s", level ? level + 1 : backend,
              set->threads, set->threads > 1 ? "s" : "");
   else
-    snprintf(row[DEVICE], TABLE_CELL, "%s, %s", run->on.device, set->launch);
+    snprintf(row[DEVICE], TABLE_CELL, "%s, %s", run->on.device, launch_of(run));
   snprintf(row[ALGORITHM], TABLE_CELL, "%s%s", algorithm_of(run),
            set->algorithm_forced ? ", forced" : "");
   snprintf(row[CACHE], TABLE_CELL, "%s%s", set->cache, fits_cache(run) ? " *" : "");
@@ -160,7 +165,7 @@ json_t *bench_json(const bench_run *run) {
   json_object_set_new(row, "elements_per_s", json_real((double)run->j.elements / m->ours.median));
   json_object_set_new(row, "copy_share", json_real(m->copy_share));
   if (run->on.place.device_type != kDLCPU) {
-    json_object_set_new(row, "launch", json_string(set->launch));
+    json_object_set_new(row, "launch", json_string(launch_of(run)));
     json_object_set_new(row, "kernels", json_string(cumega_context_kernels(run->on.ctx)));
   }
   if (cumega_context_statistics(run->on.ctx, &statistics) == CUMEGA_OK)

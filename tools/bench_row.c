@@ -212,6 +212,20 @@ static int open_session(const options *given, bench_run *run) {
   return session_open(&wanted, &run->on);
 }
 
+/* A setting that the device does not have would be a row that says what it did not measure. */
+static int check_device(const bench_settings *set, DLDevice place) {
+  if (place.device_type == kDLCPU)
+    return strcmp(set->launch, "stream") == 0
+               ? EXIT_OK
+               : fail(EXIT_INPUT, "--launch %s is for a GPU, and this is the CPU", set->launch);
+  if (set->threads > 1 || set->level != NULL)
+    return fail(EXIT_INPUT, "--%s is for the CPU, and this is a GPU",
+                set->level != NULL ? "level" : "threads");
+  if (strcmp(set->table, "anew") == 0)
+    return fail(EXIT_INPUT, "--table anew needs a context for every call: it is for --device cpu");
+  return EXIT_OK;
+}
+
 int bench_run_row(const options *given, const bench_settings *set, int64_t last_cache,
                   bench_run *run) {
   const int repeats = given->repeats;
@@ -220,8 +234,7 @@ int bench_run_row(const options *given, const bench_settings *set, int64_t last_
   run->last_cache = last_cache;
   char *first = NULL;
   int code = open_session(given, run);
-  if (code == EXIT_OK && strcmp(set->table, "anew") == 0 && run->on.place.device_type != kDLCPU)
-    code = fail(EXIT_INPUT, "--table anew needs a context for every call: it is for --device cpu");
+  if (code == EXIT_OK) code = check_device(set, run->on.place);
   if (code == EXIT_OK) code = set->what->make(set, run->on.host, &run->file);
   if (code == EXIT_OK)
     code = job_begin(&run->j, run->on.ctx, run->on.place, &run->file, set->algorithm);
