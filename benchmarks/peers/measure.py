@@ -51,7 +51,7 @@ class Case:
     ours: typing.Callable
     peer: str  # whose it is
     theirs: typing.Callable
-    compiled: typing.Callable  # makes what torch.compile makes of it
+    compiled: typing.Optional[typing.Callable]  # makes what torch.compile makes of it
     bytes: int  # read and written
     check: typing.Callable  # the largest difference, and what both ways of computing explain
     close: typing.Callable
@@ -141,7 +141,7 @@ def working_peers(case, settings):
     """The ways of calling the peer that work here. torch.compile needs a C++ compiler, on a GPU
     Triton; where it has none, that is said and it is left out."""
     calls = {"eager": case.theirs}
-    if settings.compile:
+    if settings.compile and case.compiled is not None:
         try:
             calls["compile"] = case.compiled()
             calls["compile"]()

@@ -5,7 +5,7 @@ The sequence is what ESPnet's MEGA block does, float32, under torch.inference_mo
 masked_fill of a causal mask made before, softmax. The bias is ESPnet's module, called every time as ESPnet does
 ("made anew"), and again with the matrix kept from an earlier call, which ESPnet does not do. A rotary bias is
 compared as a matrix, with cumega's table kept and made anew. Eager, and with --compile through torch.compile
-too. Where only torch is installed, the same formulas in plain torch take its place (formulas.py), and the
+too, unless the bias is kept. Where only torch is installed, the same formulas in plain torch take its place (formulas.py), and the
 result says so. measure.py says how all of it is timed.
 
 Exit status: 0; 1 wrong results; 77 torch is missing (benchmarks/peers/install gets it) or there is
@@ -73,10 +73,9 @@ def attention(shape, causal, is_kept, settings, library, threads):
         "algorithm": "direct",
     }
     peer = f"{PEER} unfused sequence, bias {'kept' if is_kept else 'made anew'}"
+    compiled = None if is_kept else lambda: torch.compile(theirs)  # a compiler takes its time
     moved = scores.nbytes + weights.nbytes
-    return Case(
-        row, context, ours, peer, theirs, lambda: torch.compile(theirs), moved, check, close
-    )
+    return Case(row, context, ours, peer, theirs, compiled, moved, check, close)
 
 
 def rotary(length, size, is_kept, settings, library, threads):
