@@ -29,7 +29,7 @@ static void check_rows(const char *const *arguments, size_t rows) {
     ck_assert_str_eq(text_of(row, "device"), "cuda:0");
     ck_assert_str_eq(text_of(row, "launch"), i % 2 ? "graph" : "stream");
     ck_assert_int_gt(strlen(text_of(row, "kernels")), 0);
-    ck_assert_int_gt(strlen(text_of(row, "verified")), 0);
+    ck_assert_ptr_nonnull(strstr(text_of(row, "verified"), "the CPU's bits"));
     ck_assert_double_gt(json_number_value(json_object_get(took, "median")), 0);
     ck_assert_double_gt(json_number_value(json_object_get(row, "copy_share")), 0);
   }
@@ -50,6 +50,42 @@ START_TEST(rows_are_verified_and_timed_by_events_and_through_graphs) {
 }
 END_TEST
 
+/* The eighth, the EMA's kernel, is made on the host whatever the device. */
+START_TEST(every_operation_is_verified_and_timed) {
+  const char *all[][2] = {{"ema_forward", "9,2,5"},         {"ema_step", "2,2,5"},
+                          {"relative_position_bias", "9"},  {"rotary_position_bias", "9,4"},
+                          {"attention_softmax", "1,2,3,9"}, {"residual", "3,2,9"},
+                          {"gated_residual", "3,2,9"}};
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+    const char *arguments[] = {"cumega",  "bench",    all[i][0],   "--device", "cuda",
+                               "--shape", all[i][1],  "--repeats", "2",        "--launch",
+                               "stream",  "--launch", "graph",     "--json",   NULL};
+    check_rows(arguments, 2);
+  }
+  ck_assert_int_eq(RUN("bench", "ema_kernel", "--device", "cuda", "--shape", "3,9"), 0);
+  ck_assert_ptr_nonnull(strstr(out, "cuda:0, host"));
+}
+END_TEST
+
+START_TEST(what_has_bits_of_its_own_is_not_held_against_the_cpu) {
+  const char *chunked[] = {"cumega",  "bench",       "ema_forward", "--device", "cuda",
+                           "--shape", "300,1,4",     "--repeats",   "1",        "--algorithm",
+                           "chunked", "--algorithm", "fft",         "--json",   NULL};
+  ck_assert_msg(run_into(NULL, chunked) == 0, "%s", err);
+  ck_assert_ptr_null(strstr(out, "the CPU's bits"));
+}
+END_TEST
+
+START_TEST(what_only_a_cpu_has_is_refused) {
+  ASSERT_SAYS(2, "--threads is for the CPU", "bench", "ema_step", "--device", "cuda", "--threads",
+              "2");
+  ASSERT_SAYS(2, "--level is for the CPU", "bench", "ema_step", "--device", "cuda", "--level",
+              "plain");
+  ASSERT_SAYS(2, "--table anew", "bench", "rotary_position_bias", "--device", "cuda", "--table",
+              "anew");
+}
+END_TEST
+
 START_TEST(a_sweep_leaves_out_what_only_a_cpu_has) {
   ck_assert_msg(RUN("bench", "ema_step", "--device", "cuda", "--shape", "1,1,4", "--repeats", "1",
                     "--sweep") == 0,
@@ -63,6 +99,9 @@ int main(void) {
   if (missing()) return 0;
   TCase *rows = add_case(suite, "rows", 120);
   tcase_add_test(rows, rows_are_verified_and_timed_by_events_and_through_graphs);
+  tcase_add_test(rows, every_operation_is_verified_and_timed);
+  tcase_add_test(rows, what_has_bits_of_its_own_is_not_held_against_the_cpu);
+  tcase_add_test(rows, what_only_a_cpu_has_is_refused);
   tcase_add_test(rows, a_sweep_leaves_out_what_only_a_cpu_has);
   return run_program_suite(suite);
 }

@@ -5,15 +5,17 @@
 
 /* A value that the option takes; NULL where it takes none. */
 static const char *value_of(const char *option) {
-  static const char *const values[][2] = {{"--device", "cpu"},      {"--threads", "2"},
-                                          {"--shape", "3,2,1"},     {"--dtype", "bfloat16"},
-                                          {"--heads", "2"},         {"--activation", "swish"},
-                                          {"--layout", "BLD"},      {"--state-dtype", "float64"},
-                                          {"--cache", "warm"},      {"--level", "plain"},
-                                          {"--repeats", "1"},       {"--commit", "abc"},
-                                          {"--launch", "graph"},    {"--truncation", "3"},
-                                          {"--kind", "Affine"},     {"--norm", "rms_norm"},
-                                          {"--algorithm", "sliced"}};
+  static const char *const values[][2] = {{"--device", "cpu"},       {"--threads", "2"},
+                                          {"--shape", "3,2,1"},      {"--dtype", "bfloat16"},
+                                          {"--heads", "2"},          {"--activation", "swish"},
+                                          {"--layout", "BLD"},       {"--state-dtype", "float64"},
+                                          {"--cache", "warm"},       {"--level", "plain"},
+                                          {"--repeats", "1"},        {"--commit", "abc"},
+                                          {"--launch", "graph"},     {"--truncation", "3"},
+                                          {"--kind", "Affine"},      {"--norm", "rms_norm"},
+                                          {"--algorithm", "sliced"}, {"--bias", "none"},
+                                          {"--mask", "causal"},      {"--result", "scores"},
+                                          {"--table", "anew"}};
   for (size_t i = 0; i < sizeof values / sizeof *values; i++)
     if (strcmp(values[i][0], option) == 0) return values[i][1];
   return NULL;

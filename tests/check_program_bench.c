@@ -109,6 +109,35 @@ START_TEST(every_layout_type_and_activation_passes_its_verification) {
 }
 END_TEST
 
+/* Every combination is compared with float64; what is named is what the row says. */
+START_TEST(scores_meet_every_bias_and_mask_and_give_either_result) {
+  json_t *results = RESULTS("attention_softmax", "--repeats", "1", "--shape", "2,2,5,37", "--bias",
+                            "relative", "--bias", "rotary", "--bias", "none", "--mask", "none",
+                            "--mask", "causal", "--result", "weights", "--result", "scores");
+  ck_assert_uint_eq(json_array_size(results), 12);
+  for (size_t i = 0; i < 12; i++) {
+    const char *biases[] = {"relative", "rotary", "none"};
+    const json_t *row = json_array_get(results, i);
+    ck_assert_str_eq(text_of(row, "bias"), biases[i / 4]);
+    ck_assert_str_eq(text_of(row, "mask"), i / 2 % 2 ? "causal" : "none");
+    ck_assert_str_eq(text_of(row, "result"), i % 2 ? "scores" : "weights");
+    ck_assert_double_eq(number_of(row, "bytes"), 2 * 4 * 2 * 2 * 5 * 37);
+  }
+  json_decref(results);
+}
+END_TEST
+
+START_TEST(a_rotary_table_is_kept_or_made_anew) {
+  json_t *results = RESULTS("rotary_position_bias", "--repeats", "3", "--shape", "256,64",
+                            "--device", "cpu", "--table", "kept", "--table", "anew");
+  ck_assert_uint_eq(json_array_size(results), 2);
+  const json_t *kept = json_array_get(results, 0), *anew = json_array_get(results, 1);
+  ck_assert_str_eq(text_of(kept, "table"), "kept");
+  ck_assert_str_eq(text_of(anew, "table"), "anew");
+  json_decref(results);
+}
+END_TEST
+
 START_TEST(every_operation_that_runs_can_be_measured) {
   char known[16][64];
   int count = 0;
@@ -179,9 +208,16 @@ START_TEST(what_cannot_be_measured_is_refused_before_anything_runs) {
   ASSERT_SAYS(2, "--layout is 'LDB', expected one of LBD, BLD, BDL, packed", "bench", "ema_forward",
               "--layout", "LDB");
   ASSERT_SAYS(2, "--layout is not a setting of ema_step", "bench", "ema_step", "--layout", "LBD");
+  ASSERT_SAYS(2, "--bias is 'sine', expected one of relative, rotary, none", "bench",
+              "attention_softmax", "--bias", "sine");
+  ASSERT_SAYS(2, "--mask is 'half'", "bench", "attention_softmax", "--mask", "half");
+  ASSERT_SAYS(2, "--result is 'y'", "bench", "attention_softmax", "--result", "y");
+  ASSERT_SAYS(2, "--table is 'new'", "bench", "rotary_position_bias", "--table", "new");
   ASSERT_SAYS(2, "--cache is 'cold'", "bench", "ema_step", "--cache", "cold");
   ASSERT_SAYS(2, "--repeats is '0'", "bench", "ema_step", "--repeats", "0");
   ASSERT_SAYS(2, "--threads is '0'", "bench", "ema_step", "--threads", "0");
+  ASSERT_SAYS(2, "--launch graph is for a GPU", "bench", "ema_step", "--device", "cpu", "--launch",
+              "graph");
   ASSERT_SAYS(4, "cuda:9999", "bench", "ema_step", "--device", "cuda:9999");
   ASSERT_SAYS(2, "float32", "bench", "ema_step", "--dtype", "float64", "--state-dtype", "float32");
   ck_assert_str_eq(out, "");
@@ -194,6 +230,8 @@ int main(void) {
   tcase_add_test(rows, json_has_what_a_row_was_and_took);
   tcase_add_test(rows, an_option_given_twice_makes_a_row_for_each_value);
   tcase_add_test(rows, every_layout_type_and_activation_passes_its_verification);
+  tcase_add_test(rows, scores_meet_every_bias_and_mask_and_give_either_result);
+  tcase_add_test(rows, a_rotary_table_is_kept_or_made_anew);
   tcase_add_test(rows, every_operation_that_runs_can_be_measured);
   tcase_add_test(rows, a_flushed_cache_is_declared);
   tcase_add_test(rows, the_table_and_the_file_say_the_same);

@@ -198,6 +198,63 @@ START_TEST(one_call_has_the_bits_of_two) {
 END_TEST
 
 /* A GPU runs them in turn: what cuBLAS cannot read is gathered, then products, then the pass behind them. */
+/* rows of D elements at x, y, gate and out, which begin at their element `first`; without a residual
+ * they are gated. */
+static void run_rows(cumega_context *ctx, cumega_residual *residual, DLDataType dtype, int64_t D,
+                     char *const memory[4], int64_t first, int64_t rows) {
+  const int64_t shape[] = {rows, D};
+  cumega_tensor t[4];
+  for (int k = 0; k < 4; k++)
+    ck_assert_ptr_nonnull(
+        cumega_tensor_init(&t[k], memory[k] + first * dtype.bits / 8, cumega_cpu, dtype, 2, shape));
+  const cumega_residual_io io = {
+      .struct_size = sizeof io, .x = &t[0].dl, .y = &t[1].dl, .out = &t[3].dl};
+  const cumega_residual_gated_io gated = {
+      .struct_size = sizeof gated, .x = &t[0].dl, .h = &t[1].dl, .gate = &t[2].dl, .out = &t[3].dl};
+  if (residual)
+    MUST(ctx, cumega_residual_forward(ctx, residual, &io));
+  else
+    MUST(ctx, cumega_residual_gated_forward(ctx, &gated));
+}
+
+/* A CPU writes an output of more than 2^22 elements past its caches. They begin one element behind an
+ * aligned place, and rows are of odd length. */
+START_TEST(outputs_larger_than_the_caches_have_the_bits_of_small_ones) {
+  static const cumega_residual_kind kinds[] = {CUMEGA_RESIDUAL_DECAY, CUMEGA_RESIDUAL_AFFINE,
+                                               CUMEGA_RESIDUAL_FEEDFORWARD};
+  const int64_t D = 1023, rows = 4200, count = rows * D + 1;
+  if (device_is_cuda()) return;
+  cumega_context *ctx = context_new();
+  char *memory[5];
+  uint64_t seed = 5;
+  for (int k = 0; k < 5; k++) {
+    ck_assert_int_eq(posix_memalign((void **)&memory[k], 64, (size_t)count * 4), 0);
+    for (int64_t i = 0; i < count / 2; i++)
+      ((uint64_t *)memory[k])[i] = 0x3f803f803f803f80u ^ (random_bits(&seed) & 0x8fff8fff8fff8fffu);
+  }
+  for (int i = 0; i < 12; i++) {
+    const DLDataType dtype = types[i % 3];
+    cumega_residual *residual = NULL;
+    if (i / 3 < 3) {
+      cumega_residual_config config = cumega_residual_config_default(kinds[i / 3], 3, D);
+      config.scalar = 0;
+      MUST(ctx, cumega_residual_create(ctx, &config, NULL, &residual));
+    }
+    memset(memory[3], 0xff, (size_t)count * 4);
+    memset(memory[4], 0xff, (size_t)count * 4);
+    run_rows(ctx, residual, dtype, D, memory, 1, rows);
+    char *const small[] = {memory[0], memory[1], memory[2], memory[4]};
+    for (int64_t row = 0; row < rows; row += 600)
+      run_rows(ctx, residual, dtype, D, small, 1 + row * D, 600);
+    ck_assert_msg(memcmp(memory[3], memory[4], (size_t)count * 4) == 0, "kind %d, type %d", i / 3,
+                  i % 3);
+    cumega_residual_destroy(residual);
+  }
+  for (int k = 0; k < 5; k++) free(memory[k]);
+  cumega_context_destroy(ctx);
+}
+END_TEST
+
 START_TEST(a_run_names_its_kernels) {
   static const struct {
     cumega_residual_kind kind;
@@ -235,6 +292,7 @@ int main(void) {
   tcase_add_test(tests, every_device_level_and_number_of_threads_gives_the_same_bits);
   tcase_add_test(tests, long_rows_are_right_and_the_same);
   tcase_add_test(tests, one_call_has_the_bits_of_two);
+  tcase_add_test(tests, outputs_larger_than_the_caches_have_the_bits_of_small_ones);
   tcase_add_test(tests, a_run_names_its_kernels);
   return run_suite(suite);
 }

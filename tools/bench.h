@@ -29,9 +29,13 @@ typedef enum bench_option {
   BENCH_TRUNCATION,
   BENCH_KIND,
   BENCH_NORM,
+  BENCH_BIAS,
+  BENCH_MASK,
+  BENCH_RESULT,
+  BENCH_TABLE,
 } bench_option;
 
-#define BENCH_OPTIONS       (BENCH_NORM + 1)
+#define BENCH_OPTIONS       (BENCH_TABLE + 1)
 #define BENCH_TAKES(option) (1u << (option))
 
 typedef struct benchmark benchmark;
@@ -53,6 +57,9 @@ typedef struct bench_settings {
   int algorithm_forced;           /* it was asked for by name */
   int64_t truncation;             /* 0: none */
   const char *kind, *norm;        /* of a residual connection, of what follows it or "none" */
+  const char *bias, *mask;        /* of scores: "relative", "rotary", "none"; "none", "causal" */
+  const char *result;             /* of scores: "weights", "scores" */
+  const char *table;              /* of a rotary bias: "kept", "anew" with every call */
 } bench_settings;
 
 struct benchmark {
@@ -69,9 +76,10 @@ struct benchmark {
   const char *checked; /* how, for the results */
   double (*work)(
       const bench_settings *set); /* multiplications for one value of the output; NULL: few */
-  cumega_status (*run)(job *j);   /* what is timed; NULL: the operation's run */
-  const char *left_out;           /* the output that run then does not write */
-  const char *const *sweep;       /* the rows that matter beside the given one, as "heads=8
+  /* What is timed; NULL: the operation's run. */
+  cumega_status (*run)(const bench_settings *set, job *j);
+  const char *(*left_out)(const bench_settings *set); /* the output that run does not write; NULL */
+  const char *const *sweep; /* the rows that matter beside the given one, as "heads=8
                                dtype=bfloat16"; ends with NULL */
 };
 
@@ -118,7 +126,7 @@ typedef struct bench_run {
   double bytes;       /* that a run reads and writes */
   int64_t last_cache; /* of the device */
   measurement m;
-  char verified[160];
+  char verified[200];
 } bench_run;
 
 /* Makes, verifies and times a row: an exit code. bench_run_end is allowed after any. */

@@ -169,7 +169,7 @@ static const char *const step_sweep[] = {"shape=1,1,512",
                                          "shape=1,512,512 activation=swish threads=2",
                                          NULL};
 
-static const char *const kernel_sweep[] = {"shape=512,2048", "shape=512,65536", "shape=4096,2048",
+static const char *const kernel_sweep[] = {"shape=512,2048", "shape=512,16384", "shape=4096,2048",
                                            NULL};
 
 const benchmark bench_ema_forward = {.operation = "ema_forward",

@@ -39,6 +39,11 @@ static const char *algorithm_of(const bench_run *run) {
   return of_ema ? run->set->algorithm_name : "direct";
 }
 
+/* What a GPU's context computes without its device is timed by the clock. */
+static const char *launch_of(const bench_run *run) {
+  return run->j.staged_count > 0 ? run->set->launch : "host";
+}
+
 /* "N 4, relu, state float32, LBD": what the operation takes. */
 static void settings_text(const bench_run *run, char *text, size_t size) {
   const bench_settings *set = run->set;
@@ -60,6 +65,14 @@ static void settings_text(const bench_run *run, char *text, size_t size) {
     used += (size_t)snprintf(text + used, size - used, "%s ", set->kind);
   if (takes & BENCH_TAKES(BENCH_NORM) && used < size)
     used += (size_t)snprintf(text + used, size - used, "norm %s", set->norm);
+  if (takes & BENCH_TAKES(BENCH_BIAS) && used < size)
+    used += (size_t)snprintf(text + used, size - used, "bias %s", set->bias);
+  if (takes & BENCH_TAKES(BENCH_MASK) && strcmp(set->mask, "none") != 0 && used < size)
+    used += (size_t)snprintf(text + used, size - used, " %s", set->mask);
+  if (takes & BENCH_TAKES(BENCH_RESULT) && used < size)
+    used += (size_t)snprintf(text + used, size - used, " %s", set->result);
+  if (takes & BENCH_TAKES(BENCH_TABLE) && used < size)
+    used += (size_t)snprintf(text + used, size - used, "table %s", set->table);
   if (used == 0) snprintf(text, size, "-");
 }
 
@@ -83,7 +96,7 @@ int bench_add_row(table *t, const bench_run *run) {
     snprintf(row[DEVICE], TABLE_CELL, "cpu %s, %d thread%s", level ? level + 1 : backend,
              set->threads, set->threads > 1 ? "s" : "");
   else
-    snprintf(row[DEVICE], TABLE_CELL, "%s, %s", run->on.device, set->launch);
+    snprintf(row[DEVICE], TABLE_CELL, "%s, %s", run->on.device, launch_of(run));
   snprintf(row[ALGORITHM], TABLE_CELL, "%s%s", algorithm_of(run),
            set->algorithm_forced ? ", forced" : "");
   snprintf(row[CACHE], TABLE_CELL, "%s%s", set->cache, fits_cache(run) ? " *" : "");
@@ -126,6 +139,11 @@ static void add_settings(json_t *row, const bench_run *run) {
     json_object_set_new(row, "truncation_length", json_integer((json_int_t)set->truncation));
   if (takes & BENCH_TAKES(BENCH_KIND)) json_object_set_new(row, "kind", json_string(set->kind));
   if (takes & BENCH_TAKES(BENCH_NORM)) json_object_set_new(row, "norm", json_string(set->norm));
+  if (takes & BENCH_TAKES(BENCH_BIAS)) json_object_set_new(row, "bias", json_string(set->bias));
+  if (takes & BENCH_TAKES(BENCH_MASK)) json_object_set_new(row, "mask", json_string(set->mask));
+  if (takes & BENCH_TAKES(BENCH_RESULT))
+    json_object_set_new(row, "result", json_string(set->result));
+  if (takes & BENCH_TAKES(BENCH_TABLE)) json_object_set_new(row, "table", json_string(set->table));
 }
 
 json_t *bench_json(const bench_run *run) {
@@ -147,7 +165,7 @@ json_t *bench_json(const bench_run *run) {
   json_object_set_new(row, "elements_per_s", json_real((double)run->j.elements / m->ours.median));
   json_object_set_new(row, "copy_share", json_real(m->copy_share));
   if (run->on.place.device_type != kDLCPU) {
-    json_object_set_new(row, "launch", json_string(set->launch));
+    json_object_set_new(row, "launch", json_string(launch_of(run)));
     json_object_set_new(row, "kernels", json_string(cumega_context_kernels(run->on.ctx)));
   }
   if (cumega_context_statistics(run->on.ctx, &statistics) == CUMEGA_OK)

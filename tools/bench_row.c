@@ -25,10 +25,11 @@ static int64_t output_values(const job *j) {
 }
 
 /* Inputs are read and outputs written once; parameters are not counted. */
-static double bytes_moved(const benchmark *what, const job *j) {
+static double bytes_moved(const bench_settings *set, const job *j) {
   int64_t bytes = 0;
+  const char *left_out = set->what->left_out != NULL ? set->what->left_out(set) : NULL;
   for (int i = 0; i < j->output_count; i++)
-    if (what->left_out == NULL || strcmp(what->left_out, j->outputs[i].name) != 0)
+    if (left_out == NULL || strcmp(left_out, j->outputs[i].name) != 0)
       bytes += values_bytes(&j->outputs[i].tensor.dl);
   for (int64_t i = 0; i < j->file->tensor_count; i++)
     if (strncmp(j->file->tensors[i].name, "inputs.", strlen("inputs.")) == 0)
@@ -115,6 +116,25 @@ static int check_values(bench_run *run) {
   return fail(EXIT_WRONG, "wrong result: an error is %g times what is allowed", worst);
 }
 
+/* What has bits of its own on a GPU: the products of a Highway, and what is parallel in time. */
+static int has_bits_of_the_cpu(const bench_settings *set) {
+  return strcmp(set->kind, "Highway") != 0 && set->algorithm != CUMEGA_EMA_CHUNKED &&
+         set->algorithm != CUMEGA_EMA_FFT && set->algorithm != CUMEGA_EMA_AUTO;
+}
+
+/* The same case by the CPU: the device's outputs, which `first` holds, must have its bits. */
+static int compare_with_cpu(bench_run *run, char *first) {
+  job j = {0};
+  int code = job_begin(&j, run->on.host, cumega_cpu, &run->file, run->set->algorithm);
+  if (code == EXIT_OK) code = run_afresh(&j);
+  if (code == EXIT_OK && !outputs_equal(&j, first, 0))
+    code = fail(EXIT_WRONG, "%s has not the CPU's bits", run->on.device);
+  job_end(&j);
+  if (code == EXIT_OK)
+    strncat(run->verified, "; the CPU's bits", sizeof run->verified - strlen(run->verified) - 1);
+  return code;
+}
+
 /* Two runs, the same bits, and the right ones. */
 static int verify(bench_run *run, char *first) {
   int code = run_afresh(&run->j);
@@ -123,13 +143,17 @@ static int verify(bench_run *run, char *first) {
   code = run_afresh(&run->j);
   if (code != EXIT_OK) return code;
   if (!outputs_equal(&run->j, first, 0)) return fail(EXIT_WRONG, "two runs gave different bits");
-  return check_values(run);
+  code = check_values(run);
+  int compared = run->on.place.device_type != kDLCPU && has_bits_of_the_cpu(run->set);
+  return code == EXIT_OK && compared ? compare_with_cpu(run, first) : code;
 }
 
 static int call_job(void *argument) {
   bench_run *run = argument;
-  cumega_status (*timed)(job * j) = run->set->what->run;
-  return (timed != NULL ? timed : run->j.operation->run)(&run->j) == CUMEGA_OK;
+  const benchmark *what = run->set->what;
+  cumega_status status =
+      what->run != NULL ? what->run(run->set, &run->j) : run->j.operation->run(&run->j);
+  return status == CUMEGA_OK;
 }
 
 static int time_on_cpu(bench_run *run, int repeats) {
@@ -188,6 +212,20 @@ static int open_session(const options *given, bench_run *run) {
   return session_open(&wanted, &run->on);
 }
 
+/* A setting that the device does not have would be a row that says what it did not measure. */
+static int check_device(const bench_settings *set, DLDevice place) {
+  if (place.device_type == kDLCPU)
+    return strcmp(set->launch, "stream") == 0
+               ? EXIT_OK
+               : fail(EXIT_INPUT, "--launch %s is for a GPU, and this is the CPU", set->launch);
+  if (set->threads > 1 || set->level != NULL)
+    return fail(EXIT_INPUT, "--%s is for the CPU, and this is a GPU",
+                set->level != NULL ? "level" : "threads");
+  if (strcmp(set->table, "anew") == 0)
+    return fail(EXIT_INPUT, "--table anew needs a context for every call: it is for --device cpu");
+  return EXIT_OK;
+}
+
 int bench_run_row(const options *given, const bench_settings *set, int64_t last_cache,
                   bench_run *run) {
   const int repeats = given->repeats;
@@ -196,11 +234,12 @@ int bench_run_row(const options *given, const bench_settings *set, int64_t last_
   run->last_cache = last_cache;
   char *first = NULL;
   int code = open_session(given, run);
+  if (code == EXIT_OK) code = check_device(set, run->on.place);
   if (code == EXIT_OK) code = set->what->make(set, run->on.host, &run->file);
   if (code == EXIT_OK)
     code = job_begin(&run->j, run->on.ctx, run->on.place, &run->file, set->algorithm);
   if (code != EXIT_OK) return code;
-  run->bytes = bytes_moved(set->what, &run->j);
+  run->bytes = bytes_moved(set, &run->j);
   first = malloc((size_t)output_bytes(&run->j) + 1);
   if (first == NULL) return fail(EXIT_DEVICE, "no memory for the outputs of a first run");
   code = verify(run, first);

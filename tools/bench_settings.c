@@ -20,6 +20,10 @@ static const char *const names[BENCH_OPTIONS] = {
     [BENCH_TRUNCATION] = "truncation",
     [BENCH_KIND] = "kind",
     [BENCH_NORM] = "norm",
+    [BENCH_BIAS] = "bias",
+    [BENCH_MASK] = "mask",
+    [BENCH_RESULT] = "result",
+    [BENCH_TABLE] = "table",
     [BENCH_STATE_DTYPE] = "state-dtype",
 };
 
@@ -50,7 +54,11 @@ bench_settings bench_settings_of(const benchmark *what) {
                         .activation = "relu",
                         .algorithm_name = "recurrent",
                         .kind = "Residual",
-                        .norm = "none"};
+                        .norm = "none",
+                        .bias = "relative",
+                        .mask = "none",
+                        .result = "weights",
+                        .table = "kept"};
   memcpy(set.shape, what->shape, sizeof set.shape);
   return set;
 }
@@ -150,6 +158,10 @@ int bench_settings_take(bench_settings *set, int option, const char *text) {
   static const char *const norms[] = {"none",       "layer_norm", "rms_norm",
                                       "scale_norm", "basic_norm", NULL};
   static const char *const launches[] = {"stream", "graph", NULL};
+  static const char *const biases[] = {"relative", "rotary", "none", NULL};
+  static const char *const masks[] = {"none", "causal", NULL};
+  static const char *const outputs[] = {"weights", "scores", NULL};
+  static const char *const tables[] = {"kept", "anew", NULL};
   static const char *const layouts[] = {"LBD", "BLD", "BDL", "packed", NULL};
   int64_t count;
   int code;
@@ -166,6 +178,10 @@ int bench_settings_take(bench_settings *set, int option, const char *text) {
   case BENCH_ALGORITHM: return take_algorithm(set, text);
   case BENCH_KIND: return take_kind(set, text);
   case BENCH_NORM: return take_word(option, text, norms, &set->norm);
+  case BENCH_BIAS: return take_word(option, text, biases, &set->bias);
+  case BENCH_MASK: return take_word(option, text, masks, &set->mask);
+  case BENCH_RESULT: return take_word(option, text, outputs, &set->result);
+  case BENCH_TABLE: return take_word(option, text, tables, &set->table);
   case BENCH_TRUNCATION: return take_count(option, text, INT32_MAX, &set->truncation);
   case BENCH_HEADS: return take_count(option, text, CUMEGA_EMA_MAX_HEADS, &set->heads);
   case BENCH_THREADS:

@@ -8,9 +8,10 @@
 #include "values.h"
 
 #define DEFAULT_MAX_POSITIONS 2048 /* ESPnet's */
+#define KINDS                 "\"relative\", \"rotary\" or \"none\""
 
 typedef struct bias_call {
-  cumega_position_bias *bias;
+  cumega_position_bias *bias; /* NULL: none */
   DLTensor *matrix;           /* forward's output */
   cumega_position_bias_io io; /* of softmax and apply, without output */
   DLTensor *weights, *scores;
@@ -93,14 +94,15 @@ static int read_attention(job *j, bias_call *call) {
   const char *kind = "";
   int code = settings_known(&from, known);
   call->io = cumega_position_bias_io_default();
-  if (code == EXIT_OK) code = settings_need(&from, "bias", "\"relative\" or \"rotary\"");
+  if (code == EXIT_OK) code = settings_need(&from, "bias", KINDS);
   if (code == EXIT_OK) code = settings_string(&from, "bias", &kind);
   if (code == EXIT_OK) code = settings_number(&from, "scale", &call->io.scale);
   if (code == EXIT_OK) code = settings_boolean(&from, "causal", &call->io.causal);
   if (code != EXIT_OK) return code;
   if (strcmp(kind, "relative") == 0) return make_relative(j, &from, call);
   if (strcmp(kind, "rotary") == 0) return make_rotary(j, &from, call);
-  return settings_refuse(&from, "bias", "\"relative\" or \"rotary\"");
+  if (strcmp(kind, "none") == 0) return EXIT_OK;
+  return settings_refuse(&from, "bias", KINDS);
 }
 
 static int stage_attention(job *j, bias_call *call) {
@@ -142,11 +144,15 @@ int attention_softmax_prepare(job *j) {
   return code == EXIT_OK ? stage_attention(j, call) : code;
 }
 
-cumega_status attention_softmax_run(job *j) {
+cumega_status attention_softmax_run_scores(job *j) {
   bias_call *call = j->object;
   cumega_position_bias_io io = call->io;
   io.output = call->scores;
-  cumega_status status = cumega_position_bias_apply(j->ctx, call->bias, &io);
+  return cumega_position_bias_apply(j->ctx, call->bias, &io);
+}
+
+cumega_status attention_softmax_run(job *j) {
+  cumega_status status = attention_softmax_run_scores(j);
   return status == CUMEGA_OK ? attention_softmax_run_weights(j) : status;
 }
 

@@ -11,6 +11,7 @@ cumega_status position_bias_run_forward(job *j);
 int attention_softmax_prepare(job *j);
 cumega_status attention_softmax_run(job *j);
 cumega_status attention_softmax_run_weights(job *j); /* leaves the scores out */
+cumega_status attention_softmax_run_scores(job *j);  /* leaves the weights out */
 
 void position_bias_release(job *j);
 

@@ -4,8 +4,7 @@
 #include "failure.h"
 #include "session.h"
 
-/* CUMEGA_CPU is read when a context is made. level NULL: as the user has it. */
-static cumega_status create_at_level(const char *level, const cumega_context_options *wanted,
+cumega_status session_create_context(const char *level, const cumega_context_options *wanted,
                                      cumega_context **ctx) {
   const char *variable = "CUMEGA_CPU", *value = getenv(variable);
   if (level == NULL) return cumega_context_create(wanted, ctx);
@@ -30,7 +29,7 @@ static cumega_status open_on(const options *given, DLDeviceType type, session *o
   else
     snprintf(opened->device, sizeof opened->device, "cuda:%d", given->device_id);
   opened->place = wanted.device;
-  return create_at_level(given->level, &wanted, &opened->ctx);
+  return session_create_context(given->level, &wanted, &opened->ctx);
 }
 
 static int check(cumega_status status) {
@@ -57,11 +56,11 @@ void session_close(session *opened) {
 
 int session_has_level(const char *level) {
   cumega_context *ctx = NULL;
-  int has = create_at_level(level, NULL, &ctx) == CUMEGA_OK;
+  int has = session_create_context(level, NULL, &ctx) == CUMEGA_OK;
   cumega_context_destroy(ctx);
   return has;
 }
 
 int session_open_plain(cumega_context **plain) {
-  return check(create_at_level("plain", NULL, plain));
+  return check(session_create_context("plain", NULL, plain));
 }

@@ -17,6 +17,10 @@ typedef struct session {
 int session_open(const options *given, session *opened);
 void session_close(session *opened);
 
+/* A context whose CPU level is that one; NULL: as CUMEGA_CPU has it, which is read then. */
+cumega_status session_create_context(const char *level, const cumega_context_options *wanted,
+                                     cumega_context **ctx);
+
 /* Whether a context on the CPU can have that level here. */
 int session_has_level(const char *level);
 

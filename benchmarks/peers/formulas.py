@@ -52,3 +52,61 @@ class PlainEma(torch.nn.Module):
         kernel = torch.fft.rfft(self.compute_ema_kernel(length).float(), n=2 * length)
         e = torch.fft.irfft(torch.fft.rfft(x.float(), n=2 * length) * kernel, n=2 * length)
         return self.activation(e[..., :length].permute(2, 0, 1).to(residual) + residual), None
+
+
+class PlainRelativeBias(torch.nn.Module):
+    """(L, L): the bias of key n for query m is the weight of n - m."""
+
+    def __init__(self, max_positions):
+        super().__init__()
+        self.max_positions = max_positions
+        self.relative_position_bias = torch.nn.Parameter(0.02 * torch.randn(2 * max_positions - 1))
+
+    def forward(self, length):
+        at = torch.arange(length, device=self.relative_position_bias.device)
+        return self.relative_position_bias[self.max_positions - 1 + at[None, :] - at[:, None]]
+
+
+class PlainRotaryBias(torch.nn.Module):
+    """(L, L): products of alpha, rotated to a query's place, and beta, rotated to a key's."""
+
+    def __init__(self, size, max_positions):
+        super().__init__()
+        self.size, self.max_positions = size, max_positions
+        self.alpha = torch.nn.Parameter(0.02 * torch.randn(1, size))
+        self.beta = torch.nn.Parameter(0.02 * torch.randn(1, size))
+
+    def rotate(self, vector, length):
+        half = self.size // 2
+        steps = torch.arange(half, device=vector.device) * (-math.log(10000) / half)
+        angles = torch.arange(length, device=vector.device)[:, None] * torch.exp(steps)
+        first, second = vector[:, :half], vector[:, half:]
+        sines, cosines = torch.sin(angles), torch.cos(angles)
+        return torch.cat(
+            [first * cosines - second * sines, second * cosines + first * sines], dim=1
+        )
+
+    def forward(self, length):
+        queries, keys = self.rotate(self.alpha, length), self.rotate(self.beta, length)
+        return torch.einsum("mk,nk->mn", queries, keys)
+
+
+class PlainResidual(torch.nn.Module):
+    """alpha * x + y."""
+
+    def __init__(self, i_layer, d_input, d_model):
+        super().__init__()
+
+    def forward(self, x, y, transposed):
+        return 1.0 * x + y
+
+
+class PlainDecayResidual(torch.nn.Module):
+    """beta falls with the layer's number; alpha^2 + beta^2 = 1."""
+
+    def __init__(self, i_layer, d_input, d_model):
+        super().__init__()
+        self.beta = i_layer**-0.5
+
+    def forward(self, x, y, transposed):
+        return (1.0 - self.beta**2) ** 0.5 * x + self.beta * y

@@ -152,7 +152,6 @@ class Library:
         for name in ("softmax", "apply", "forward"):
             call = getattr(self.calls, f"cumega_position_bias_{name}")
             call.argtypes = [c_void_p, c_void_p, c_void_p]
-        self.calls.cumega_position_bias_prepare.argtypes = [c_void_p, c_void_p, c_int64]
 
     def version(self):
         return self.calls.cumega_version_string().decode()
@@ -225,6 +224,13 @@ class Ema:
 class PositionBias:
     """A bias with the parameters of an ESPnet module."""
 
+    @classmethod
+    def of(cls, context, pointer):
+        """The same bias with another context."""
+        shared = cls.__new__(cls)
+        shared.context, shared.pointer = context, pointer
+        return shared
+
     def __init__(self, context, module):
         calls = context.calls
         self.context = context
@@ -266,13 +272,6 @@ class PositionBias:
 
         run()
         return run
-
-    def prepare(self, length):
-        self.context.check(
-            self.context.calls.cumega_position_bias_prepare(
-                self.context.pointer, self.pointer, length
-            )
-        )
 
     def close(self):
         self.context.calls.cumega_position_bias_destroy(self.pointer)

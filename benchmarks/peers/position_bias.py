@@ -1,129 +1,146 @@
 #!/usr/bin/env python3
 """cumega's attention weights beside PyTorch's unfused sequence, and its biases beside ESPnet's modules.
 
-Everything runs in one process, on the same arrays, in alternation; first the results are compared.
-The sequence is what ESPnet's MEGA block does in eager PyTorch, float32, under
-torch.inference_mode(): scores * scale + bias, masked_fill of a causal mask made before, softmax; and
-the same with the bias kept from an earlier call, which ESPnet does not do. A rotary bias is compared as
-a matrix, with and without its table made anew.
+The sequence is what ESPnet's MEGA block does, float32, under torch.inference_mode(): scores * scale + bias,
+masked_fill of a causal mask made before, softmax. The bias is ESPnet's module, called every time as ESPnet does
+("made anew"), and again with the matrix kept from an earlier call, which ESPnet does not do. A rotary bias is
+compared as a matrix, with cumega's table kept and made anew. Eager, and with --compile through torch.compile
+too, unless the bias is kept. Where only torch is installed, the same formulas in plain torch take its place (formulas.py), and the
+result says so. measure.py says how all of it is timed.
 
-Exit status: 0; 1 wrong results; 77 torch or ESPnet is missing (benchmarks/peers/install gets them).
+Exit status: 0; 1 wrong results; 77 torch is missing (benchmarks/peers/install gets it) or there is
+no such device.
 """
 
-import argparse
-import os
-import statistics
-import sys
-import time
+import copy
+import functools
 
-from library import Context, Library, PositionBias
-
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-SAMPLE_SECONDS = 1e-3
+import measure
+import torch
+from library import PositionBias
+from measure import Case
 
 try:
-    import torch
-    from espnet2.asr_transducer.decoder.modules.mega import positional_bias as peers
-except (ImportError, OSError) as error:
-    print(f"skipped: {error}; benchmarks/peers/install makes an environment", file=sys.stderr)
-    sys.exit(77)
+    from espnet2.asr_transducer.decoder.modules.mega.positional_bias import (
+        RelativePositionBias,
+        RotaryRelativePositionBias,
+    )
+
+    PEER = "ESPnet's"
+except (ImportError, OSError):
+    from formulas import PlainRelativeBias as RelativePositionBias
+    from formulas import PlainRotaryBias as RotaryRelativePositionBias
+
+    PEER = "ESPnet's formulas in plain PyTorch,"
+
+SHAPES = [(8, 4, 256, 256), (4, 1, 1024, 1024), (1, 1, 2048, 2048), (64, 1, 1, 4096)]
 
 
-def seconds_of(run):
-    """Per call, of as many calls as take a millisecond."""
-    calls, spent = 0, 0.0
-    start = time.perf_counter()
-    while spent < SAMPLE_SECONDS:
-        run()
-        calls += 1
-        spent = time.perf_counter() - start
-    return spent / calls
-
-
-def compare(title, ours, theirs, repeats):
-    """Medians, and the median over the pairs of theirs / ours."""
-    ours()
-    theirs()
-    pairs = [(seconds_of(ours), seconds_of(theirs)) for _ in range(repeats)]
-    first, second = (1e6 * statistics.median(column) for column in zip(*pairs))
-    ratio = statistics.median(b / a for a, b in pairs)
-    print(f"{title:44} cumega {first:10.1f} us, PyTorch {second:10.1f} us: {ratio:7.1f} times", flush=True)
-
-
-def check(title, ours, theirs, allowed):
-    difference = (ours - theirs).abs().max().item()
-    if not difference <= allowed:
-        print(f"wrong: {title} differs by {difference:g}, allowed {allowed:g}")
-        sys.exit(1)
-
-
-def attention(library, shape, causal, settings):
+def attention(shape, causal, is_kept, settings, library, threads):
     batch, heads, queries, keys = shape
-    module = peers.RelativePositionBias(keys)
-    scores = torch.randn(shape)
+    device = settings.device
+    torch.manual_seed(0)
+    module = RelativePositionBias(keys)
+    scores = torch.randn(shape, device=device)
     weights = torch.empty_like(scores)
-    hidden = torch.ones(queries, keys, dtype=torch.bool).triu(keys - queries + 1)
-    context = Context(library, settings.threads)
+    hidden = torch.ones(queries, keys, dtype=torch.bool, device=device).triu(keys - queries + 1)
+    context = measure.context_on(library, device, threads)
     bias = PositionBias(context, module)
     ours = bias.softmax(scores, weights, 0.125, causal)
+    module = copy.deepcopy(module).to(device)
+    kept = module(keys)[keys - queries :].clone()
 
-    def theirs(matrix=None):
-        matrix = module(keys)[keys - queries :] if matrix is None else matrix
-        s = scores * 0.125 + matrix
+    def theirs():
+        s = scores * 0.125 + (kept if is_kept else module(keys)[keys - queries :])
         if causal:
             s = s.masked_fill(hidden, float("-inf"))
         return torch.softmax(s, dim=-1, dtype=torch.float32)
 
-    kept = module(keys)[keys - queries :].clone()
-    title = f"softmax {shape}{' causal' if causal else ''}"
-    check(title, weights, theirs(), 1e-5)
-    compare(title, ours, theirs, settings.repeats)
-    compare(f"{title}, bias kept", ours, lambda: theirs(kept), settings.repeats)
-    bias.close()
-    context.close()
+    def check():
+        """Weights are at most 1, and both sides round a dozen times at sizes of a few units."""
+        ours()
+        return (weights - theirs()).abs().max().item(), 1e-5
+
+    def close():
+        bias.close()
+        context.close()
+
+    row = {
+        "op": "attention_softmax",
+        "shape": list(shape),
+        "bias": "relative",
+        "mask": "causal" if causal else "none",
+        "algorithm": "direct",
+    }
+    peer = f"{PEER} unfused sequence, bias {'kept' if is_kept else 'made anew'}"
+    compiled = None if is_kept else lambda: torch.compile(theirs)  # a compiler takes its time
+    moved = scores.nbytes + weights.nbytes
+    return Case(row, context, ours, peer, theirs, compiled, moved, check, close)
 
 
-def rotary(library, length, size, settings):
-    module = peers.RotaryRelativePositionBias(size, length)
-    matrix = torch.empty(length, length)
-    context = Context(library, settings.threads)
+def rotary(length, size, is_kept, settings, library, threads):
+    torch.manual_seed(0)
+    module = RotaryRelativePositionBias(size, length)
+    matrix = torch.empty(length, length, device=settings.device)
+    context = measure.context_on(library, settings.device, threads)
     bias = PositionBias(context, module)
     ours = bias.forward(matrix)
+    module = copy.deepcopy(module).to(settings.device)
     # A float32 angle of up to `length` radians is off by length * 2^-24 / 2, in each of the terms.
     magnitude = (module.alpha.abs().max() * module.beta.abs().max()).item() * 2 * size
-    check("rotary", matrix, module(length), magnitude * (length * 2.0**-24 + 1e-6))
 
-    def table():
-        fresh = Context(library, 1)
-        own = PositionBias.__new__(PositionBias)
-        own.context, own.pointer = fresh, bias.pointer
-        own.prepare(length)
+    def anew():
+        """A context of its own has no table yet; weights and matrix are the same."""
+        fresh = measure.context_on(library, settings.device, threads)
+        PositionBias.of(fresh, bias.pointer).forward(matrix)
         fresh.close()
 
-    title = f"rotary, {length} positions of size {size}"
-    compare(f"{title}: table", table, lambda: module(length), settings.repeats)
-    compare(f"{title}: (L, L)", ours, lambda: module(length), settings.repeats)
-    bias.close()
-    context.close()
+    run = ours if is_kept else anew
+
+    def check():
+        matrix.fill_(float("nan"))
+        run()
+        difference = (matrix - module(length)).abs().max().item()
+        return difference, magnitude * (length * 2.0**-24 + 1e-6)
+
+    def close():
+        bias.close()
+        context.close()
+
+    row = {
+        "op": "rotary_position_bias",
+        "shape": [length, size // 2],
+        "table": "kept" if is_kept else "anew",
+        "algorithm": "direct",
+    }
+    peer = f"{PEER} RotaryRelativePositionBias"
+
+    def compiled():
+        made = torch.compile(module)
+        return lambda: made(length)
+
+    return Case(
+        row, context, run, peer, lambda: module(length), compiled, matrix.nbytes, check, close
+    )
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = measure.parser_of(__doc__)
+    letters = "B,H,Q,K"
+    parser.add_argument("--shape", type=measure.shape_of(letters), action="append", metavar=letters)
+    parser.add_argument(
+        "--rotary", type=measure.shape_of("L,S"), default=(2048, 128), metavar="L,S"
     )
-    parser.add_argument("--library", default=os.path.join(ROOT, "build", "src", "libcumega.so"))
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--repeats", type=int, default=15)
     settings = parser.parse_args()
-    torch.manual_seed(0)
-    torch.set_num_threads(settings.threads)
-    library = Library(settings.library)
-    print(f"torch {torch.__version__}, cumega {library.version()}, {settings.threads} threads")
-    with torch.inference_mode():
-        for shape in ((8, 4, 256, 256), (4, 1, 1024, 1024), (1, 1, 2048, 2048), (64, 1, 1, 4096)):
-            for causal in (False, True):
-                attention(library, shape, causal, settings)
-        rotary(library, 2048, 128, settings)
+    cases = [
+        functools.partial(attention, shape, causal, is_kept)
+        for shape in settings.shape or SHAPES
+        for causal in (False, True)
+        for is_kept in (False, True)
+    ]
+    tables = (True, False) if settings.device == "cpu" else (True,)  # contexts cost a GPU more
+    cases += [functools.partial(rotary, *settings.rotary, is_kept) for is_kept in tables]
+    measure.run(settings, cases)
 
 
 if __name__ == "__main__":

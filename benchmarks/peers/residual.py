@@ -1,32 +1,37 @@
 #!/usr/bin/env python3
-"""cumega's residual connection and layer norm, in one pass, beside PyTorch's two calls.
+"""cumega's residual connections, with and without the layer norm that follows, beside PyTorch's calls.
 
-Both run in one process, on the same arrays, in alternation, with as many threads each. PyTorch's way is that of
-ESPnet's DecayResidual (alpha * x + beta * y, in eager mode) followed by torch.nn.functional.layer_norm; for
-Residual with its defaults it is torch.add. cumega is called through ctypes, which costs about a microsecond a
-call and is left in cumega's time. First the results are compared; nothing is timed that differs.
+A residual connection is ESPnet's own module (state_spaces.residual), followed by
+torch.nn.functional.layer_norm; a gated one is MEGA's addcmul after a sigmoid. float32, under
+torch.inference_mode(): eager, and with --compile through torch.compile too. Where only torch is installed, the
+same formulas in plain torch take the modules' place (formulas.py), and the result says so. measure.py says how
+all of it is timed.
 
-Exit status: 0; 1 wrong results; 77 torch is missing (benchmarks/peers/install gets it).
+Exit status: 0; 1 wrong results; 77 torch is missing (benchmarks/peers/install gets it) or there is
+no such device.
 """
 
-import argparse
 import ctypes
-import os
-import statistics
-import sys
-import time
+import functools
 from ctypes import POINTER, Structure, byref, c_double, c_int, c_int32, c_int64, c_size_t, c_void_p
 
-from library import Context, DLTensor, Library, describe
+import measure
+import torch
+from library import DLTensor, describe
+from measure import ROUNDOFF, Case
 
 try:
-    import torch
-except (ImportError, OSError) as error:
-    print(f"skipped: {error}; benchmarks/peers/install makes an environment", file=sys.stderr)
-    sys.exit(77)
+    from espnet2.asr.state_spaces.residual import DecayResidual, Residual
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-RESIDUAL, DECAY, LAYER_NORM = 0, 4, 0
+    PEER = "ESPnet's"
+except (ImportError, OSError):
+    from formulas import PlainDecayResidual as DecayResidual
+    from formulas import PlainResidual as Residual
+
+    PEER = "ESPnet's formulas in plain PyTorch,"
+
+KINDS = {"Residual": (0, Residual), "DecayResidual": (4, DecayResidual)}
+LAYER, LAYER_NORM, EPS = 3, 0, 1e-12
 
 
 class ResidualConfig(Structure):
@@ -59,63 +64,30 @@ class ResidualIo(Structure):
     ]
 
 
-class Row:
-    def __init__(self, library, rows, channels, kind, with_norm, threads):
+class GatedIo(Structure):
+    _fields_ = (
+        [("struct_size", c_size_t)]
+        + [(name, POINTER(DLTensor)) for name in ("x", "gate", "h", "out")]
+        + [("norm", c_void_p), ("normalized", POINTER(DLTensor))]
+    )
+
+
+class Objects:
+    """The context, and what a case makes in it."""
+
+    def __init__(self, library, settings, threads):
+        self.context = measure.context_on(library, settings.device, threads)
         self.calls = library.calls
-        self.calls.cumega_residual_forward.argtypes = [c_void_p, c_void_p, c_void_p]
-        self.calls.cumega_residual_destroy.argtypes = [c_void_p]
-        self.calls.cumega_norm_destroy.argtypes = [c_void_p]
-        self.context = Context(library, threads)
         self.residual, self.norm = c_void_p(), c_void_p()
-        config = ResidualConfig(ctypes.sizeof(ResidualConfig), kind, 3, channels, channels)
-        config.alpha = config.beta = 1
-        config.power, config.scalar, config.l2 = 0.5, 1, 1
-        pointer = self.context.pointer
-        self.context.check(
-            self.calls.cumega_residual_create(pointer, byref(config), None, byref(self.residual))
-        )
-        if with_norm:
-            config = NormConfig(ctypes.sizeof(NormConfig), channels, LAYER_NORM, 1e-12)
-            self.context.check(
-                self.calls.cumega_norm_create(pointer, byref(config), None, byref(self.norm))
-            )
-        torch.manual_seed(0)
-        self.x, self.y = torch.randn(rows, channels), torch.randn(rows, channels)
-        self.out, self.normalized = torch.empty_like(self.x), torch.empty_like(self.x)
-        self.beta = 3**-0.5 if kind == DECAY else 1.0
-        self.alpha = (1 - self.beta**2) ** 0.5 if kind == DECAY else 1.0
-        self.weight, self.bias = torch.ones(channels), torch.zeros(channels)
-        self.kind, self.with_norm, self.channels = kind, with_norm, channels
-        self.tensors = [describe(t) for t in (self.x, self.y, self.out, self.normalized)]
-        x, y, out, normalized = (ctypes.pointer(t) for t in self.tensors)
-        self.io = ResidualIo(ctypes.sizeof(ResidualIo), x, y, out, 0, self.norm)
-        if with_norm:
-            self.io.normalized = normalized
+        for name in ("residual", "norm"):
+            getattr(self.calls, f"cumega_{name}_destroy").argtypes = [c_void_p]
+        self.calls.cumega_residual_forward.argtypes = [c_void_p, c_void_p, c_void_p]
+        self.calls.cumega_residual_gated_forward.argtypes = [c_void_p, c_void_p]
 
-    def run_cumega(self):
-        self.context.check(
-            self.calls.cumega_residual_forward(self.context.pointer, self.residual, byref(self.io))
-        )
-
-    def run_torch(self):
-        if self.kind == DECAY:
-            out = self.alpha * self.x + self.beta * self.y
-        else:
-            out = self.x + self.y
-        if not self.with_norm:
-            return out, out
-        f = torch.nn.functional
-        return out, f.layer_norm(out, (self.channels,), self.weight, self.bias, 1e-12)
-
-    def check(self):
-        """Sums of two rounded products differ by a few roundings of at most 8, normalised values by a few of
-        at most 8 too."""
-        self.run_cumega()
-        out, normalized = self.run_torch()
-        off = (self.out - out).abs().max().item()
-        if self.with_norm:
-            off = max(off, (self.normalized - normalized).abs().max().item())
-        return off <= 16 * 8 * 2.0**-24
+    def create(self, name, config):
+        made = getattr(self, name)
+        call = getattr(self.calls, f"cumega_{name}_create")
+        self.context.check(call(self.context.pointer, byref(config), None, byref(made)))
 
     def close(self):
         self.calls.cumega_residual_destroy(self.residual)
@@ -123,37 +95,88 @@ class Row:
         self.context.close()
 
 
-def sample(call):
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
+def make(kind, norm, settings, library, threads):
+    torch.manual_seed(0)
+    length, batch, channels = settings.shape
+    x, y, gate = (torch.randn(settings.shape, device=settings.device) for _ in range(3))
+    out, normalized = torch.empty_like(x), torch.empty_like(x)
+    objects = Objects(library, settings, threads)
+    tensors = {"x": x, "out": out} | ({"y": y} if kind in KINDS else {"gate": gate, "h": y})
+    if norm != "none":
+        tensors["normalized"] = normalized
+        objects.create("norm", NormConfig(ctypes.sizeof(NormConfig), channels, LAYER_NORM, EPS))
+    io = ResidualIo() if kind in KINDS else GatedIo()
+    io.struct_size, io.norm = ctypes.sizeof(io), objects.norm
+    for name, tensor in tensors.items():
+        setattr(io, name, ctypes.pointer(describe(tensor)))
+    pointer = objects.context.pointer
+    weight, bias = (make(channels, device=settings.device) for make in (torch.ones, torch.zeros))
+    if kind in KINDS:
+        number, module = KINDS[kind][0], KINDS[kind][1](LAYER, channels, channels)
+        config = ResidualConfig(ctypes.sizeof(ResidualConfig), number, LAYER, channels, channels)
+        config.alpha = config.beta = 1
+        config.power, config.scalar, config.l2 = 0.5, 1, 1
+        objects.create("residual", config)
+
+    def ours():
+        if kind in KINDS:
+            status = objects.calls.cumega_residual_forward(pointer, objects.residual, byref(io))
+        else:
+            status = objects.calls.cumega_residual_gated_forward(pointer, byref(io))
+        objects.context.check(status)
+
+    def theirs():
+        if kind in KINDS:
+            sums = module(x, y, False)
+        else:
+            sums = torch.addcmul(x, torch.sigmoid(gate), y - x)
+        if norm == "none":
+            return sums, sums
+        return sums, torch.nn.functional.layer_norm(sums, (channels,), weight, bias, EPS)
+
+    def check():
+        """Sums of rounded products differ by a few roundings of at most 8, normalised values by a few of
+        at most 8 too."""
+        ours()
+        sums, right = theirs()
+        off = (out - sums).abs().max().item()
+        if norm != "none":
+            off = max(off, (normalized - right).abs().max().item())
+        return off, 16 * 8 * ROUNDOFF
+
+    gated = kind not in KINDS
+    row = {"op": "gated_residual" if gated else "residual", "shape": list(settings.shape)}
+    row |= ({} if gated else {"kind": kind}) | {"norm": norm, "algorithm": "direct"}
+    peer = "PyTorch's sigmoid and addcmul" if gated else f"{PEER} {kind}"
+    peer += "" if norm == "none" else " and layer_norm"
+    moved = sum(tensor.nbytes for tensor in tensors.values())
+    return Case(
+        row,
+        objects.context,
+        ours,
+        peer,
+        theirs,
+        lambda: torch.compile(theirs),
+        moved,
+        check,
+        objects.close,
+    )
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--library", default=os.path.join(ROOT, "build", "src", "libcumega.so"))
-    parser.add_argument("--rows", type=int, default=16384)
-    parser.add_argument("--channels", type=int, default=512)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--repeats", type=int, default=20)
+    parser = measure.parser_of(__doc__)
+    parser.add_argument(
+        "--shape", type=measure.shape_of("L,B,D"), default=(2048, 8, 512), metavar="L,B,D"
+    )
     settings = parser.parse_args()
-    library = Library(settings.library)
-    torch.set_num_threads(settings.threads)
-    print(f"({settings.rows}, {settings.channels}) float32, {settings.threads} thread(s), torch {torch.__version__}")
-    with torch.inference_mode():
-        for kind, with_norm in ((RESIDUAL, False), (DECAY, False), (RESIDUAL, True), (DECAY, True)):
-            row = Row(library, settings.rows, settings.channels, kind, with_norm, settings.threads)
-            name = ("DecayResidual" if kind == DECAY else "Residual") + (
-                " + layer_norm" if with_norm else ""
-            )
-            if not row.check():
-                print(f"wrong: {name}")
-                sys.exit(1)
-            pairs = [(sample(row.run_cumega), sample(row.run_torch)) for _ in range(settings.repeats)]
-            ours, theirs = (statistics.median(column) for column in zip(*pairs))
-            ratio = statistics.median(b / a for a, b in pairs)
-            print(f"{name:28} cumega {1e6 * ours:10.1f} us  torch {1e6 * theirs:10.1f} us  pairs {ratio:5.2f}x")
-            row.close()
+    measure.run(
+        settings,
+        [
+            functools.partial(make, kind, norm)
+            for kind in (*KINDS, "gated")
+            for norm in ("none", "layer_norm")
+        ],
+    )
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
  *   residual_item.h         an item: written once, compiled for float and double
  *   residual_block.h        a block of elements in, through the formula, and out
  *   residual_product.h      Highway's products
+ *   residual_narrow_cpu.c   lines of 16-bit types in one loop, where nothing but that is asked
  *   residual_element_cpu.c  elements of 16-bit types, and strided ones
  *
  * Without a norm nothing ties elements together, and a run is lines: the innermost dimension. With
@@ -79,6 +80,11 @@ void LEVEL(residual_store_f32)(const residual_operand *to, int64_t offset, int64
                                int64_t n, const float *buffer);
 void LEVEL(residual_store_f64)(const residual_operand *to, int64_t offset, int64_t stride,
                                int64_t n, const double *buffer);
+
+/* Elements from .. to - 1 of the line at p, where all operands are contiguous and of one 16-bit type,
+ * and the form is linear: else returns 0, and nothing is done. */
+int LEVEL(residual_narrow_line)(const residual_run *run, const residual_plan *plan,
+                                const residual_place *p, int64_t from, int64_t to);
 
 /* buffer[i] becomes what a store and a load of the type make of it. */
 void LEVEL(residual_round_f32)(tensor_type type, int64_t n, float *buffer);

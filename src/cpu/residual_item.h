@@ -7,6 +7,7 @@
  *   SPLAT(v)                       a vector of v
  *   LOAD_ELEMENTS, STORE_ELEMENTS  between the caller's memory and ours
  *   ROUND(type, n, v)              v as a store and a load would leave it
+ *   NARROW_LINE                    residual_narrow_line, or that there is none
  *   TABLE                          our member of real_vector */
 
 #include "residual_block.h"
@@ -23,6 +24,18 @@ static int NAME(all_plain)(const residual_run *run) {
   return 1;
 }
 
+/* A store of numbers of ours, past the caches where that pays. */
+static void NAME(keep)(const residual_plan *plan, const residual_operand *out, int64_t offset,
+                       int64_t stride, int64_t n, const REAL *v) {
+  if (!plan->stream || !NAME(is_plain)(out, stride)) {
+    STORE_ELEMENTS(out, offset, stride, n, v);
+    return;
+  }
+  REAL *to = (REAL *)out->data + offset;
+  const int stream = 1;
+  FOR_BLOCK(LOAD(v + i), v[i]);
+}
+
 /* Elements from .. to - 1 of the line at p. */
 static void NAME(run_line)(const residual_run *run, const residual_plan *plan,
                            const residual_place *p, int64_t from, int64_t to) {
@@ -30,6 +43,7 @@ static void NAME(run_line)(const residual_run *run, const residual_plan *plan,
   const residual_operand *out = &run->operands[OPERAND_OUT];
   const int64_t stride = out->strides[run->ndim - 1];
   const int direct = NAME(is_plain)(out, stride) && NAME(is_linear)(run);
+  if (NARROW_LINE(run, plan, p, from, to)) return;
   const int64_t most = direct && NAME(all_plain)(run) ? to - from : BLOCK_ELEMENTS;
   for (int64_t i = from; i < to; i += most) {
     const int64_t n = to - i < most ? to - i : most;
@@ -38,7 +52,7 @@ static void NAME(run_line)(const residual_run *run, const residual_plan *plan,
       NAME(block_at)(run, p, i, n, (REAL *)out->data + at, plan->stream);
     } else {
       NAME(block_at)(run, p, i, n, buffer, 0);
-      STORE_ELEMENTS(out, at, stride, n, buffer);
+      NAME(keep)(plan, out, at, stride, n, buffer);
     }
   }
 }
@@ -164,18 +178,6 @@ static void NAME(normalize_row)(const residual_run *run, const residual_plan *pl
     NAME(normalize)(&run->norm, v, D, mean, r, own, 0);
     STORE_ELEMENTS(to, at, stride, D, own);
   }
-}
-
-/* The sum's own store, past the caches where that pays. */
-static void NAME(keep)(const residual_plan *plan, const residual_operand *out, int64_t offset,
-                       int64_t stride, int64_t n, const REAL *v) {
-  if (!plan->stream || !NAME(is_plain)(out, stride)) {
-    STORE_ELEMENTS(out, offset, stride, n, v);
-    return;
-  }
-  REAL *to = (REAL *)out->data + offset;
-  const int stream = 1;
-  FOR_BLOCK(LOAD(v + i), v[i]);
 }
 
 /* The sum of a row: in the output itself where the norm can read it there, else in v. Returns
