@@ -12,6 +12,18 @@ struct gather_launch {
   void *to;
 };
 
+/* As find_line, of one operand, whose number is no constant: an array of all would lie in memory. */
+static __device__ __forceinline__ int64_t line_offset(const residual_run &run,
+                                                      const residual_operand &o, int64_t line) {
+  int64_t offset = 0;
+  for (int i = run.ndim - 2; i >= 0; i--) {
+    const int64_t above = i == 0 ? 0 : line / run.shape[i];
+    offset += (line - above * run.shape[i]) * o.strides[i];
+    line = above;
+  }
+  return offset;
+}
+
 template <typename ELEMENT>
 static __global__ void __launch_bounds__(THREADS) residual_gather_kernel(const gather_launch p) {
   typedef typename ELEMENT::real real;
@@ -23,10 +35,8 @@ static __global__ void __launch_bounds__(THREADS) residual_gather_kernel(const g
   for (int64_t at = (int64_t)blockIdx.x * THREADS + threadIdx.x; at < count;
        at += (int64_t)gridDim.x * THREADS) {
     const int64_t row = at / D, d = at - row * D;
-    line_place place;
     real v[1];
-    find_line(run, row, &place);
-    load_elements<ELEMENT, 1>(o.data, place.offsets[p.operand] + d * stride, stride, 1, v);
+    load_elements<ELEMENT, 1>(o.data, line_offset(run, o, row) + d * stride, stride, 1, v);
     ((real *)p.to)[at] = v[0];
   }
 }
