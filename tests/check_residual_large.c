@@ -1,4 +1,5 @@
 /* Residual connections of more elements than one grid of CUDA has threads. */
+#include <string.h>
 #include "residual_runs.h"
 #include "runner.h"
 
@@ -22,9 +23,28 @@ START_TEST(more_elements_than_a_grid_has_threads_have_the_same_bits) {
 }
 END_TEST
 
+/* And 2^13 blocks, which take a second row each, or a second four of short ones. */
+START_TEST(more_rows_than_a_grid_has_blocks_have_the_cpus_bits) {
+  static const int64_t shapes[][3] = {{1, 8209, 601}, {1, 33000, 5}};
+  cumega_context *ctx = context_new(), *host = context_of_level(NULL, 1);
+  for (int i = 0; i < 2; i++) {
+    problem p = {.norm = CUMEGA_NORM_LAYER, .dtype = cumega_float32, .seed = 32};
+    memcpy(p.shape, shapes[i], sizeof p.shape);
+    p.config = cumega_residual_config_default(CUMEGA_RESIDUAL_DECAY, 3, p.shape[2]);
+    result a = problem_run(ctx, &p, NULL), b = problem_run(host, &p, NULL);
+    ck_assert(results_same(&a, &b));
+    result_free(&a);
+    result_free(&b);
+  }
+  cumega_context_destroy(host);
+  cumega_context_destroy(ctx);
+}
+END_TEST
+
 int main(void) {
   Suite *suite = suite_create("residual_large");
   TCase *tests = add_case(suite, "large", 600);
   tcase_add_test(tests, more_elements_than_a_grid_has_threads_have_the_same_bits);
+  tcase_add_test(tests, more_rows_than_a_grid_has_blocks_have_the_cpus_bits);
   return run_suite(suite);
 }
