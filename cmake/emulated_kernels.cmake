@@ -1,10 +1,14 @@
 # Kernels that a C++ compiler takes, for emulated CUDA (docs/emulation.md). A load or store that is not aligned
-# to its type stops the process, as it is an error on a GPU; with CUMEGA_SANITIZE the sanitizer says where.
+# to its type stops the process, as it is an error on a GPU; with CUMEGA_SANITIZE the sanitizer says where, and
+# kernels are not optimised, which would take several times as long as compiling them.
 function(emulated_kernels)
   set(options -Wno-unknown-pragmas)
   if(NOT CUMEGA_SANITIZE)
     list(APPEND options -fsanitize=alignment -fsanitize-undefined-trap-on-error)
-  elseif(CUMEGA_FUZZ)
+  else()
+    list(APPEND options -O0)
+  endif()
+  if(CUMEGA_FUZZ)
     list(APPEND options -fno-sanitize=undefined)
   endif()
   set_source_files_properties(${ARGN} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "${options}")

@@ -35,10 +35,12 @@ typedef struct request {
   int tokens[PROMPT + TOKENS], count;
 } request;
 
-/* What a batch is made of, once on the device and once pinned: inputs first, so that one copy takes all. */
+/* What a batch is made of, once on the device and once pinned: inputs first, so that one copy takes all;
+ * x at a multiple of 16 bytes, where runs are fast. */
 typedef struct batch {
-  int32_t slots[SLOTS], offsets[SLOTS + 4]; /* each request's row of the pool; packed prompts */
-  float x[SLOTS * PROMPT][CHANNELS], y[SLOTS * PROMPT][CHANNELS];
+  int32_t slots[SLOTS];       /* each request's row of the pool; negative: none */
+  int32_t offsets[SLOTS + 1]; /* of the packed prompts */
+  _Alignas(16) float x[SLOTS * PROMPT][CHANNELS], y[SLOTS * PROMPT][CHANNELS];
   float pool[SLOTS][CHANNELS][HEADS]; /* the states; only on the device */
 } batch;
 
@@ -127,7 +129,8 @@ static int prefill(worker *w, const cumega_ema *ema) {
   return enqueue(w, ema, total, 1);
 }
 
-/* This run at full size is also what makes the scratch, so the capture finds it. */
+/* The first run is for no request, since all slots are negative: it makes the scratch, which a capture
+ * could not. */
 static int capture_step(worker *w, const cumega_ema *ema) {
   cudaGraph_t graph;
   for (int s = 0; s < SLOTS; s++) w->pinned->slots[s] = -1;
@@ -159,11 +162,11 @@ static int take_tokens(worker *w, int is_prefill) {
 }
 
 static int serve(worker *workers, const cumega_ema *ema) {
-  int left[WORKERS], any = 1;
+  int left[WORKERS], any; /* requests that want more tokens */
   for (int i = 0; i < WORKERS; i++) DO(capture_step(&workers[i], ema));
   for (int i = 0; i < WORKERS; i++) DO(prefill(&workers[i], ema));
   for (int i = 0; i < WORKERS; i++) left[i] = take_tokens(&workers[i], 1);
-  while (any) {
+  do {
     any = 0;
     for (int i = 0; i < WORKERS; i++)
       if (left[i] > 0) CUDA(cudaGraphLaunch(workers[i].step, workers[i].stream));
@@ -172,7 +175,7 @@ static int serve(worker *workers, const cumega_ema *ema) {
       if (left[i] < 0) return fprintf(stderr, "the device failed\n"), 1;
       any |= left[i] > 0;
     }
-  }
+  } while (any);
   for (int i = 0; i < WORKERS; i++) {
     uint32_t bits;
     CUMEGA(workers[i].ctx, cumega_context_report(workers[i].ctx, &bits));
@@ -191,7 +194,7 @@ static int check(cumega_context *ctx, const cumega_ema *ema, const request *r) {
   io.y = cumega_tensor_init(&out, y, cumega_cpu, cumega_float32, 3, shape);
   for (int t = 0; t < r->count; t++) embed(r->tokens[t], x[t]);
   CUMEGA(ctx, cumega_ema_forward(ctx, ema, &io));
-  if (r->count != r->prompt + r->wanted) return 1;
+  if (r->count != r->prompt + r->wanted) return fprintf(stderr, "tokens are missing\n"), 1;
   for (int t = r->prompt; t < r->count; t++)
     if (choose(y[t - 1]) != r->tokens[t]) return fprintf(stderr, "token %d differs\n", t), 1;
   return 0;

@@ -114,6 +114,16 @@ static position_table table_at(const char *block, const position_values *v, int6
   return (position_table){f32 + (reach - 1), f64 + (reach - 1), reach};
 }
 
+/* As for objects that have something on the device, which are refused when it is copied there. */
+static cumega_status refuse_capture(cumega_context *ctx) {
+  int capturing = 0;
+  if (ctx->backend->device) TRY(ctx->backend->device->is_capturing(ctx, &capturing));
+  if (!capturing) return CUMEGA_OK;
+  return context_fail(ctx, CUMEGA_ERROR_STATE,
+                      "the context's stream is being captured, and making or changing an object is "
+                      "not allowed meanwhile");
+}
+
 cumega_status position_values_derive(cumega_context *ctx, const cumega_position_bias *bias,
                                      position_values *v) {
   fp_environment environment;
@@ -121,7 +131,7 @@ cumega_status position_values_derive(cumega_context *ctx, const cumega_position_
     fp_begin(&environment);
     const double largest = derive_rotary(bias, v);
     fp_end(&environment);
-    if (largest <= (double)FLT_MAX) return CUMEGA_OK;
+    if (largest <= (double)FLT_MAX) return refuse_capture(ctx);
     return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
                         "alpha and beta have products that add up to %g, expected sums within the "
                         "range of float32",

@@ -114,24 +114,24 @@ END_TEST
 static int is_allowed(const char *call) {
   static const char *const allowed[] = {
       "cuCtxGetCurrent",      "cuCtxSetCurrent",        "cudaSetDevice",    "cudaStreamIsCapturing",
-      "cudaFuncSetAttribute", "cudaDeviceGetAttribute", "cudaLaunchKernel", "cudaMemsetAsync"};
+      "cudaFuncSetAttribute", "cudaDeviceGetAttribute", "cudaLaunchKernel", "cudaMemsetAsync",
+      "cublasSetStream",      "cublasSetWorkspace",     "cufftExec"};
   for (size_t i = 0; i < sizeof allowed / sizeof allowed[0]; i++)
     if (strcmp(call, allowed[i]) == 0) return 1;
   return 0;
 }
 
-START_TEST(a_reserved_run_neither_allocates_nor_waits) {
+START_TEST(a_prepared_run_neither_allocates_nor_waits) {
   counting_allocator ledger = {0};
   emulation_set_schedule(EMULATION_FIXED, 0); /* work waits until somebody waits for it */
   emulated_run *run = emulated_run_new(&run_shapes[_i], 1);
   cumega_context *ctx = emulated_context(&ledger, NULL, NULL);
-  cumega_ema *ema = ema_on(ctx, &run->config);
-  int64_t scratch, count;
-  MUST(ctx, cumega_ema_workspace_size(ctx, ema, &run->io, &scratch));
-  MUST(ctx, cumega_context_reserve(ctx, scratch));
+  run_objects objects = emulated_objects_new(ctx, run->shape);
+  int64_t count;
+  MUST(ctx, emulated_run_prepare(ctx, &objects, run));
   const int64_t allocations = ledger.calls, pending = emulation_pending();
   emulation_calls_begin();
-  MUST(ctx, emulated_run_start(ctx, ema, run));
+  MUST(ctx, emulated_run_start(ctx, &objects, run));
   const char *const *calls = emulation_calls(&count);
   for (int64_t i = 0; i < count; i++)
     ck_assert_msg(is_allowed(calls[i]), "%s called %s", run->shape->name, calls[i]);
@@ -141,7 +141,7 @@ START_TEST(a_reserved_run_neither_allocates_nor_waits) {
   ck_assert_msg(emulated_run_is_right(run), "%s", run->shape->name);
   ck_assert_msg(strstr(cumega_context_kernels(ctx), run->shape->kernel) != NULL, "%s: %s",
                 run->shape->name, cumega_context_kernels(ctx));
-  cumega_ema_destroy(ema);
+  emulated_objects_destroy(&objects);
   cumega_context_destroy(ctx);
   emulated_run_free(run);
 }
@@ -149,7 +149,7 @@ END_TEST
 
 /* ---- sharing ---- */
 
-START_TEST(contexts_with_streams_of_their_own_share_an_ema) {
+START_TEST(contexts_with_streams_of_their_own_share_objects) {
   for (int seed = 0; seed < 5; seed++) {
     emulation_set_schedule(seed == 0 ? EMULATION_FIXED : EMULATION_RANDOM, (uint64_t)seed);
     emulated_run *runs[3];
@@ -160,18 +160,19 @@ START_TEST(contexts_with_streams_of_their_own_share_an_ema) {
       runs[i] = emulated_run_new(&run_shapes[_i], (uint64_t)(10 * seed + i));
       contexts[i] = emulated_context(NULL, i == 1 ? stream : NULL, NULL);
     }
-    cumega_ema *ema = ema_on(contexts[0], &runs[0]->config);
-    for (int i = 0; i < 3; i++) MUST(contexts[i], emulated_run_start(contexts[i], ema, runs[i]));
+    run_objects objects = emulated_objects_new(contexts[0], &run_shapes[_i]);
+    for (int i = 0; i < 3; i++)
+      MUST(contexts[i], emulated_run_start(contexts[i], &objects, runs[i]));
     for (int i = 2; i >= 0; i--) MUST(contexts[i], cumega_context_synchronize(contexts[i]));
     for (int i = 0; i < 3; i++) ck_assert(emulated_run_is_right(runs[i]));
-    cumega_context_destroy(contexts[0]); /* the EMA lives on */
+    cumega_context_destroy(contexts[0]); /* the objects live on */
     emulated_run_clear(runs[1]);
-    MUST(contexts[1], emulated_run_start(contexts[1], ema, runs[1]));
+    MUST(contexts[1], emulated_run_start(contexts[1], &objects, runs[1]));
     MUST(contexts[1], cumega_context_synchronize(contexts[1]));
     ck_assert(emulated_run_is_right(runs[1]));
     cumega_context_destroy(contexts[1]);
     cumega_context_destroy(contexts[2]);
-    cumega_ema_destroy(ema);
+    emulated_objects_destroy(&objects);
     for (int i = 0; i < 3; i++) emulated_run_free(runs[i]);
     ck_assert_int_eq(cudaStreamDestroy(stream), cudaSuccess);
   }
@@ -185,24 +186,24 @@ START_TEST(a_lost_device_poisons_its_contexts_and_no_others) {
   counting_allocator ledger = {0};
   cumega_context *ctx = emulated_context(&ledger, NULL, NULL);
   cumega_context *cpu = context_of_level(NULL, 1);
-  cumega_ema *ema = ema_on(ctx, &run->config);
+  run_objects objects = emulated_objects_new(ctx, run->shape);
   cumega_statistics statistics = {.struct_size = sizeof statistics};
   void *pointer;
   uint32_t bits;
   emulation_fail(1, cudaErrorIllegalAddress, 0, 1);
-  ck_assert_int_eq(emulated_run_start(ctx, ema, run), CUMEGA_ERROR_FATAL);
+  ck_assert_int_eq(emulated_run_start(ctx, &objects, run), CUMEGA_ERROR_FATAL);
   ck_assert_ptr_nonnull(strstr(cumega_context_message(ctx), "an illegal memory access"));
-  ck_assert_int_eq(emulated_run_start(ctx, ema, run), CUMEGA_ERROR_FATAL);
+  ck_assert_int_eq(emulated_run_start(ctx, &objects, run), CUMEGA_ERROR_FATAL);
   ck_assert_int_eq(cumega_context_synchronize(ctx), CUMEGA_ERROR_FATAL);
   ck_assert_int_eq(cumega_context_reserve(ctx, 1), CUMEGA_ERROR_FATAL);
   ck_assert_int_eq(cumega_context_report(ctx, &bits), CUMEGA_ERROR_FATAL);
   ck_assert_int_eq(cumega_context_statistics(ctx, &statistics), CUMEGA_ERROR_FATAL);
   ck_assert_int_eq(cumega_context_set_stream(ctx, NULL), CUMEGA_ERROR_FATAL);
   ck_assert_int_eq(cumega_memory_allocate(ctx, 8, &pointer), CUMEGA_ERROR_FATAL);
-  ck_assert_int_eq(cumega_ema_reset_parameters(ctx, ema, 0, 1, 1, 1), CUMEGA_ERROR_FATAL);
+  ck_assert_int_eq(cumega_ema_reset_parameters(ctx, objects.ema, 0, 1, 1, 1), CUMEGA_ERROR_FATAL);
   ck_assert_ptr_nonnull(strstr(cumega_context_message(ctx), "an illegal memory access"));
   MUST(cpu, cumega_context_synchronize(cpu));
-  cumega_ema_destroy(ema);
+  emulated_objects_destroy(&objects);
   cumega_context_destroy(ctx);
   cumega_context_destroy(cpu);
   ck_assert_int_eq(ledger.blocks, 0);
@@ -214,13 +215,13 @@ END_TEST
 START_TEST(an_error_of_earlier_work_is_fatal_where_it_is_met) {
   emulated_run *run = emulated_run_new(&run_shapes[0], 1);
   cumega_context *ctx = emulated_context(NULL, NULL, NULL);
-  cumega_ema *ema = ema_on(ctx, &run->config);
-  MUST(ctx, emulated_run_start(ctx, ema, run));
+  run_objects objects = emulated_objects_new(ctx, run->shape);
+  MUST(ctx, emulated_run_start(ctx, &objects, run));
   emulation_fail(1, cudaErrorECCUncorrectable, 0, 1);
   ck_assert_int_eq(cumega_context_synchronize(ctx), CUMEGA_ERROR_FATAL);
   ck_assert_ptr_nonnull(strstr(cumega_context_message(ctx), "cuda:0: uncorrectable ECC error"));
-  ck_assert_int_eq(emulated_run_start(ctx, ema, run), CUMEGA_ERROR_FATAL);
-  cumega_ema_destroy(ema);
+  ck_assert_int_eq(emulated_run_start(ctx, &objects, run), CUMEGA_ERROR_FATAL);
+  emulated_objects_destroy(&objects);
   cumega_context_destroy(ctx);
   emulated_run_free(run);
 }
@@ -236,8 +237,8 @@ int main(void) {
   tcase_add_test(tests, a_device_beyond_the_last_is_refused);
   tcase_add_test(tests, a_context_on_a_second_device_leaves_the_first_alone);
   tcase_add_test(tests, a_stream_of_another_context_is_refused);
-  tcase_add_loop_test(tests, a_reserved_run_neither_allocates_nor_waits, 0, run_shape_count);
-  tcase_add_loop_test(tests, contexts_with_streams_of_their_own_share_an_ema, 0, run_shape_count);
+  tcase_add_loop_test(tests, a_prepared_run_neither_allocates_nor_waits, 0, run_shape_count);
+  tcase_add_loop_test(tests, contexts_with_streams_of_their_own_share_objects, 0, run_shape_count);
   tcase_add_test(tests, a_lost_device_poisons_its_contexts_and_no_others);
   tcase_add_test(tests, an_error_of_earlier_work_is_fatal_where_it_is_met);
   return run_suite(suite);

@@ -1,5 +1,5 @@
-/* Capture and replay: every run may be captured once its scratch is there, a graph serves other values,
- * lengths and slots, and what would have to allocate or wait is refused politely. */
+/* Capture and replay: every run may be captured once what it needs is there, a graph serves other values,
+ * lengths, masks and slots, and what would have to allocate or wait is refused politely. */
 #include <string.h>
 #include "emulated_run.h"
 #include "runner.h"
@@ -37,32 +37,36 @@ static cudaGraphExec_t end_capture(cudaStream_t stream) {
   return ready;
 }
 
-/* A context, an EMA and a run whose scratch is there. */
+/* A context, a run, its objects, and all that the run needs. */
 typedef struct server {
   cumega_context *ctx;
-  cumega_ema *ema;
+  run_objects objects;
   emulated_run *run;
   cudaStream_t stream;
 } server;
 
 static server open_server(const run_shape *shape, cudaStream_t stream, uint64_t seed) {
-  server s = {emulated_context(NULL, stream, NULL), NULL, emulated_run_new(shape, seed), stream};
-  int64_t scratch;
-  MUST(s.ctx, cumega_ema_create(s.ctx, &s.run->config, NULL, &s.ema));
-  MUST(s.ctx, cumega_ema_workspace_size(s.ctx, s.ema, &s.run->io, &scratch));
-  MUST(s.ctx, cumega_context_reserve(s.ctx, scratch));
+  server s = {.ctx = emulated_context(NULL, stream, NULL),
+              .run = emulated_run_new(shape, seed),
+              .stream = stream};
+  s.objects = emulated_objects_new(s.ctx, shape);
+  MUST(s.ctx, emulated_run_prepare(s.ctx, &s.objects, s.run));
   return s;
 }
 
 static void close_server(server *s) {
-  cumega_ema_destroy(s->ema);
+  emulated_objects_destroy(&s->objects);
   cumega_context_destroy(s->ctx);
   emulated_run_free(s->run);
 }
 
+static void enqueue(server *s) {
+  MUST(s->ctx, emulated_run_start(s->ctx, &s->objects, s->run));
+}
+
 static cudaGraphExec_t captured(server *s) {
   begin_capture(s->stream);
-  MUST(s->ctx, emulated_run_start(s->ctx, s->ema, s->run));
+  enqueue(s);
   return end_capture(s->stream);
 }
 
@@ -92,12 +96,28 @@ START_TEST(a_graph_serves_other_values_and_indices) {
 }
 END_TEST
 
-/* The scratch that the graph names stays when others need more. */
-START_TEST(a_graph_is_right_after_the_scratch_has_grown) {
+/* Runs of other sizes with the same objects in the same context: scratch and tables grow, and of plans
+ * and spectra there are more than a context keeps. */
+static void compute_others(server *s, int count) {
+  for (int step = 1; step <= count; step++) {
+    const run_shape shape = s->run->shape->operation->larger(s->run->shape, step);
+    emulated_run *other = emulated_run_new(&shape, (uint64_t)step);
+    MUST(s->ctx, emulated_run_start(s->ctx, &s->objects, other));
+    MUST(s->ctx, cumega_context_synchronize(s->ctx));
+    ck_assert_msg(emulated_run_is_right(other), "%s, step %d", shape.name, step);
+    emulated_run_free(other);
+  }
+}
+
+/* What the graph names stays when others need more. */
+START_TEST(a_graph_is_right_after_other_calls_have_grown_what_it_uses) {
+  const int is_fft =
+      run_shapes[_i].operation == &ema_operation && run_shapes[_i].ema.algorithm == CUMEGA_EMA_FFT;
   server s = open_server(&run_shapes[_i], streams[0], 1);
   cudaGraphExec_t graph = captured(&s);
   cumega_statistics before = {.struct_size = sizeof before}, after = before;
   MUST(s.ctx, cumega_context_statistics(s.ctx, &before));
+  compute_others(&s, is_fft ? 12 : 2);
   MUST(s.ctx, cumega_context_reserve(s.ctx, before.scratch_bytes + 4096));
   MUST(s.ctx, cumega_context_statistics(s.ctx, &after));
   ck_assert_int_ge(after.scratch_bytes, before.scratch_bytes + 4096);
@@ -106,7 +126,7 @@ START_TEST(a_graph_is_right_after_the_scratch_has_grown) {
     emulated_run_refill(s.run, (uint64_t)seed);
     replay_is_right(&s, graph);
     emulated_run_clear(s.run); /* and so are runs beside the graph */
-    MUST(s.ctx, emulated_run_start(s.ctx, s.ema, s.run));
+    enqueue(&s);
     MUST(s.ctx, cumega_context_synchronize(s.ctx));
     ck_assert(emulated_run_is_right(s.run));
     MUST(s.ctx, cumega_context_reserve(s.ctx, after.scratch_bytes + 4096 * (seed + 1)));
@@ -116,14 +136,16 @@ START_TEST(a_graph_is_right_after_the_scratch_has_grown) {
 }
 END_TEST
 
-/* Two contexts capture at once, each in its own stream, with one EMA; the graphs run side by side. */
+/* Two contexts capture at once, each in its own stream, with the same objects; the graphs run side by
+ * side. */
 START_TEST(graphs_of_two_contexts_run_side_by_side) {
   server a = open_server(&run_shapes[_i], streams[0], 1);
   server b = open_server(&run_shapes[_i], streams[1], 2);
+  MUST(b.ctx, emulated_run_prepare(b.ctx, &a.objects, b.run));
   begin_capture(a.stream);
   begin_capture(b.stream);
-  MUST(b.ctx, emulated_run_start(b.ctx, a.ema, b.run));
-  MUST(a.ctx, emulated_run_start(a.ctx, a.ema, a.run));
+  MUST(b.ctx, emulated_run_start(b.ctx, &a.objects, b.run));
+  enqueue(&a);
   cudaGraphExec_t of_a = end_capture(a.stream), of_b = end_capture(b.stream);
   for (int seed = 0; seed < 4; seed++) {
     set_schedule(seed);
@@ -144,14 +166,17 @@ END_TEST
 
 /* What kernels meet in a replay is reported, and nothing of that sequence is written. */
 START_TEST(a_replay_reports_what_it_meets_in_index_tensors) {
-  server s = open_server(&run_shapes[1], streams[0], 1); /* packed, with pools */
+  enum { PACKED_WITH_POOLS = 1, FINAL_SLOTS = 6 };
+  server s = open_server(&run_shapes[PACKED_WITH_POOLS], streams[0], 1);
   cudaGraphExec_t graph = captured(&s);
   uint32_t bits = 9;
   replay_is_right(&s, graph);
   MUST(s.ctx, cumega_context_report(s.ctx, &bits));
   ck_assert_uint_eq(bits, 0);
   const int64_t outside[] = {99, 99, 99};
-  must(cudaMemcpy(s.run->views[RUN_TO].dl.data, outside, sizeof outside, cudaMemcpyHostToDevice));
+  ck_assert_int_eq(s.run->bytes[FINAL_SLOTS], sizeof outside);
+  must(cudaMemcpy(s.run->views[FINAL_SLOTS].dl.data, outside, sizeof outside,
+                  cudaMemcpyHostToDevice));
   emulated_run_clear(s.run);
   must(cudaGraphLaunch(graph, s.stream));
   MUST(s.ctx, cumega_context_report(s.ctx, &bits));
@@ -166,12 +191,17 @@ END_TEST
 
 /* ---- what is refused ---- */
 
-static void says(cumega_context *ctx, cumega_status status, cumega_status expected,
-                 const char *part) {
-  ck_assert_int_eq(status, expected);
+static void says(cumega_context *ctx, const char *call, cumega_status status,
+                 cumega_status expected, const char *part) {
+  ck_assert_msg(status == expected, "%s gives %s", call, cumega_status_string(status));
   const char *sentence = cumega_context_message(ctx);
   ck_assert_msg(strstr(sentence, part) != NULL, "'%s' is not in: %s", part, sentence);
 }
+
+#define REFUSED(ctx, call, expected, part) says(ctx, #call, call, expected, part)
+#define STATE(ctx, call, part)             REFUSED(ctx, call, CUMEGA_ERROR_STATE, part)
+
+static const char *const making = "making or changing an object is not allowed";
 
 /* Each with its sentence, and the capture is as good as before. */
 START_TEST(what_waits_or_allocates_is_refused_during_capture) {
@@ -180,26 +210,20 @@ START_TEST(what_waits_or_allocates_is_refused_during_capture) {
   uint32_t bits;
   float value = 1;
   cumega_status status;
-  cumega_ema *made = NULL;
   MUST(s.ctx, cumega_memory_allocate(s.ctx, 16, &memory));
   begin_capture(s.stream);
-  says(s.ctx, cumega_context_synchronize(s.ctx), CUMEGA_ERROR_STATE, "waiting for it is not");
-  says(s.ctx, cumega_context_reserve(s.ctx, 1 << 20), CUMEGA_ERROR_STATE, "reserving scratch is");
-  says(s.ctx, cumega_context_report(s.ctx, &bits), CUMEGA_ERROR_STATE, "a copy that waits is not");
-  says(s.ctx, cumega_memory_allocate(s.ctx, 8, &other), CUMEGA_ERROR_STATE, "allocating is not");
-  says(s.ctx, cumega_memory_write(s.ctx, memory, &value, 4), CUMEGA_ERROR_STATE, "is not allowed");
-  says(s.ctx, cumega_memory_read(s.ctx, &value, memory, 4), CUMEGA_ERROR_STATE, "is not allowed");
-  says(s.ctx, cumega_memory_release(s.ctx, memory, 16), CUMEGA_ERROR_STATE, "is being captured");
-  says(s.ctx, cumega_ema_create(s.ctx, &s.run->config, NULL, &made), CUMEGA_ERROR_STATE,
-       "making or changing an object is not allowed");
-  says(s.ctx, cumega_ema_reset_parameters(s.ctx, s.ema, 0, 1, 1, 3), CUMEGA_ERROR_STATE,
-       "making or changing an object is not allowed");
-  ck_assert_ptr_null(made);
+  STATE(s.ctx, cumega_context_synchronize(s.ctx), "waiting for it is not");
+  STATE(s.ctx, cumega_context_reserve(s.ctx, 1 << 30), "reserving scratch is");
+  STATE(s.ctx, cumega_context_report(s.ctx, &bits), "a copy that waits is not");
+  STATE(s.ctx, cumega_memory_allocate(s.ctx, 8, &other), "allocating is not");
+  STATE(s.ctx, cumega_memory_write(s.ctx, memory, &value, 4), "is not allowed");
+  STATE(s.ctx, cumega_memory_read(s.ctx, &value, memory, 4), "is not allowed");
+  STATE(s.ctx, cumega_memory_release(s.ctx, memory, 16), "is being captured");
   ck_assert_ptr_null(other);
   ck_assert_ptr_null(emulated_context(NULL, s.stream, &status));
   ck_assert_int_eq(status, CUMEGA_ERROR_STATE);
   ck_assert_ptr_nonnull(strstr(cumega_context_message(NULL), "making a context is not allowed"));
-  MUST(s.ctx, emulated_run_start(s.ctx, s.ema, s.run));
+  enqueue(&s);
   cudaGraphExec_t graph = end_capture(s.stream);
   replay_is_right(&s, graph);
   must(cudaGraphExecDestroy(graph));
@@ -208,27 +232,86 @@ START_TEST(what_waits_or_allocates_is_refused_during_capture) {
 }
 END_TEST
 
-START_TEST(a_run_without_its_scratch_names_the_call_that_reserves_it) {
-  emulated_run *run = emulated_run_new(&run_shapes[_i], 1);
+START_TEST(making_or_changing_an_object_is_refused_during_capture) {
   cumega_context *ctx = emulated_context(NULL, streams[0], NULL);
-  cumega_ema *ema = NULL;
-  int64_t scratch;
-  MUST(ctx, cumega_ema_create(ctx, &run->config, NULL, &ema));
-  MUST(ctx, cumega_ema_workspace_size(ctx, ema, &run->io, &scratch));
+  run_objects made = {NULL}, none = {NULL};
+  const cumega_ema_config config = cumega_ema_config_default(4);
+  const cumega_norm_config norm = cumega_norm_config_default(CUMEGA_NORM_LAYER, 4);
+  const cumega_residual_config affine =
+      cumega_residual_config_default(CUMEGA_RESIDUAL_AFFINE, 1, 4);
+  cumega_norm_parameters ones = {.struct_size = sizeof ones};
+  cumega_residual_parameters c = {.struct_size = sizeof c};
+  MUST(ctx, cumega_ema_create(ctx, &config, NULL, &made.ema));
+  MUST(ctx, cumega_position_bias_create_rotary(ctx, 4, 1, NULL, NULL, &made.bias));
+  MUST(ctx, cumega_norm_create(ctx, &norm, NULL, &made.norm));
+  MUST(ctx, cumega_residual_create(ctx, &affine, NULL, &made.residual));
   begin_capture(streams[0]);
-  if (scratch > 0)
-    says(ctx, emulated_run_start(ctx, ema, run), CUMEGA_ERROR_RESOURCE,
-         "call cumega_context_reserve before");
-  else
-    MUST(ctx, emulated_run_start(ctx, ema, run));
-  cudaGraphExec_t graph = end_capture(streams[0]);
-  must(cudaGraphLaunch(graph, streams[0]));
-  must(cudaStreamSynchronize(streams[0]));
-  ck_assert(scratch > 0 ? emulated_run_is_clear(run) : emulated_run_is_right(run));
-  must(cudaGraphExecDestroy(graph));
-  cumega_ema_destroy(ema);
+  STATE(ctx, cumega_ema_create(ctx, &config, NULL, &none.ema), making);
+  STATE(ctx, cumega_ema_reset_parameters(ctx, made.ema, 0, 1, 1, 3), making);
+  STATE(ctx, cumega_position_bias_create_rotary(ctx, 4, 1, NULL, NULL, &none.bias), making);
+  STATE(ctx, cumega_position_bias_create_relative(ctx, 4, NULL, &none.bias), making);
+  STATE(ctx, cumega_position_bias_reset_parameters(ctx, made.bias, 0, 1, 3), making);
+  STATE(ctx, cumega_norm_create(ctx, &norm, NULL, &none.norm), making);
+  STATE(ctx, cumega_norm_set_parameters(ctx, made.norm, &ones), making);
+  STATE(ctx, cumega_residual_create(ctx, &affine, NULL, &none.residual), making);
+  STATE(ctx, cumega_residual_set_parameters(ctx, made.residual, &c), making);
+  REFUSED(ctx, cumega_position_bias_prepare(ctx, made.bias, 9), CUMEGA_ERROR_RESOURCE,
+          "call cumega_position_bias_prepare before");
+  must(cudaGraphExecDestroy(end_capture(streams[0])));
+  ck_assert(none.ema == NULL && none.bias == NULL && none.norm == NULL && none.residual == NULL);
+  emulated_objects_destroy(&made);
   cumega_context_destroy(ctx);
-  emulated_run_free(run);
+}
+END_TEST
+
+/* The call that a refusal names. */
+static const char *help(server *s) {
+  static const char *const names[] = {"cumega_context_reserve", "cumega_ema_prepare",
+                                      "cumega_position_bias_prepare", "cumega_residual_prepare"};
+  const char *sentence = cumega_context_message(s->ctx);
+  int64_t scratch;
+  size_t i = 0;
+  while (i < 4 && strstr(sentence, names[i]) == NULL) i++;
+  ck_assert_msg(i < 4, "names no call: %s", sentence);
+  if (i == 0) {
+    MUST(s->ctx, emulated_run_workspace_size(s->ctx, &s->objects, s->run, &scratch));
+    MUST(s->ctx, cumega_context_reserve(s->ctx, scratch));
+  } else {
+    MUST(s->ctx, s->run->shape->operation->prepare(s->ctx, &s->objects, s->run, s->run->views));
+  }
+  return names[i];
+}
+
+/* Each refusal names a call, nothing of the run is in that graph, and after the calls that the shape's
+ * table says the capture succeeds. */
+START_TEST(an_unprepared_run_is_refused_by_the_name_of_what_prepares_it) {
+  const run_shape *shape = &run_shapes[_i];
+  server s = {.ctx = emulated_context(NULL, streams[0], NULL),
+              .run = emulated_run_new(shape, 1),
+              .stream = streams[0]};
+  char needed[100] = "";
+  cumega_status status;
+  cudaGraphExec_t graph;
+  s.objects = emulated_objects_new(s.ctx, shape);
+  for (int tries = 0;; tries++) {
+    ck_assert_int_lt(tries, 4);
+    begin_capture(s.stream);
+    status = emulated_run_start(s.ctx, &s.objects, s.run);
+    if (status == CUMEGA_OK) break;
+    ck_assert_int_eq(status, CUMEGA_ERROR_RESOURCE);
+    graph = end_capture(s.stream);
+    must(cudaGraphLaunch(graph, s.stream));
+    must(cudaStreamSynchronize(s.stream));
+    ck_assert(emulated_run_is_clear(s.run));
+    must(cudaGraphExecDestroy(graph));
+    if (needed[0] != '\0') strcat(needed, " ");
+    strcat(needed, help(&s));
+  }
+  ck_assert_str_eq(needed, shape->needs == NULL ? "" : shape->needs);
+  graph = end_capture(s.stream);
+  replay_is_right(&s, graph);
+  must(cudaGraphExecDestroy(graph));
+  close_server(&s);
 }
 END_TEST
 
@@ -237,11 +320,13 @@ int main(void) {
   TCase *tests = add_case(suite, "graphs", 60);
   tcase_add_checked_fixture(tests, setup, teardown);
   tcase_add_loop_test(tests, a_graph_serves_other_values_and_indices, 0, run_shape_count);
-  tcase_add_loop_test(tests, a_graph_is_right_after_the_scratch_has_grown, 0, run_shape_count);
+  tcase_add_loop_test(tests, a_graph_is_right_after_other_calls_have_grown_what_it_uses, 0,
+                      run_shape_count);
   tcase_add_loop_test(tests, graphs_of_two_contexts_run_side_by_side, 0, run_shape_count);
   tcase_add_test(tests, a_replay_reports_what_it_meets_in_index_tensors);
   tcase_add_loop_test(tests, what_waits_or_allocates_is_refused_during_capture, 0, run_shape_count);
-  tcase_add_loop_test(tests, a_run_without_its_scratch_names_the_call_that_reserves_it, 0,
+  tcase_add_test(tests, making_or_changing_an_object_is_refused_during_capture);
+  tcase_add_loop_test(tests, an_unprepared_run_is_refused_by_the_name_of_what_prepares_it, 0,
                       run_shape_count);
   return run_suite(suite);
 }

@@ -3,7 +3,6 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 /* ---- what fails ---- */
 
@@ -81,51 +80,27 @@ static void disarm(world *w) {
 
 /* ---- the world ---- */
 
-static char weights_path[64];
-
-const char *faults_weights_path(const run_shape *shape) {
-  static int made;
-  if (made) return weights_path;
-  snprintf(weights_path, sizeof weights_path, "/tmp/cumega-faults-%ld.safetensors", (long)getpid());
-  static const char *const names[] = {"e.damping_factor", "e.decay_factor",
-                                      "e.ema_expansion_matrix", "e.kernel_projection_matrix",
-                                      "e.residual_weight"};
-  cumega_context *ctx = context_of_level(NULL, 1);
-  cumega_ema_config config = cumega_ema_config_default(shape->D);
-  cumega_ema *ema = NULL;
-  test_tensor *tensors[5];
-  cumega_named_tensor named[5];
-  config.num_heads = shape->N;
-  MUST(ctx, cumega_ema_create(ctx, &config, NULL, &ema));
-  for (int i = 0; i < 5; i++) {
-    tensors[i] = i == 4 ? tensor_new_1(cumega_float32, shape->D)
-                        : tensor_new_2(cumega_float32, shape->D, shape->N);
-    named[i] = (cumega_named_tensor){names[i], dl(tensors[i])};
-  }
-  cumega_ema_parameters parameters = {sizeof parameters, dl(tensors[0]), dl(tensors[1]),
-                                      dl(tensors[2]),    dl(tensors[3]), dl(tensors[4])};
-  MUST(ctx, cumega_ema_get_parameters(ctx, ema, &parameters));
-  cumega_metadata about = {"made.by", "a test"};
-  MUST(ctx, cumega_weights_save(ctx, weights_path, named, 5, &about, 1));
-  for (int i = 0; i < 5; i++) tensor_free(tensors[i]);
-  cumega_ema_destroy(ema);
-  cumega_context_destroy(ctx);
-  made = 1;
-  return weights_path;
+const run_shape *faults_shape(const char *name) {
+  for (int i = 0; i < run_shape_count; i++)
+    if (strcmp(run_shapes[i].name, name) == 0) return &run_shapes[i];
+  ck_abort_msg("there is no shape '%s'", name);
 }
 
-void faults_end(void) {
-  if (weights_path[0] != '\0') unlink(weights_path);
-}
-
-static void open_context_and_ema(world *w) {
-  if (w->ctx == NULL) w->ctx = emulated_context(&w->ledger, NULL, NULL);
-  if (w->ema == NULL) MUST(w->ctx, cumega_ema_create(w->ctx, &w->run->config, NULL, &w->ema));
+static void fill_missing_objects(world *w) {
+  run_objects made = emulated_objects_new(w->ctx, w->run->shape), *here = &w->objects;
+#define TAKE(object)                                                                               \
+  if (here->object == NULL) here->object = made.object, made.object = NULL
+  TAKE(ema);
+  TAKE(bias);
+  TAKE(residual);
+  TAKE(norm);
+#undef TAKE
+  emulated_objects_destroy(&made);
 }
 
 static void run_is_right(world *w) {
   emulated_run_clear(w->run);
-  MUST(w->ctx, emulated_run_start(w->ctx, w->ema, w->run));
+  MUST(w->ctx, emulated_run_start(w->ctx, &w->objects, w->run));
   MUST(w->ctx, cumega_context_synchronize(w->ctx));
   ck_assert(emulated_run_is_right(w->run));
 }
@@ -134,7 +109,7 @@ static void capture(world *w) {
   cudaGraph_t graph;
   MUST(w->ctx, cumega_context_set_stream(w->ctx, w->stream));
   ck_assert_int_eq(cudaStreamBeginCapture(w->stream, cudaStreamCaptureModeThreadLocal), 0);
-  MUST(w->ctx, emulated_run_start(w->ctx, w->ema, w->run));
+  MUST(w->ctx, emulated_run_start(w->ctx, &w->objects, w->run));
   ck_assert_int_eq(cudaStreamEndCapture(w->stream, &graph), 0);
   ck_assert_int_eq(cudaGraphDestroy(graph), 0);
 }
@@ -143,30 +118,42 @@ static void world_open(world *w, const scenario *s, emulated_run *run, cudaStrea
   memset(w, 0, sizeof *w);
   w->run = run;
   w->stream = stream;
-  if (s->needs & (NEEDS_CONTEXT | NEEDS_EMA)) w->ctx = emulated_context(&w->ledger, NULL, NULL);
-  if (s->needs & NEEDS_EMA) open_context_and_ema(w);
-  if (s->needs & (NEEDS_SCRATCH | NEEDS_GRAPH)) {
-    int64_t scratch;
-    MUST(w->ctx, cumega_ema_workspace_size(w->ctx, w->ema, &run->io, &scratch));
-    MUST(w->ctx, cumega_context_reserve(w->ctx, scratch));
-  }
+  if (s->needs & NEEDS_CONTEXT) w->ctx = emulated_context(&w->ledger, NULL, NULL);
+  if (s->needs & NEEDS_OBJECTS) fill_missing_objects(w);
+  if (s->needs & (IS_PREPARED | NEEDS_GRAPH))
+    MUST(w->ctx, emulated_run_prepare(w->ctx, &w->objects, run));
   if (s->needs & NEEDS_GRAPH) capture(w);
   if (s->needs & NEEDS_MEMORY)
     MUST(w->ctx, cumega_memory_allocate(w->ctx, MEMORY_BYTES, &w->memory));
   if (s->needs & NEEDS_WEIGHTS)
-    MUST(w->ctx, cumega_weights_open(w->ctx, faults_weights_path(run->shape), &w->weights));
+    MUST(w->ctx, cumega_weights_open(w->ctx, faults_weights_path(), &w->weights));
   emulated_run_clear(run);
-  if (s->needs & NEEDS_QUEUED_RUN) MUST(w->ctx, emulated_run_start(w->ctx, w->ema, run));
+  if (s->needs & NEEDS_QUEUED_RUN) MUST(w->ctx, emulated_run_start(w->ctx, &w->objects, run));
 }
 
 static void world_close(world *w) {
   cumega_weights_close(w->weights);
-  cumega_ema_destroy(w->ema);
+  emulated_objects_destroy(&w->objects);
   cumega_context_destroy(w->ctx);
   emulation_revive();
   (void)cudaFree(w->memory); /* which a poisoned context could not release */
   ck_assert_int_eq(w->ledger.blocks, 0);
   ck_assert_int_eq(w->ledger.bytes, 0);
+}
+
+cumega_status faults_destroy_objects(world *w) {
+  emulated_objects_destroy(&w->objects);
+  return CUMEGA_OK;
+}
+
+cumega_status faults_workspace_size(world *w) {
+  int64_t bytes;
+  return emulated_run_workspace_size(w->ctx, &w->objects, w->run, &bytes);
+}
+
+cumega_status faults_prepare(world *w) {
+  const run_operation *operation = w->run->shape->operation;
+  return operation->prepare(w->ctx, &w->objects, w->run, w->run->views);
 }
 
 /* ---- the caller's CUDA ---- */
@@ -231,7 +218,8 @@ static void judge(const scenario *s, world *w, const plan *p, cumega_status stat
   }
   if (s->holds != NULL) ck_assert_msg(s->holds(w, status), "outputs after status %d", (int)status);
   if (status == CUMEGA_OK && s->undo != NULL) MUST(w->ctx, s->undo(w));
-  open_context_and_ema(w);
+  if (w->ctx == NULL) w->ctx = emulated_context(&w->ledger, NULL, NULL);
+  fill_missing_objects(w);
   run_is_right(w);
 }
 
@@ -275,11 +263,11 @@ static int inject(const scenario *s, emulated_run *run, cudaStream_t stream,
 }
 
 static int64_t run_scenario(const scenario *s, int64_t *failed_calls) {
-  emulated_run *run = emulated_run_new(&run_shapes[s->shape], 7);
+  emulated_run *run = emulated_run_new(faults_shape(s->shape), 7);
   struct CUctx_st *foreign = emulation_context_create(0);
   cudaStream_t stream;
   int64_t injections = 0, failures = 0;
-  (void)faults_weights_path(run->shape);
+  (void)faults_weights_path();
   ck_assert_int_eq(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), cudaSuccess);
   for (size_t i = 0; i < sizeof plans / sizeof plans[0]; i++) {
     int failed;
@@ -297,7 +285,7 @@ static int64_t run_scenario(const scenario *s, int64_t *failed_calls) {
   ck_assert_int_eq(cudaStreamDestroy(stream), cudaSuccess);
   emulated_run_free(run);
   printf("%6" PRId64 " injections, %6" PRId64 " failures: %s, %s\n", injections, failures, s->name,
-         run_shapes[s->shape].name);
+         s->shape);
   *failed_calls += failures;
   return injections;
 }

@@ -17,7 +17,7 @@ typedef struct world {
   cudaStream_t stream; /* the program's */
   emulated_run *run;
   cumega_context *ctx;
-  cumega_ema *ema;
+  run_objects objects;
   cumega_weights *weights;
   void *memory; /* of cumega_memory_allocate, MEMORY_BYTES */
   uint32_t bits;
@@ -29,18 +29,18 @@ typedef struct world {
 /* What a scenario needs. */
 enum {
   NEEDS_CONTEXT = 1,
-  NEEDS_EMA = 2,
-  NEEDS_SCRATCH = 4, /* reserved for the run */
+  NEEDS_OBJECTS = 2,
+  IS_PREPARED = 4, /* for the run */
   NEEDS_MEMORY = 8,
   NEEDS_WEIGHTS = 16,
   NEEDS_QUEUED_RUN = 32,
-  NEEDS_GRAPH = 64, /* a graph has seen the scratch */
+  NEEDS_GRAPH = 64, /* a graph has seen what the run uses */
   CALLS_CUDA = 128  /* by itself too, so the primary context is current all the time */
 };
 
 typedef struct scenario {
-  const char *name; /* the function, and with what */
-  int shape;        /* index of run_shapes */
+  const char *name;  /* the function, and with what */
+  const char *shape; /* of run_shapes */
   unsigned needs;
   cumega_status (*call)(world *w);
   /* Whether outputs are as the header says for this status; NULL: there are none beside the world's
@@ -50,12 +50,35 @@ typedef struct scenario {
   cumega_status (*undo)(world *w);
 } scenario;
 
-/* Runs all of them, or those that have the text of CUMEGA_TEST_SCENARIO in their names; returns the number of injections, and adds to *failed_calls those that made the
- * call fail. Ends the running test at the first that does not hold. */
+#define CONTEXT NEEDS_CONTEXT
+#define OBJECTS (NEEDS_CONTEXT | NEEDS_OBJECTS)
+
+/* emulated_faults_<noun>.c */
+extern const scenario context_scenarios[], ema_scenarios[], position_scenarios[],
+    residual_scenarios[];
+extern const int context_scenario_count, ema_scenario_count, position_scenario_count,
+    residual_scenario_count;
+
+/* Calls that many of them make. */
+cumega_status faults_destroy_objects(world *w);
+cumega_status faults_workspace_size(world *w);
+cumega_status faults_prepare(world *w);
+
+/* Runs all of them, or those that have the text of CUMEGA_TEST_SCENARIO in their names; returns the number
+ * of injections, and adds to *failed_calls those that made the call fail. Ends the running test at the
+ * first that does not hold. */
 int64_t faults_inject(const scenario *scenarios, int count, int64_t *failed_calls);
 
-/* A weight file with the parameters of an EMA of this shape, made once; removed by faults_end. */
-const char *faults_weights_path(const run_shape *shape);
+/* The shape of run_shapes with that name. */
+const run_shape *faults_shape(const char *name);
+
+/* ---- emulated_faults_weights.c ---- */
+
+/* A file with the parameters of the EMA of the shape "plain" under e, of the biases of "softmax, relative"
+ * and "softmax, rotary" under b and r, and of the connection and the norm of "rows" under a and n: made
+ * once, removed by faults_end. */
+const char *faults_weights_path(void);
+#define FAULTS_WEIGHTS_COUNT 11
 void faults_end(void);
 
 #endif

@@ -2,7 +2,6 @@
 #include <string.h>
 
 #define PATTERN 0x5A
-#define SPARE   3 /* rows of a pool beside those that are used */
 
 #define F32                                                                                        \
   { kDLFloat, 32, 1 }
@@ -13,23 +12,70 @@
 #define B16                                                                                        \
   { kDLBfloat, 16, 1 }
 
+#define SCRATCH "cumega_context_reserve"
+
 const run_shape run_shapes[] = {
-    {"lanes", 33, 2, 32, 4, F32, F32, .kernel = "ema_lanes_kernel<4"},
-    {"lanes, packed, pools", 19, 3, 8, 2, F32, F32, 1, 1, .kernel = "ema_lanes_kernel<2"},
-    {"lanes, bfloat16", 17, 2, 8, 8, B16, F32, .kernel = "ema_lanes_kernel<8"},
-    {"plain", 5, 3, 7, 3, F32, F32, .kernel = "ema_recurrent_kernel<float,4>"},
-    {"plain, packed, pools", 5, 3, 7, 2, F16, F32, 1, 1, .kernel = "ema_recurrent_kernel<float,2>"},
-    {"plain, masked", 6, 2, 5, 4, F32, F32, .masked = 1, .kernel = "ema_recurrent_kernel<float,4>"},
-    {"float64", 4, 2, 5, 5, F64, F64, .pooled = 1, .kernel = "ema_recurrent_kernel<double,8>"},
-    {"float64 states", 4, 2, 5, 1, F32, F64, .kernel = "ema_recurrent_kernel<double,1>"},
-    {"truncated", 9, 2, 5, 2, F32, F32, .truncation = 3, .kernel = "ema_recurrent_kernel<float,2>"},
-    {"many heads", 3, 2, 5, 17, F32, F32, .pooled = 1, .kernel = "ema_many_heads_kernel<float>"},
-    {"many heads, float64", 2, 2, 3, 20, F64, F64, 1, .kernel = "ema_many_heads_kernel<double>"},
-    {"sliced", 300, 1, 6, 2, F32, F32, .algorithm = CUMEGA_EMA_SLICED,
-     .kernel = "ema_sliced_check"},
-    {"chunked", 130, 2, 5, 2, F32, F32, .algorithm = CUMEGA_EMA_CHUNKED, .kernel = "ema_chunked"},
-    {"step", 0, 3, 9, 4, F32, F32, .pooled = 1, .kernel = "ema_recurrent_kernel<float,4>"},
-    {"step, many heads", 0, 2, 3, 18, F32, F32, .kernel = "ema_many_heads_kernel<float>"},
+    {"lanes", &ema_operation, "ema_lanes_kernel<4", .ema = {33, 2, 32, 4, F32, F32}},
+    {"lanes, packed, pools", &ema_operation, "ema_lanes_kernel<2",
+     .ema = {19, 3, 8, 2, F32, F32, 1, 1}},
+    {"lanes, bfloat16", &ema_operation, "ema_lanes_kernel<8", .ema = {17, 2, 8, 8, B16, F32}},
+    {"plain", &ema_operation, "ema_recurrent_kernel<float,4>", .ema = {5, 3, 7, 3, F32, F32}},
+    {"plain, packed, pools", &ema_operation, "ema_recurrent_kernel<float,2>",
+     .ema = {5, 3, 7, 2, F16, F32, 1, 1}},
+    {"plain, masked", &ema_operation, "ema_recurrent_kernel<float,4>",
+     .ema = {6, 2, 5, 4, F32, F32, .masked = 1}},
+    {"float64", &ema_operation, "ema_recurrent_kernel<double,8>",
+     .ema = {4, 2, 5, 5, F64, F64, .pooled = 1}},
+    {"float64 states", &ema_operation, "ema_recurrent_kernel<double,1>",
+     .ema = {4, 2, 5, 1, F32, F64}},
+    {"truncated", &ema_operation, "ema_recurrent_kernel<float,2>",
+     .ema = {9, 2, 5, 2, F32, F32, .truncation = 3, .stateless = 1}},
+    {"many heads", &ema_operation, "ema_many_heads_kernel<float>", SCRATCH,
+     .ema = {3, 2, 5, 17, F32, F32, .pooled = 1}},
+    {"many heads, float64", &ema_operation, "ema_many_heads_kernel<double>", SCRATCH,
+     .ema = {2, 2, 3, 20, F64, F64, 1}},
+    {"sliced", &ema_operation, "ema_sliced_check", SCRATCH, .steps_show = 1,
+     .ema = {300, 1, 6, 2, F32, F32, .algorithm = CUMEGA_EMA_SLICED}},
+    {"chunked", &ema_operation, "ema_chunked", SCRATCH, .own_bits = 1, .steps_show = 1,
+     .ema = {130, 2, 5, 2, F32, F32, .algorithm = CUMEGA_EMA_CHUNKED}},
+    {"fft", &ema_operation, "ema_fft_multiply_kernel", "cumega_ema_prepare", .own_bits = 1,
+     .ema = {20, 2, 3, 2, F32, F32, .algorithm = CUMEGA_EMA_FFT, .stateless = 1}},
+    {"step", &ema_operation, "ema_recurrent_kernel<float,4>",
+     .ema = {0, 3, 9, 4, F32, F32, .pooled = 1}},
+    {"step, many heads", &ema_operation, "ema_many_heads_kernel<float>", SCRATCH,
+     .ema = {0, 2, 3, 18, F32, F32}},
+
+    {"matrix, relative", &position_operation, "position_forward_kernel",
+     .position = {POSITION_MATRIX, CUMEGA_POSITION_BIAS_RELATIVE, .Lk = 9, .dtype = F32}},
+    {"matrix, rotary", &position_operation, "position_forward_kernel",
+     "cumega_position_bias_prepare",
+     .position = {POSITION_MATRIX, CUMEGA_POSITION_BIAS_ROTARY, .Lk = 17, .dtype = B16}},
+    {"apply, rotary", &position_operation, "position_apply_kernel", "cumega_position_bias_prepare",
+     .position = {POSITION_APPLY, CUMEGA_POSITION_BIAS_ROTARY, 2, 2, 3, 9, F32, 1}},
+    {"softmax, rotary", &position_operation, "position_softmax_kernel<32,2>",
+     "cumega_position_bias_prepare",
+     .position = {POSITION_SOFTMAX, CUMEGA_POSITION_BIAS_ROTARY, 3, 2, 2, 21, F32, 1}},
+    {"softmax, relative", &position_operation, "position_softmax_kernel<32,8>",
+     .position = {POSITION_SOFTMAX, CUMEGA_POSITION_BIAS_RELATIVE, 2, 1, 2, 300, F16, 1}},
+    {"long softmax", &position_operation, "position_long_kernel", SCRATCH,
+     .position = {POSITION_SOFTMAX, CUMEGA_POSITION_BIAS_RELATIVE, 1, 1, 1, 8200, F64}},
+
+    {"lines", &residual_operation, "residual_lines_kernel",
+     .residual = {0, CUMEGA_RESIDUAL_DECAY, 0, -1, 2, 3, 7, B16}},
+    {"rows", &residual_operation, "residual_rows_kernel",
+     .residual = {0, CUMEGA_RESIDUAL_AFFINE, 1, CUMEGA_NORM_LAYER, 2, 3, 12, F32}},
+    {"long rows", &residual_operation, "residual_long_rows_kernel",
+     .residual = {0, CUMEGA_RESIDUAL_RESIDUAL, 0, CUMEGA_NORM_RMS, 1, 1, 4100, F32}},
+    {"gated", &residual_operation, "residual_lines_kernel",
+     .residual = {1, CUMEGA_RESIDUAL_RESIDUAL, 0, -1, 2, 2, 9, F32}},
+    {"gated rows", &residual_operation, "residual_rows_kernel",
+     .residual = {1, CUMEGA_RESIDUAL_RESIDUAL, 0, CUMEGA_NORM_BASIC, 3, 1, 16, F16}},
+    {"highway", &residual_operation, "cublas residual_lines_kernel",
+     "cumega_residual_prepare " SCRATCH, .own_bits = 1,
+     .residual = {0, CUMEGA_RESIDUAL_HIGHWAY, 0, -1, 1, 5, 6, F32}},
+    {"highway, gathered", &residual_operation, "residual_gather_kernel cublas residual_rows_kernel",
+     "cumega_residual_prepare " SCRATCH, .own_bits = 1,
+     .residual = {0, CUMEGA_RESIDUAL_HIGHWAY, 1, CUMEGA_NORM_SCALE, 2, 2, 5, B16}},
 };
 const int run_shape_count = (int)(sizeof run_shapes / sizeof run_shapes[0]);
 
@@ -37,59 +83,27 @@ static void must_succeed(cudaError_t error) {
   ck_assert_msg(error == cudaSuccess, "the test's own CUDA call: %s", cudaGetErrorString(error));
 }
 
-static int64_t steps_of(const run_shape *shape) {
-  return shape->L > 0 ? shape->L : 1;
-}
+/* ---- tensors ---- */
 
-static void add(emulated_run *run, int which, DLDataType dtype, int ndim, const int64_t *shape) {
+void emulated_run_add(emulated_run *run, int which, int is_output, DLDataType dtype, int ndim,
+                      const int64_t *shape) {
   void *data = NULL;
   int64_t bytes = dtype.bits / 8;
   for (int i = 0; i < ndim; i++) bytes *= shape[i];
   must_succeed(cudaMalloc(&data, (size_t)bytes));
   run->bytes[which] = bytes;
+  run->is_output[which] = is_output;
   run->host[which] = memory_new(bytes);
+  if (is_output) run->right[which] = memory_new(bytes);
   cumega_tensor_init(&run->views[which], data, (DLDevice){kDLCUDA, 0}, dtype, ndim, shape);
 }
 
-static void add_all(emulated_run *run) {
-  const run_shape *s = run->shape;
-  const int64_t L = steps_of(s), rows = s->pooled ? s->B + SPARE : s->B;
-  const int64_t dense[] = {L, s->B, s->D}, flat[] = {L * s->B, s->D};
-  for (int which = RUN_X; which <= RUN_Y; which++)
-    add(run, which, s->dtype, s->packed ? 2 : 3, s->packed ? flat : dense);
-  if (s->truncation == 0) {
-    add(run, RUN_INITIAL, s->state_dtype, 3, (int64_t[]){rows, s->D, s->N});
-    add(run, RUN_FINAL, s->state_dtype, 3, (int64_t[]){rows, s->D, s->N});
-  }
-  if (s->L > 0) add(run, RUN_LENGTHS, cumega_int64, 1, (int64_t[]){s->B + (s->packed != 0)});
-  if (s->pooled) {
-    add(run, RUN_FROM, cumega_int64, 1, &s->B);
-    add(run, RUN_TO, cumega_int64, 1, &s->B);
-  }
-  if (s->masked) add(run, RUN_MASK, cumega_uint8, 2, (int64_t[]){s->B, L});
-}
-
-static cumega_ema_io io_with(const emulated_run *run, cumega_tensor *views) {
-  DLTensor *dl[RUN_TENSORS];
-  for (int i = 0; i < RUN_TENSORS; i++) dl[i] = run->bytes[i] > 0 ? &views[i].dl : NULL;
-  cumega_ema_io io = {.struct_size = sizeof io,
-                      .algorithm = run->shape->algorithm,
-                      .x = dl[RUN_X],
-                      .y = dl[RUN_Y],
-                      .mask = dl[RUN_MASK],
-                      .initial_state = dl[RUN_INITIAL],
-                      .final_state = dl[RUN_FINAL],
-                      .initial_slots = dl[RUN_FROM],
-                      .final_slots = dl[RUN_TO]};
-  if (run->shape->packed)
-    io.sequence_offsets = dl[RUN_LENGTHS];
-  else
-    io.sequence_lengths = dl[RUN_LENGTHS];
-  return io;
+DLTensor *emulated_run_view(const emulated_run *run, cumega_tensor *views, int which) {
+  return run->bytes[which] > 0 ? &views[which].dl : NULL;
 }
 
 /* Numbers of any floating type, through the harness. */
-static void fill_numbers(emulated_run *run, int which, uint64_t *seed) {
+void emulated_run_fill_numbers(emulated_run *run, int which, uint64_t *seed) {
   const DLDataType dtype = run->views[which].dl.dtype;
   const int64_t size = dtype.bits / 8, count = run->bytes[which] / size;
   test_tensor *values = tensor_new_1(dtype, count);
@@ -98,88 +112,55 @@ static void fill_numbers(emulated_run *run, int which, uint64_t *seed) {
   tensor_free(values);
 }
 
-/* Lengths from 0 to L, or offsets with such distances; slots, none twice, some negative. */
-static void fill_indices(emulated_run *run, uint64_t *seed) {
-  const run_shape *s = run->shape;
-  int64_t *lengths = (int64_t *)(void *)run->host[RUN_LENGTHS], at = 0;
-  for (int64_t b = 0; b < s->B && lengths != NULL; b++) {
-    const int64_t length = random_below(seed, steps_of(s) + 1);
-    lengths[b] = s->packed ? at : length;
-    at += length;
-  }
-  if (s->packed) lengths[s->B] = at;
-  const int64_t first = random_below(seed, SPARE + 1);
-  for (int which = RUN_FROM; which <= RUN_TO; which++) {
-    int64_t *slots = (int64_t *)(void *)run->host[which];
-    for (int64_t b = 0; b < s->B && slots != NULL; b++) slots[b] = first + b;
-    if (slots != NULL && random_below(seed, 2) == 0) slots[random_below(seed, s->B)] = -1;
-  }
-}
+/* ---- the right answers, from the pattern ---- */
 
-/* The CPU's answer, from the pattern. */
-static void compute_right(emulated_run *run) {
+static void compute_on_the_cpu(emulated_run *run) {
   cumega_tensor views[RUN_TENSORS];
   cumega_context *ctx = context_of_level(NULL, 1);
-  cumega_ema *ema = NULL;
   for (int i = 0; i < RUN_TENSORS; i++) {
     if (run->bytes[i] == 0) continue;
     const DLTensor *dl = &run->views[i].dl;
-    const int is_output = i == RUN_Y || i == RUN_FINAL;
-    if (is_output && run->right[i] == NULL) run->right[i] = memory_new(run->bytes[i]);
-    if (is_output) memset(run->right[i], PATTERN, (size_t)run->bytes[i]);
-    cumega_tensor_init(&views[i], is_output ? run->right[i] : run->host[i], cumega_cpu, dl->dtype,
-                       dl->ndim, dl->shape);
+    if (run->is_output[i]) memset(run->right[i], PATTERN, (size_t)run->bytes[i]);
+    cumega_tensor_init(&views[i], run->is_output[i] ? run->right[i] : run->host[i], cumega_cpu,
+                       dl->dtype, dl->ndim, dl->shape);
   }
-  cumega_ema_io io = io_with(run, views);
-  MUST(ctx, cumega_ema_create(ctx, &run->config, NULL, &ema));
-  MUST(ctx,
-       run->shape->L == 0 ? cumega_ema_step(ctx, ema, &io) : cumega_ema_forward(ctx, ema, &io));
-  cumega_ema_destroy(ema);
+  run_objects objects = run->shape->operation->make(ctx, run->shape);
+  MUST(ctx, run->shape->operation->start(ctx, &objects, run, views));
+  emulated_objects_destroy(&objects);
   cumega_context_destroy(ctx);
 }
 
-/* The same by emulated CUDA, on what is already there. */
-static void compute_chunked(emulated_run *run) {
+/* By emulated CUDA, on what is already there. */
+static void compute_on_the_device(emulated_run *run) {
   cumega_context *ctx = emulated_context(NULL, NULL, NULL);
-  cumega_ema *ema = NULL;
-  MUST(ctx, cumega_ema_create(ctx, &run->config, NULL, &ema));
-  MUST(ctx, emulated_run_start(ctx, ema, run));
+  run_objects objects = emulated_objects_new(ctx, run->shape);
+  MUST(ctx, emulated_run_start(ctx, &objects, run));
   MUST(ctx, cumega_context_synchronize(ctx));
-  for (int i = RUN_Y; i <= RUN_FINAL; i += RUN_FINAL - RUN_Y) {
-    if (run->right[i] == NULL) run->right[i] = memory_new(run->bytes[i]);
-    must_succeed(cudaMemcpy(run->right[i], run->views[i].dl.data, (size_t)run->bytes[i],
-                            cudaMemcpyDeviceToHost));
-  }
-  cumega_ema_destroy(ema);
+  for (int i = 0; i < RUN_TENSORS; i++)
+    if (run->is_output[i])
+      must_succeed(cudaMemcpy(run->right[i], run->views[i].dl.data, (size_t)run->bytes[i],
+                              cudaMemcpyDeviceToHost));
+  emulated_objects_destroy(&objects);
   cumega_context_destroy(ctx);
 }
 
 void emulated_run_refill(emulated_run *run, uint64_t seed) {
-  for (int i = 0; i < RUN_TENSORS; i++)
-    if (i == RUN_X || (i == RUN_INITIAL && run->bytes[i] > 0)) fill_numbers(run, i, &seed);
-  fill_indices(run, &seed);
-  for (int64_t i = 0; i < run->bytes[RUN_MASK]; i++)
-    run->host[RUN_MASK][i] = random_below(&seed, 3) == 0;
-  if (run->shape->algorithm != CUMEGA_EMA_CHUNKED) compute_right(run);
+  run->shape->operation->fill(run, &seed);
+  if (!run->shape->own_bits) compute_on_the_cpu(run);
   for (int i = 0; i < RUN_TENSORS; i++)
     if (run->bytes[i] > 0)
       must_succeed(cudaMemcpy(run->views[i].dl.data, run->host[i], (size_t)run->bytes[i],
                               cudaMemcpyHostToDevice));
   emulated_run_clear(run);
-  if (run->shape->algorithm != CUMEGA_EMA_CHUNKED) return;
-  compute_chunked(run);
+  if (!run->shape->own_bits) return;
+  compute_on_the_device(run);
   emulated_run_clear(run);
 }
 
 emulated_run *emulated_run_new(const run_shape *shape, uint64_t seed) {
   emulated_run *run = memory_new(sizeof *run);
   run->shape = shape;
-  run->config = cumega_ema_config_default(shape->D);
-  run->config.num_heads = shape->N;
-  run->config.state_dtype = shape->state_dtype;
-  if (shape->truncation > 0) run->config.truncation_length = shape->truncation;
-  add_all(run);
-  run->io = io_with(run, run->views);
+  shape->operation->lay_out(run);
   emulated_run_refill(run, seed);
   return run;
 }
@@ -196,16 +177,16 @@ void emulated_run_free(emulated_run *run) {
 }
 
 void emulated_run_clear(emulated_run *run) {
-  for (int i = RUN_Y; i <= RUN_FINAL; i += RUN_FINAL - RUN_Y)
-    if (run->bytes[i] > 0)
+  for (int i = 0; i < RUN_TENSORS; i++)
+    if (run->is_output[i])
       must_succeed(cudaMemset(run->views[i].dl.data, PATTERN, (size_t)run->bytes[i]));
   must_succeed(cudaDeviceSynchronize());
 }
 
 static int outputs_are(const emulated_run *run, int is_right) {
   int same = 1;
-  for (int i = RUN_Y; i <= RUN_FINAL; i += RUN_FINAL - RUN_Y) {
-    if (run->bytes[i] == 0) continue;
+  for (int i = 0; i < RUN_TENSORS; i++) {
+    if (!run->is_output[i]) continue;
     unsigned char *found = memory_new(run->bytes[i]);
     must_succeed(
         cudaMemcpy(found, run->views[i].dl.data, (size_t)run->bytes[i], cudaMemcpyDeviceToHost));
@@ -224,9 +205,36 @@ int emulated_run_is_right(const emulated_run *run) {
   return outputs_are(run, 1);
 }
 
-cumega_status emulated_run_start(cumega_context *ctx, const cumega_ema *ema, emulated_run *run) {
-  return run->shape->L == 0 ? cumega_ema_step(ctx, ema, &run->io)
-                            : cumega_ema_forward(ctx, ema, &run->io);
+/* ---- calls ---- */
+
+run_objects emulated_objects_new(cumega_context *ctx, const run_shape *shape) {
+  return shape->operation->make(ctx, shape);
+}
+
+void emulated_objects_destroy(run_objects *objects) {
+  cumega_ema_destroy(objects->ema);
+  cumega_position_bias_destroy(objects->bias);
+  cumega_residual_destroy(objects->residual);
+  cumega_norm_destroy(objects->norm);
+  memset(objects, 0, sizeof *objects);
+}
+
+cumega_status emulated_run_start(cumega_context *ctx, const run_objects *objects,
+                                 emulated_run *run) {
+  return run->shape->operation->start(ctx, objects, run, run->views);
+}
+
+cumega_status emulated_run_workspace_size(cumega_context *ctx, const run_objects *objects,
+                                          emulated_run *run, int64_t *bytes) {
+  return run->shape->operation->workspace_size(ctx, objects, run, run->views, bytes);
+}
+
+cumega_status emulated_run_prepare(cumega_context *ctx, const run_objects *objects,
+                                   emulated_run *run) {
+  int64_t scratch = 0;
+  cumega_status status = run->shape->operation->prepare(ctx, objects, run, run->views);
+  if (status == CUMEGA_OK) status = emulated_run_workspace_size(ctx, objects, run, &scratch);
+  return status == CUMEGA_OK ? cumega_context_reserve(ctx, scratch) : status;
 }
 
 cumega_context *emulated_context(counting_allocator *ledger, cudaStream_t stream,
@@ -243,6 +251,8 @@ cumega_context *emulated_context(counting_allocator *ledger, cudaStream_t stream
     ck_assert_msg(made == CUMEGA_OK, "%s", cumega_context_message(NULL));
   return ctx;
 }
+
+/* ---- the driver's contexts ---- */
 
 typedef int (*get_current)(struct CUctx_st **current);
 typedef int (*set_current)(struct CUctx_st *current);

@@ -1,58 +1,107 @@
-/* Small runs of the EMA on emulated CUDA whose tensors are in memory of the test's own CUDA, with the
- * CPU's answer beside. The calls are the library's own, without staging. */
+/* Small runs of every operation on emulated CUDA whose tensors are in memory of the test's own CUDA, with
+ * the CPU's answer beside. The calls are the library's own, without staging. The suites of contexts, graphs
+ * and faults go through all of run_shapes; an operation that adds its shapes there is in all of them. */
 #ifndef CUMEGA_TESTS_EMULATED_RUN_H
 #define CUMEGA_TESTS_EMULATED_RUN_H
 
 #include <cuda_runtime_api.h>
-#define CUMEGA_TESTS_EMA_DEVICE_INSIDE
 #include "counting_allocator.h"
-#include "ema_harness.h"
 #include "emulation.h"
+#include "harness.h"
 
-/* What a run is like; L 0 makes it a step. */
-typedef struct run_shape {
-  const char *name;
+/* L 0 makes it a step. */
+typedef struct ema_shape {
   int64_t L, B, D, N;
   DLDataType dtype, state_dtype;
   int packed; /* (L * B, D) with offsets, else padded with lengths; not for a step */
   int pooled; /* states lie in pools, by slots */
   int masked;
-  int64_t truncation; /* 0: none; otherwise without states */
+  int stateless;      /* what FFT and truncated runs are */
+  int64_t truncation; /* 0: none */
   cumega_ema_algorithm algorithm;
+} ema_shape;
+
+typedef enum position_call { POSITION_MATRIX, POSITION_APPLY, POSITION_SOFTMAX } position_call;
+
+/* A matrix is (Lk, Lk). With `ragged` there are lengths and masks. */
+typedef struct position_shape {
+  position_call call;
+  cumega_position_bias_kind kind;
+  int64_t B, H, Lq, Lk;
+  DLDataType dtype;
+  int ragged;
+} position_shape;
+
+typedef struct residual_shape {
+  int gated;
+  cumega_residual_kind kind;
+  int per_channel; /* Affine's c, Highway's Wy */
+  int norm;        /* cumega_norm_type; negative: none */
+  int64_t A, B, D;
+  DLDataType dtype;
+} residual_shape;
+
+typedef struct run_operation run_operation;
+
+typedef struct run_shape {
+  const char *name;
+  const run_operation *operation;
   const char *kernel; /* a part of its name */
+  const char *needs;  /* what a capture has to be preceded by, in order; NULL: nothing */
+  int own_bits;       /* that the CPU has not: right is a run of another context */
+  int steps_show;     /* a run that fails between its launches may leave parts of its outputs */
+  union {
+    ema_shape ema;
+    position_shape position;
+    residual_shape residual;
+  };
 } run_shape;
 
 /* One shape of each kernel and path, small. */
 extern const run_shape run_shapes[];
 extern const int run_shape_count;
 
-enum { RUN_X, RUN_Y, RUN_INITIAL, RUN_FINAL, RUN_LENGTHS, RUN_FROM, RUN_TO, RUN_MASK, RUN_TENSORS };
+/* What a run needs; the other ones are NULL. */
+typedef struct run_objects {
+  cumega_ema *ema;
+  cumega_position_bias *bias;
+  cumega_residual *residual;
+  cumega_norm *norm;
+} run_objects;
+
+#define RUN_TENSORS 8
 
 typedef struct emulated_run {
   const run_shape *shape;
-  cumega_ema_config config;
-  cumega_tensor views[RUN_TENSORS]; /* data on the device, NULL where absent */
-  unsigned char *host[RUN_TENSORS]; /* what was given */
-  unsigned char
-      *right[RUN_TENSORS]; /* of y and final_state, by the CPU; CHUNKED, which it has not, by
-                                        a run of its own */
-  int64_t bytes[RUN_TENSORS];
-  cumega_ema_io io;
+  cumega_tensor views[RUN_TENSORS];  /* on the device; of those that there are */
+  unsigned char *host[RUN_TENSORS];  /* what was given */
+  unsigned char *right[RUN_TENSORS]; /* of the outputs */
+  int64_t bytes[RUN_TENSORS];        /* 0 where there is none */
+  int is_output[RUN_TENSORS];
 } emulated_run;
 
-/* Given values depend on seed; the EMA is the one of `config` with the default parameters. */
+/* Given values depend on seed, parameters on the shape alone. */
 emulated_run *emulated_run_new(const run_shape *shape, uint64_t seed);
 void emulated_run_free(emulated_run *run);
 
-/* Other values, and other lengths and slots, at the same addresses. */
+/* Other values, and other lengths, masks and slots, at the same addresses. */
 void emulated_run_refill(emulated_run *run, uint64_t seed);
 
-/* y and final_state become a pattern; whether they still are; whether they are the CPU's. */
+/* The outputs become a pattern; whether they still are; whether they are right. */
 void emulated_run_clear(emulated_run *run);
 int emulated_run_is_clear(const emulated_run *run);
 int emulated_run_is_right(const emulated_run *run);
 
-cumega_status emulated_run_start(cumega_context *ctx, const cumega_ema *ema, emulated_run *run);
+run_objects emulated_objects_new(cumega_context *ctx, const run_shape *shape);
+void emulated_objects_destroy(run_objects *objects);
+
+cumega_status emulated_run_start(cumega_context *ctx, const run_objects *objects,
+                                 emulated_run *run);
+/* All that the header says makes a later run allocate nothing. */
+cumega_status emulated_run_workspace_size(cumega_context *ctx, const run_objects *objects,
+                                          emulated_run *run, int64_t *bytes);
+cumega_status emulated_run_prepare(cumega_context *ctx, const run_objects *objects,
+                                   emulated_run *run);
 
 /* A context on emulated CUDA; NULL with the status where it fails. allocator and stream may be NULL. */
 cumega_context *emulated_context(counting_allocator *ledger, cudaStream_t stream,
@@ -61,5 +110,43 @@ cumega_context *emulated_context(counting_allocator *ledger, cudaStream_t stream
 /* The driver's context that is current in this thread, and another one: as a program's own. */
 struct CUctx_st *current_context(void);
 void set_current_context(struct CUctx_st *context);
+
+/* ---- what an operation is made of; emulated_run_<operation>.c ---- */
+
+/* views: of the run's tensors, on the device or the host. */
+struct run_operation {
+  void (*lay_out)(emulated_run *run);
+  void (*fill)(emulated_run *run, uint64_t *seed); /* of the host's inputs */
+  run_objects (*make)(cumega_context *ctx, const run_shape *shape);
+  cumega_status (*workspace_size)(cumega_context *ctx, const run_objects *objects,
+                                  const emulated_run *run, cumega_tensor *views, int64_t *bytes);
+  cumega_status (*prepare)(cumega_context *ctx, const run_objects *objects, const emulated_run *run,
+                           cumega_tensor *views);
+  cumega_status (*start)(cumega_context *ctx, const run_objects *objects, const emulated_run *run,
+                         cumega_tensor *views);
+  /* The public function that start calls. */
+  const char *(*function)(const run_shape *shape);
+  /* A shape for the same objects that needs more: tables, scratch, plans; of another size by step. */
+  run_shape (*larger)(const run_shape *shape, int step);
+};
+
+extern const run_operation ema_operation, position_operation, residual_operation;
+
+/* What `make` makes objects with. */
+cumega_ema_config emulated_ema_config(const run_shape *shape);
+cumega_residual_config emulated_residual_config(const run_shape *shape);
+cumega_norm_config emulated_norm_config(const run_shape *shape);
+int64_t emulated_positions(const run_shape *shape); /* of a relative bias */
+#define EMULATED_ROTARY_SIZE 8
+/* Both objects of a connection, as far as the shape has them. */
+cumega_status emulated_residual_create(cumega_context *ctx, const run_shape *shape,
+                                       run_objects *objects);
+
+/* For lay_out: an absent tensor has no elements. */
+void emulated_run_add(emulated_run *run, int which, int is_output, DLDataType dtype, int ndim,
+                      const int64_t *shape);
+/* The tensor, or NULL where there is none. */
+DLTensor *emulated_run_view(const emulated_run *run, cumega_tensor *views, int which);
+void emulated_run_fill_numbers(emulated_run *run, int which, uint64_t *seed);
 
 #endif

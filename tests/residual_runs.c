@@ -71,8 +71,9 @@ static DLTensor *vector_of(cumega_tensor *t, double *values, int ndim, int64_t a
                         : cumega_tensor_init(t, values, cumega_cpu, cumega_float64, ndim, shape);
 }
 
-void problem_make(cumega_context *ctx, const problem *p, cumega_residual **residual,
-                  cumega_norm **norm) {
+cumega_status problem_create(cumega_context *ctx, const problem *p, cumega_residual **residual,
+                             cumega_norm **norm) {
+  cumega_status status = CUMEGA_OK;
   const int64_t D = problem_size(p);
   parameters v = parameters_new(p);
   cumega_tensor t[6], n[3];
@@ -87,9 +88,9 @@ void problem_make(cumega_context *ctx, const problem *p, cumega_residual **resid
                                         .Wy_weight = vector_of(&t[3], v.Wy_weight, 2, D),
                                         .Wy_bias = vector_of(&t[4], v.Wy_bias, 1, D),
                                         .Wy = vector_of(&t[5], v.Wy, 1, D)};
-    MUST(ctx, cumega_residual_create(ctx, &p->config, &given, residual));
+    status = cumega_residual_create(ctx, &p->config, &given, residual);
   }
-  if (p->norm >= 0) {
+  if (status == CUMEGA_OK && p->norm >= 0) {
     const int is_number = p->norm == CUMEGA_NORM_SCALE || p->norm == CUMEGA_NORM_BASIC;
     cumega_norm_config config = cumega_norm_config_default((cumega_norm_type)p->norm, D);
     cumega_norm_parameters given = {.struct_size = sizeof given,
@@ -97,9 +98,15 @@ void problem_make(cumega_context *ctx, const problem *p, cumega_residual **resid
                                     .bias = vector_of(&n[1], v.bias, 1, D)};
     given.scale = given.weight;
     if (is_number) given.scale = given.eps = vector_of(&n[2], &v.scalar, 0, 1);
-    MUST(ctx, cumega_norm_create(ctx, &config, &given, norm));
+    status = cumega_norm_create(ctx, &config, &given, norm);
   }
   parameters_free(&v);
+  return status;
+}
+
+void problem_make(cumega_context *ctx, const problem *p, cumega_residual **residual,
+                  cumega_norm **norm) {
+  MUST(ctx, problem_create(ctx, p, residual, norm));
 }
 
 /* ---- runs ---- */

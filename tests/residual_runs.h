@@ -50,7 +50,9 @@ void parameters_free(parameters *values);
 result problem_run(cumega_context *ctx, const problem *p, const placement *at);
 void result_free(result *r);
 
-/* The objects alone; *residual is NULL where gated, *norm where there is none. */
+/* The objects alone; *residual is NULL where gated, *norm where there is none, or making it failed. */
+cumega_status problem_create(cumega_context *ctx, const problem *p, cumega_residual **residual,
+                             cumega_norm **norm);
 void problem_make(cumega_context *ctx, const problem *p, cumega_residual **residual,
                   cumega_norm **norm);
 

@@ -70,7 +70,11 @@ static void load(void) {
 #undef CUBLAS_FIND
 }
 
+/* A lost device is the better reason, and this question finds it; cuBLAS has a runtime of its own, so
+ * ours does not know its errors. */
 static cumega_status fail(cumega_context *ctx, cublasStatus_t error, const char *call) {
+  int capturing;
+  TRY(cuda_is_capturing(ctx, &capturing));
   const cumega_status status =
       error == CUBLAS_STATUS_ALLOC_FAILED || error == CUBLAS_STATUS_NOT_INITIALIZED
           ? CUMEGA_ERROR_RESOURCE
@@ -100,8 +104,12 @@ cumega_status cublas_open(cumega_context *ctx) {
   if (missing[0] != '\0')
     return front->fail(ctx, CUMEGA_ERROR_DEVICE, "Highway's products need cuBLAS, and %s", missing);
   CUBLAS_TRY(ctx, create(&handle));
+  const cublasStatus_t error = cublas.set_math_mode(handle, CUBLAS_PEDANTIC_MATH);
+  if (error != CUBLAS_STATUS_SUCCESS) {
+    (void)cublas.destroy(handle);
+    return fail(ctx, error, "cublasSetMathMode");
+  }
   c->cublas = handle;
-  CUBLAS_TRY(ctx, set_math_mode(handle, CUBLAS_PEDANTIC_MATH));
   return CUMEGA_OK;
 }
 

@@ -3,7 +3,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
-#include "cuda_error.h"
+#include "context_cuda.h"
 
 static pthread_once_t looked = PTHREAD_ONCE_INIT;
 static cufft_library library;
@@ -56,13 +56,12 @@ cumega_status cufft_find(cumega_context *ctx, const cufft_library **found) {
   return front->fail(ctx, CUMEGA_ERROR_DEVICE, "algorithm FFT needs cuFFT, and %s", reason);
 }
 
-/* Where a CUDA call within cuFFT failed, that is the better reason, and says whether the device is
- * lost. */
+/* A lost device is the better reason, and this question finds it; cuFFT has a runtime of its own, so ours
+ * does not know its errors. */
 cumega_status cufft_fail(cumega_context *ctx, cufftResult result, const char *call,
                          const char *file, int line) {
-  const cudaError_t error = cudaPeekAtLastError();
-  if (error != cudaSuccess && result != CUFFT_ALLOC_FAILED)
-    return cuda_fail(ctx, error, call, file, line);
+  int capturing;
+  TRY(cuda_is_capturing(ctx, &capturing));
   return front->fail(ctx,
                      result == CUFFT_ALLOC_FAILED ? CUMEGA_ERROR_RESOURCE : CUMEGA_ERROR_DEVICE,
                      "%s gave %d of cuFFT (%s:%d)", call, (int)result, file, line);

@@ -2,8 +2,12 @@
 #include <cublas_v2.h>
 #include <cuda_runtime.h>
 #include <emulation_launch.h>
+#include <set>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include "call.h"
+#include "library.h"
 
 /* A handle that has been given a stream has no workspace until it is given one again, as the real
  * one falls back to memory of its own then, which a capture may not allocate. */
@@ -11,35 +15,62 @@ struct cublasContext {
   cudaStream_t stream;
   char *workspace;
   size_t bytes;
+  cublasMath_t math;
 };
 
-namespace {
+namespace emulation {
 
-cublasStatus_t create(cublasHandle_t *handle) {
+static std::set<cublasHandle_t> handles;
+
+long cublas_leaks(std::string *text) {
+  for (size_t i = 0; i < handles.size(); i++) *text += "a handle of cuBLAS\n";
+  return (long)handles.size();
+}
+
+static cublasStatus_t status_of(cudaError_t error) {
+  return error == cudaSuccess                 ? CUBLAS_STATUS_SUCCESS
+         : error == cudaErrorMemoryAllocation ? CUBLAS_STATUS_ALLOC_FAILED
+                                              : CUBLAS_STATUS_EXECUTION_FAILED;
+}
+
+static cublasStatus_t create(cublasHandle_t *handle) {
+  call here(CALL_DEVICE | CALL_UNSAFE, "cublasCreate");
+  if (here.refused()) return status_of(here.error());
   *handle = new cublasContext();
-  return CUBLAS_STATUS_SUCCESS;
+  handles.insert(*handle);
+  return status_of(here.end(cudaSuccess));
 }
 
-cublasStatus_t destroy(cublasHandle_t handle) {
+static cublasStatus_t destroy(cublasHandle_t handle) {
+  call here(CALL_DEVICE | CALL_UNSAFE | CALL_RELEASE, "cublasDestroy");
+  if (here.refused()) return status_of(here.error());
+  handles.erase(handle);
   delete handle;
-  return CUBLAS_STATUS_SUCCESS;
+  return status_of(here.end(cudaSuccess));
 }
 
-cublasStatus_t set_stream(cublasHandle_t handle, cudaStream_t stream) {
-  *handle = cublasContext();
+static cublasStatus_t set_stream(cublasHandle_t handle, cudaStream_t stream) {
+  call here(CALL_PLAIN, "cublasSetStream");
+  if (here.refused()) return status_of(here.error());
+  handle->workspace = NULL;
   handle->stream = stream;
-  return CUBLAS_STATUS_SUCCESS;
+  return status_of(here.end(cudaSuccess));
 }
 
-cublasStatus_t set_workspace(cublasHandle_t handle, void *workspace, size_t bytes) {
+static cublasStatus_t set_workspace(cublasHandle_t handle, void *workspace, size_t bytes) {
+  call here(CALL_PLAIN, "cublasSetWorkspace");
+  if (here.refused()) return status_of(here.error());
   if ((uintptr_t)workspace % 256 != 0) return CUBLAS_STATUS_INVALID_VALUE;
   handle->workspace = (char *)workspace;
   handle->bytes = bytes;
-  return CUBLAS_STATUS_SUCCESS;
+  return status_of(here.end(cudaSuccess));
 }
 
-cublasStatus_t set_math_mode(cublasHandle_t, cublasMath_t) {
-  return CUBLAS_STATUS_SUCCESS;
+static cublasStatus_t set_math_mode(cublasHandle_t handle, cublasMath_t math) {
+  call here(CALL_PLAIN, "cublasSetMathMode");
+  if (here.refused()) return status_of(here.error());
+  handle->math = math;
+  return status_of(here.end(cudaSuccess));
 }
 
 template <typename REAL> struct problem {
@@ -51,15 +82,15 @@ template <typename REAL> struct problem {
   REAL *c;
 };
 
-inline float multiply_add(float a, float b, float c) {
+static inline float multiply_add(float a, float b, float c) {
   return __builtin_fmaf(a, b, c);
 }
-inline double multiply_add(double a, double b, double c) {
+static inline double multiply_add(double a, double b, double c) {
   return __builtin_fma(a, b, c);
 }
 
 /* Columns first, as cuBLAS counts. A GPU's kernels cut long sums into pieces too. */
-template <typename REAL> void multiply(const problem<REAL> &p) {
+template <typename REAL> static void multiply(const problem<REAL> &p) {
   const int64_t piece = 64;
   for (int64_t j = 0; j < p.n; j++)
     for (int64_t i = 0; i < p.m; i++) {
@@ -76,14 +107,16 @@ template <typename REAL> void multiply(const problem<REAL> &p) {
     }
 }
 
-/* The workspace is written, so that one which is too small or in use elsewhere is seen. */
+/* The workspace is written, so that one which is too small or in use elsewhere is seen. Products in
+ * another mode than PEDANTIC have other bits: here they are all wrong. */
 template <typename REAL>
-cublasStatus_t gemm(cublasHandle_t handle, cublasOperation_t a_op, cublasOperation_t b_op, int m,
-                    int n, int k, const REAL *alpha, const REAL *a, int lda, const REAL *b, int ldb,
-                    const REAL *beta, REAL *c, int ldc) {
+static cublasStatus_t gemm(cublasHandle_t handle, cublasOperation_t a_op, cublasOperation_t b_op,
+                           int m, int n, int k, const REAL *alpha, const REAL *a, int lda,
+                           const REAL *b, int ldb, const REAL *beta, REAL *c, int ldc) {
   if (handle->workspace == NULL || m < 0 || n < 0 || k < 0 || ldc < m)
     return CUBLAS_STATUS_INVALID_VALUE;
-  const problem<REAL> p = {a_op, b_op, m, n, k, *alpha, *beta, a, b, lda, ldb, ldc, c};
+  const REAL factor = handle->math == CUBLAS_PEDANTIC_MATH ? *alpha : (REAL)NAN;
+  const problem<REAL> p = {a_op, b_op, m, n, k, factor, *beta, a, b, lda, ldb, ldc, c};
   char *workspace = handle->workspace;
   const size_t bytes = handle->bytes;
   const char *name = sizeof(REAL) == sizeof(float) ? "cublasSgemm" : "cublasDgemm";
@@ -92,7 +125,7 @@ cublasStatus_t gemm(cublasHandle_t handle, cublasOperation_t a_op, cublasOperati
         workspace[0] = workspace[bytes - 1] = 1;
         multiply(p);
       });
-  return error == cudaSuccess ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_EXECUTION_FAILED;
+  return status_of(error);
 }
 
 struct symbol {
@@ -100,14 +133,16 @@ struct symbol {
   void *function;
 };
 
-const symbol symbols[] = {
+static const symbol symbols[] = {
     {"cublasCreate_v2", (void *)create},          {"cublasDestroy_v2", (void *)destroy},
     {"cublasSetStream_v2", (void *)set_stream},   {"cublasSetWorkspace_v2", (void *)set_workspace},
     {"cublasSetMathMode", (void *)set_math_mode}, {"cublasSgemm_v2", (void *)gemm<float>},
     {"cublasDgemm_v2", (void *)gemm<double>},
 };
 
-} // namespace
+} // namespace emulation
+
+using namespace emulation;
 
 void *emulation_cublas_open(void) {
   const char *word = getenv("EMULATION_CUBLAS");

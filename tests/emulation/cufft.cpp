@@ -10,6 +10,7 @@
 
 #include <cufft.h>
 #include "call.h"
+#include "library.h"
 #include "memory.h"
 #include "stream.h"
 
@@ -28,6 +29,11 @@ struct fft_plan {
 
 static std::map<cufftHandle, fft_plan> plans;
 static cufftHandle last_handle;
+
+long cufft_leaks(std::string *text) {
+  for (size_t i = 0; i < plans.size(); i++) *text += "a plan of cuFFT\n";
+  return (long)plans.size();
+}
 
 static fft_plan *find(cufftHandle handle) {
   const auto found = plans.find(handle);
@@ -113,7 +119,7 @@ static cufftResult result_of(cudaError_t error) {
 
 template <typename REAL>
 static cufftResult execute(cufftHandle handle, cufftType type, const REAL *from, REAL *to) {
-  call here(CALL_DEVICE);
+  call here(CALL_DEVICE, "cufftExec");
   if (here.refused()) return result_of(here.error());
   const fft_plan *found = find(handle);
   if (found == nullptr || !found->made) return CUFFT_INVALID_PLAN;

@@ -4,6 +4,7 @@
 
 #include "emulation.h"
 #include "graph.h"
+#include "library.h"
 #include "memory.h"
 #include "schedule.h"
 
@@ -273,8 +274,8 @@ int64_t emulation_leaks(const char **text) {
   lock_guard guard;
   static std::string *lines = new std::string;
   lines->clear();
-  const long count =
-      memory_leaks(lines) + streams_leaks(lines) + events_leaks(lines) + graphs_leaks(lines);
+  const long count = memory_leaks(lines) + streams_leaks(lines) + events_leaks(lines) +
+                     graphs_leaks(lines) + cublas_leaks(lines) + cufft_leaks(lines);
   if (text != nullptr) *text = lines->c_str();
   return count;
 }
