@@ -66,11 +66,16 @@ static void load(void) {
   symbol = find_symbol(library, #function);                                                        \
   if (symbol == NULL) fail_to_load();                                                              \
   memcpy(&cublas.name, &symbol, sizeof symbol);
-  CUBLAS_FUNCTIONS(CUBLAS_FIND)
+  CUBLAS_FUNCTIONS(CUBLAS_FIND) /* GCOVR_EXCL_BR_LINE: emulated cuBLAS has them all */
 #undef CUBLAS_FIND
 }
 
+/* Where a CUDA call within cuBLAS failed, that is the better reason, and says whether the device is
+ * lost. */
 static cumega_status fail(cumega_context *ctx, cublasStatus_t error, const char *call) {
+  const cudaError_t within = cudaPeekAtLastError();
+  if (within != cudaSuccess && error == CUBLAS_STATUS_EXECUTION_FAILED)
+    return cuda_fail(ctx, within, call, __FILE__, __LINE__);
   const cumega_status status =
       error == CUBLAS_STATUS_ALLOC_FAILED || error == CUBLAS_STATUS_NOT_INITIALIZED
           ? CUMEGA_ERROR_RESOURCE
@@ -129,7 +134,9 @@ cumega_status cublas_product(cumega_context *ctx, int is_double, int64_t rows, i
   const double one = 1, zero = 0;
   const float one_f = 1, zero_f = 0;
   for (int64_t row = 0; row < rows; row += MOST_ROWS) {
+    /* GCOVR_EXCL_START: no machine of tests holds so many rows */
     const int n = (int)(rows - row < MOST_ROWS ? rows - row : MOST_ROWS);
+    /* GCOVR_EXCL_STOP */
     if (is_double)
       CUBLAS_TRY(ctx, dgemm(handle, CUBLAS_OP_T, CUBLAS_OP_N, d, n, d, &one, weight, d,
                             (const double *)in + row * in_stride, ld, &zero,

@@ -4,6 +4,7 @@
 #include <emulation_launch.h>
 #include <stdlib.h>
 #include <string.h>
+#include "call.h"
 
 /* A handle that has been given a stream has no workspace until it is given one again, as the real
  * one falls back to memory of its own then, which a capture may not allocate. */
@@ -15,23 +16,41 @@ struct cublasContext {
 
 namespace {
 
+using emulation::call;
+
+cublasStatus_t status_of(cudaError_t error) {
+  switch (error) {
+  case cudaSuccess: return CUBLAS_STATUS_SUCCESS;
+  case cudaErrorMemoryAllocation: return CUBLAS_STATUS_ALLOC_FAILED;
+  case cudaErrorInitializationError: return CUBLAS_STATUS_NOT_INITIALIZED;
+  default: return CUBLAS_STATUS_EXECUTION_FAILED;
+  }
+}
+
 cublasStatus_t create(cublasHandle_t *handle) {
+  call here(emulation::CALL_DEVICE | emulation::CALL_UNSAFE, "cublasCreate_v2");
+  if (here.refused()) return status_of(here.error());
   *handle = new cublasContext();
-  return CUBLAS_STATUS_SUCCESS;
+  return status_of(here.end(cudaSuccess));
 }
 
 cublasStatus_t destroy(cublasHandle_t handle) {
+  call here(emulation::CALL_RELEASE, "cublasDestroy_v2");
   delete handle;
-  return CUBLAS_STATUS_SUCCESS;
+  return status_of(here.end(cudaSuccess));
 }
 
 cublasStatus_t set_stream(cublasHandle_t handle, cudaStream_t stream) {
+  call here(emulation::CALL_PLAIN, "cublasSetStream_v2");
+  if (here.refused()) return status_of(here.error());
   *handle = cublasContext();
   handle->stream = stream;
   return CUBLAS_STATUS_SUCCESS;
 }
 
 cublasStatus_t set_workspace(cublasHandle_t handle, void *workspace, size_t bytes) {
+  call here(emulation::CALL_PLAIN, "cublasSetWorkspace_v2");
+  if (here.refused()) return status_of(here.error());
   if ((uintptr_t)workspace % 256 != 0) return CUBLAS_STATUS_INVALID_VALUE;
   handle->workspace = (char *)workspace;
   handle->bytes = bytes;
@@ -39,7 +58,8 @@ cublasStatus_t set_workspace(cublasHandle_t handle, void *workspace, size_t byte
 }
 
 cublasStatus_t set_math_mode(cublasHandle_t, cublasMath_t) {
-  return CUBLAS_STATUS_SUCCESS;
+  call here(emulation::CALL_PLAIN, "cublasSetMathMode");
+  return status_of(here.end(cudaSuccess));
 }
 
 template <typename REAL> struct problem {
@@ -92,7 +112,7 @@ cublasStatus_t gemm(cublasHandle_t handle, cublasOperation_t a_op, cublasOperati
         workspace[0] = workspace[bytes - 1] = 1;
         multiply(p);
       });
-  return error == cudaSuccess ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_EXECUTION_FAILED;
+  return status_of(error);
 }
 
 struct symbol {

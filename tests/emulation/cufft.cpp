@@ -157,7 +157,8 @@ cufftResult cufftDestroy(cufftHandle handle) {
 }
 
 cufftResult cufftSetAutoAllocation(cufftHandle handle, int allocates) {
-  lock_guard guard;
+  call here(CALL_PLAIN);
+  if (here.refused()) return result_of(here.error());
   fft_plan *p = find(handle);
   if (p == nullptr) return CUFFT_INVALID_PLAN;
   p->allocates = allocates != 0;
@@ -187,7 +188,8 @@ cufftResult cufftMakePlanMany64(cufftHandle handle, int rank, long long int *n,
 }
 
 cufftResult cufftSetStream(cufftHandle handle, cudaStream_t stream) {
-  lock_guard guard;
+  call here(CALL_PLAIN);
+  if (here.refused()) return result_of(here.error());
   fft_plan *p = find(handle);
   if (p == nullptr) return CUFFT_INVALID_PLAN;
   p->stream = stream;
@@ -195,7 +197,8 @@ cufftResult cufftSetStream(cufftHandle handle, cudaStream_t stream) {
 }
 
 cufftResult cufftSetWorkArea(cufftHandle handle, void *work) {
-  lock_guard guard;
+  call here(CALL_PLAIN);
+  if (here.refused()) return result_of(here.error());
   fft_plan *p = find(handle);
   if (p == nullptr) return CUFFT_INVALID_PLAN;
   p->work = work;
