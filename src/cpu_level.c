@@ -71,6 +71,7 @@ static cpu_features read_features(void) {
   cpu_features features = {0};
 #if defined(__x86_64__)
   unsigned a, b, c, d;
+  /* GCOVR_EXCL_START: old processors lack these leaves */
   if (__get_cpuid(1, &a, &b, &c, &d)) features.leaf1_ecx = c;
   if (__get_cpuid_count(7, 0, &a, &b, &c, &d)) features.leaf7_ebx = b;
   if (__get_cpuid(0x80000001u, &a, &b, &c, &d)) features.extended_ecx = c;
@@ -78,6 +79,7 @@ static cpu_features read_features(void) {
     __asm__ volatile("xgetbv" : "=a"(a), "=d"(d) : "c"(0));
     features.xcr0 = a;
   }
+  /* GCOVR_EXCL_STOP */
 #endif
   return features;
 }
@@ -95,7 +97,7 @@ static int level_of_word(const char *word) {
 
 static int best_level(int machine) {
   int level = machine;
-  while (!levels[level].table) level--;
+  while (!levels[level].table) level--; /* GCOVR_EXCL_BR_LINE: other builds */
   return level;
 }
 
@@ -106,9 +108,11 @@ cumega_status cpu_level_choose_on(cumega_context *ctx, int machine, const char *
   if (level < 0)
     return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
                         "CUMEGA_CPU is '%.40s', expected plain, v3 or v4", word);
+  /* GCOVR_EXCL_START: builds without a level */
   if (!levels[level].table)
     return context_fail(ctx, CUMEGA_ERROR_UNSUPPORTED,
                         "CUMEGA_CPU is '%s', but this build of cumega has no such level", word);
+  /* GCOVR_EXCL_STOP */
   if (level > machine)
     return context_fail(ctx, CUMEGA_ERROR_UNSUPPORTED,
                         "CUMEGA_CPU is '%s', but this machine has no level above %s", word,
@@ -131,7 +135,7 @@ const backend *backend_cpu_choose(cumega_context *ctx) {
 const char *backend_cpu_level(int i, int *runs_here) {
   int machine = machine_level();
   for (int level = 0; i >= 0 && level < CPU_LEVELS; level++) {
-    if (!levels[level].table || i-- > 0) continue;
+    if (!levels[level].table || i-- > 0) continue; /* GCOVR_EXCL_BR_LINE: other builds */
     *runs_here = level <= machine;
     return levels[level].word;
   }

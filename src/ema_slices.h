@@ -36,7 +36,7 @@ static inline ema_slices ema_slices_of(const cumega_ema *ema, const ema_run *run
   const ema_slices whole = {1, run->L, 0};
   const int is_forced = run->algorithm == CUMEGA_EMA_SLICED;
   if (!is_forced && run->algorithm != CUMEGA_EMA_RECURRENT) return whole;
-  if (run->L < 2 || run->truncated || run->raw) return whole;
+  if (run->L < 2 || run->truncated) return whole;
   if (is_forced && wanted < 2) wanted = 2;
   if (wanted < 2 || (!is_forced && run->x.data == run->y.data)) return whole;
   int64_t steps = (run->L + wanted - 1) / wanted, warmup = ema->tables.warmup;

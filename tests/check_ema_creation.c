@@ -84,6 +84,14 @@ static void ftswish_nan(cumega_ema_config *c) {
 static void ftswish_shift_nan(cumega_ema_config *c) {
   ftswish(c, -0.2, NAN);
 }
+static void hardtanh_max_nan(cumega_ema_config *c) {
+  c->activation = CUMEGA_ACTIVATION_HARDTANH;
+  c->hardtanh_min_val = 0;
+  c->hardtanh_max_val = NAN;
+}
+static void state_unknown(cumega_ema_config *c) {
+  c->state_dtype.bits = 3;
+}
 static void swish_nan(cumega_ema_config *c) {
   c->activation = CUMEGA_ACTIVATION_SWISH;
   c->swish_beta = NAN;
@@ -122,6 +130,8 @@ static const bad_setting bad_settings[] = {
     {hardtanh_equal, {"hardtanh_m", "0.5"}},
     {hardtanh_swapped, {"hardtanh_m", "-2"}},
     {hardtanh_nan, {"hardtanh_min_val", "nan"}},
+    {hardtanh_max_nan, {"hardtanh_max_val", "nan"}},
+    {state_unknown, {"state_dtype is unknown", "float32 or float64"}},
     {ftswish_zero, {"ftswish_threshold", "0"}},
     {ftswish_nan, {"ftswish_threshold", "nan"}},
     {ftswish_shift_nan, {"ftswish_mean_shift", "nan"}},
@@ -145,6 +155,19 @@ START_TEST(a_bad_setting_is_refused_by_name_and_value) {
     ck_assert_msg(strcasestr(cumega_context_message(ctx), bad_settings[_i].words[i]) != NULL,
                   "\"%s\" does not say \"%s\"", cumega_context_message(ctx),
                   bad_settings[_i].words[i]);
+}
+END_TEST
+
+START_TEST(activations_have_names_and_swish_two) {
+  cumega_activation activation = CUMEGA_ACTIVATION_RELU;
+  ck_assert_int_eq(cumega_activation_from_name("silu", &activation), 1);
+  ck_assert_int_eq(activation, CUMEGA_ACTIVATION_SWISH);
+  ck_assert_int_eq(cumega_activation_from_name("Swish", &activation), 0);
+  ck_assert_int_eq(cumega_activation_from_name(NULL, &activation), 0);
+  ck_assert_int_eq(cumega_activation_from_name("swish", NULL), 0);
+  ck_assert_int_eq(activation, CUMEGA_ACTIVATION_SWISH);
+  ck_assert_str_eq(cumega_activation_name(activation), "swish");
+  ck_assert_ptr_null(cumega_activation_name((cumega_activation)10));
 }
 END_TEST
 
@@ -450,6 +473,7 @@ int main(void) {
   TCase *tests = add_case(suite, "creation", 30);
   tcase_add_checked_fixture(tests, setup, teardown);
   tcase_add_loop_test(tests, a_bad_setting_is_refused_by_name_and_value, 0, COUNT(bad_settings));
+  tcase_add_test(tests, activations_have_names_and_swish_two);
   tcase_add_test(tests, arguments_of_other_activations_are_ignored);
   tcase_add_test(tests, missing_arguments_are_refused);
   tcase_add_test(tests, weights_that_are_not_finite_are_named_with_their_index);

@@ -290,6 +290,10 @@ START_TEST(bad_arguments_of_reset_keep_the_old_parameters) {
                   cumega_context_message(ctx));
   }
   ck_assert_int_eq(cumega_ema_reset_parameters(ctx, NULL, 0, 0.2, 1, 1), CUMEGA_ERROR_ARGUMENT);
+  ck_assert_int_eq(cumega_ema_reset_parameters(ctx, ema, 0, 0.2, 1e300, 1), CUMEGA_ERROR_ARGUMENT);
+  ck_assert_ptr_nonnull(
+      strstr(cumega_context_message(ctx),
+             "a standard deviation of 1e+300 goes beyond float32 in residual_weight"));
   five *after = read_all(ema, cumega_float64, 3, 3);
   must_hold_the_same(before, after);
   five_free(before);
@@ -402,6 +406,49 @@ START_TEST(a_reserved_context_allocates_nothing_in_runs) {
 }
 END_TEST
 
+/* Outputs are checked as inputs are: a wrong shape, and two that share memory. */
+START_TEST(places_for_parameters_that_are_wrong_are_refused) {
+  cumega_ema *ema = reset_ema(3, 3);
+  test_tensor *a = tensor_new_2(cumega_float64, 3, 3), *b = tensor_new_2(cumega_float64, 3, 4);
+  cumega_ema_parameters p = {.struct_size = sizeof p, .damping_factor = dl(b)};
+  static const char *const words[] = {"damping_factor has shape (3, 4)",
+                                      "decay_factor is the same memory as damping_factor",
+                                      "prev_timestep_weight is the same memory as damping_factor",
+                                      "damping_factor has shape (3, 4)",
+                                      "prev_timestep_weight has shape (3, 4)",
+                                      "(3, 4, 1), expected 2 dimensions, (D, length)",
+                                      "kernel is int32",
+                                      "kernel has shape (4, 3), expected",
+                                      "kernel is an output whose strides"};
+  for (int i = 0; i < 9; i++) {
+    test_tensor *cube = tensor_new_3(cumega_float32, 3, 4, 1),
+                *k = tensor_new_2(cumega_float32, 3, 3);
+    cumega_status status = CUMEGA_OK;
+    tensor_remember(a);
+    if (i == 6) dl(k)->dtype = cumega_int32;
+    if (i == 7) dl(k)->shape[0] = 4;
+    if (i == 8) dl(k)->strides[0] = 0;
+    if (i == 0) status = cumega_ema_get_parameters(ctx, ema, &p);
+    p.damping_factor = p.decay_factor = dl(a);
+    if (i == 1) status = cumega_ema_get_parameters(ctx, ema, &p);
+    if (i == 2) status = cumega_ema_compute_coefficients(ctx, ema, dl(a), dl(a));
+    if (i == 3) status = cumega_ema_compute_coefficients(ctx, ema, dl(b), NULL);
+    if (i == 4) status = cumega_ema_compute_coefficients(ctx, ema, dl(a), dl(b));
+    if (i == 5) status = cumega_ema_compute_kernel(ctx, ema, dl(cube));
+    if (i > 5) status = cumega_ema_compute_kernel(ctx, ema, dl(k));
+    ck_assert_int_eq(status, CUMEGA_ERROR_ARGUMENT);
+    const char *sentence = cumega_context_message(ctx);
+    ck_assert_msg(strstr(sentence, words[i]) != NULL, "'%s' lacks '%s'", sentence, words[i]);
+    ck_assert(tensor_unchanged(a));
+    tensor_free(cube);
+    tensor_free(k);
+  }
+  tensor_free(a);
+  tensor_free(b);
+  cumega_ema_destroy(ema);
+}
+END_TEST
+
 int main(void) {
   Suite *suite = suite_create("ema_parameters");
   TCase *tests = add_case(suite, "parameters", 30);
@@ -416,6 +463,7 @@ int main(void) {
   tcase_add_test(tests, a_seed_names_its_numbers);
   tcase_add_test(tests, zero_deviations_give_the_means);
   tcase_add_test(tests, bad_arguments_of_reset_keep_the_old_parameters);
+  tcase_add_test(tests, places_for_parameters_that_are_wrong_are_refused);
   tcase_add_test(tests, settings_are_read_back_with_their_defaults_resolved);
   tcase_add_test(tests, an_ema_is_shared_by_contexts_in_threads_and_outlives_its_own);
   tcase_add_test(tests, a_reserved_context_allocates_nothing_in_runs);

@@ -149,6 +149,35 @@ static void state_kept(fixture *f) {
   f->io.final_slots = dl(f->final_slots);
 }
 
+static void fft_to_a_state(fixture *f) {
+  f->io.algorithm = CUMEGA_EMA_FFT;
+  f->io.initial_state = f->io.initial_slots = NULL;
+}
+
+static void fft_from_a_state(fixture *f) {
+  f->io.algorithm = CUMEGA_EMA_FFT;
+}
+
+static void x_at_the_end_of_memory(fixture *f) {
+  dl(f->x)->data = (void *)(UINTPTR_MAX - 63);
+}
+
+static void offset_beyond_memory(fixture *f) {
+  dl(f->x)->byte_offset = UINT64_MAX - 63;
+}
+
+/* (B, D), and with a mask (B). */
+static void flat_without_shape(fixture *f) {
+  dl(f->x)->ndim = 2;
+  dl(f->x)->shape = NULL;
+}
+
+static void mask_without_shape(fixture *f) {
+  f->io.mask = dl(f->mask);
+  dl(f->mask)->ndim = 1;
+  dl(f->mask)->shape = NULL;
+}
+
 #define VAST (INT64_C(1) << 62)
 
 static const breakage padded[] = {
@@ -227,6 +256,14 @@ static const breakage padded[] = {
     {INITIAL, SPECIAL, 0, 0, {"3"}, pool_read_and_written},
     {X, SPECIAL, 0, 0, {"raw"}, raw_forward},
     {X, SPECIAL, 0, 0, {"struct_size"}, io_without_size},
+    {X, NDIM, 0, 0, {"x", "()", "(L, B, D)"}, NULL},
+    {X, NDIM, 0, -1, {"x", "-1 dimensions", "0 to 8"}, NULL},
+    {X, NDIM, 0, 9, {"x", "9 dimensions", "0 to 8"}, NULL},
+    {MASK, NDIM, 0, 2, {"mask", "(4, 1)", "(B, L) = (4, 6)"}, NULL},
+    {X, SPECIAL, 0, 0, {"x", "outside the address space"}, x_at_the_end_of_memory},
+    {X, SPECIAL, 0, 0, {"x", "outside the address space"}, offset_beyond_memory},
+    {X, SPECIAL, 0, 0, {"algorithm is FFT", "final_state"}, fft_to_a_state},
+    {X, SPECIAL, 0, 0, {"algorithm is FFT", "initial_state"}, fft_from_a_state},
 };
 
 static const breakage packed[] = {
@@ -237,6 +274,7 @@ static const breakage packed[] = {
     {OFFSETS, ABSENT, 0, 0, {"x", "(24, 5)"}, NULL},
     {OFFSETS, TYPE, 0, F64, {"sequence_offsets", "float64"}, NULL},
     {OFFSETS, NDIM, 0, 2, {"sequence_offsets"}, NULL},
+    {OFFSETS, NDIM, 0, 0, {"sequence_offsets has 0 dimensions"}, NULL},
     {MASK, PRESENT, 0, 0, {"mask", "sequence_offsets"}, NULL},
     {LENGTHS, PRESENT, 0, 0, {"sequence_lengths", "sequence_offsets"}, NULL},
     {Y, SHAPE, 0, 23, {"y", "23", "24"}, NULL},
@@ -261,6 +299,9 @@ static const breakage steps[] = {
     {FIRST_SLOTS, ELEMENT, 2, 9, {"initial_slots[2]", "9"}, NULL},
     {LAST_SLOTS, ELEMENT, 3, 4, {"final_slots", "4"}, NULL},
     {Y, ALIAS, X, 1, {"y", "x"}, NULL},
+    {X, NO_SHAPE, 0, 0, {"x", "its shape is NULL"}, NULL},
+    {X, SPECIAL, 0, 0, {"x", "its shape is NULL"}, flat_without_shape},
+    {MASK, SPECIAL, 0, 0, {"mask", "(0, 1)", "(B, L) = (4, 1)"}, mask_without_shape},
 };
 
 static test_tensor *tensor_at_place(const fixture *f, int where) {
@@ -370,6 +411,63 @@ START_TEST(a_state_with_a_truncation_is_refused_unless_it_is_ignored) {
 }
 END_TEST
 
+START_TEST(a_packed_truncation_counts_rows) {
+  static const breakage kept = {FINAL, SPECIAL, 0, 0, {"final_state", "24 rows"}, state_kept};
+  must_be_refused(&kept, 1, 3);
+}
+END_TEST
+
+/* The other writer of a row is named whichever it is, and where the pools are one, the reader's own row
+ * is none of its business. */
+START_TEST(a_row_with_two_users_names_both) {
+  static const struct {
+    int64_t first[B], last[B];
+    int aliased;
+    const char *words;
+  } rows[] = {
+      {{-1, -1, -1, -1}, {0, 5, 5, -1}, 0, "final_slots[2] is 5, as final_slots[1] is"},
+      {{1, -1, -1, -1}, {0, 1, -1, -1}, 1, "sequence 0 reads row 1, which sequence 1 writes"},
+      {{0, 1, 5, -1}, {0, 1, 2, 5}, 1, "sequence 2 reads row 5, which sequence 3 writes"},
+  };
+  if (device_is_cuda()) return; /* values are not arguments there */
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    fixture *f = fixture_new(0, 0);
+    for (int b = 0; b < B; b++) {
+      tensor_set(f->initial_slots, b, 0, 0, (double)rows[i].first[b]);
+      tensor_set(f->final_slots, b, 0, 0, (double)rows[i].last[b]);
+    }
+    if (rows[i].aliased) f->io.final_state = dl(f->initial);
+    ck_assert_int_eq(cumega_ema_forward(ctx, f->ema, &f->io), CUMEGA_ERROR_ARGUMENT);
+    const char *sentence = cumega_context_message(ctx);
+    ck_assert_msg(strstr(sentence, rows[i].words) != NULL, "%s", sentence);
+    fixture_free(f);
+  }
+}
+END_TEST
+
+/* x, y (B, D) and mask (B), whose NULL strides mean compact. */
+START_TEST(a_step_of_compact_tensors_needs_no_strides) {
+  fixture *f = fixture_new(0, 0);
+  test_tensor *mask = tensor_new_1(cumega_bool, B);
+  for (int b = 0; b < B; b++) tensor_set(mask, b, 0, 0, b % 2);
+  f->io.sequence_lengths = NULL;
+  f->io.mask = dl(mask);
+  dl(f->x)->shape += 1;
+  dl(f->y)->shape += 1;
+  dl(f->x)->strides += 1;
+  dl(f->y)->strides += 1;
+  dl(f->x)->ndim = dl(f->y)->ndim = 2;
+  MUST(ctx, cumega_ema_step(ctx, f->ema, &f->io));
+  tensor_remember(f->y);
+  memset(tensor_at(f->y, 0, 0, 0), 0, B * D * sizeof(float));
+  dl(f->x)->strides = dl(f->y)->strides = dl(mask)->strides = NULL;
+  MUST(ctx, cumega_ema_step(ctx, f->ema, &f->io));
+  ck_assert(tensor_unchanged(f->y));
+  tensor_free(mask);
+  fixture_free(f);
+}
+END_TEST
+
 START_TEST(missing_objects_are_refused) {
   fixture *f = fixture_new(0, 0);
   remember_all(f, 0);
@@ -457,6 +555,9 @@ int main(void) {
   tcase_add_loop_test(tests, a_state_with_a_truncation_is_refused_unless_it_is_ignored, 0,
                       COUNT(truncated));
   tcase_add_loop_test(tests, a_broken_step_is_refused_and_writes_nothing, 0, COUNT(steps));
+  tcase_add_test(tests, a_packed_truncation_counts_rows);
+  tcase_add_test(tests, a_row_with_two_users_names_both);
+  tcase_add_test(tests, a_step_of_compact_tensors_needs_no_strides);
   tcase_add_test(tests, missing_objects_are_refused);
   tcase_add_test(tests, a_longer_struct_is_accepted_while_its_rest_is_zero);
   tcase_add_test(tests, interleaved_views_are_accepted);

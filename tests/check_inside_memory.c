@@ -39,6 +39,40 @@ START_TEST(the_account_equals_the_allocators_ledger) {
 }
 END_TEST
 
+START_TEST(the_peak_is_the_most_that_was_ever_held) {
+  memory *m = new_memory(0);
+  const int64_t own = memory_held(m);
+  void *a = memory_allocate(m, 1000);
+  memory_free(m, a, 1000);
+  void *b = memory_allocate(m, 10);
+  ck_assert_int_eq(memory_peak(m), own + 1000);
+  memory_free(m, b, 10);
+  memory_release(m);
+  expect_no_leak();
+}
+END_TEST
+
+/* A device's memory, which another allocator gives out. */
+START_TEST(what_is_charged_counts_like_what_is_allocated) {
+  memory *m = new_memory(5000);
+  const int64_t own = memory_held(m), room = 5000 - own;
+  ck_assert_int_eq(memory_charge(m, -1), 0);
+  ck_assert_int_eq(memory_charge(m, room + 1), 0);
+  ck_assert_int_eq(memory_held(m), own);
+  ck_assert_int_eq(memory_peak(m), own);
+  ck_assert_int_eq(memory_charge(m, room), 1);
+  ck_assert_int_eq(memory_held(m), 5000);
+  ck_assert_int_eq(memory_peak(m), 5000);
+  ck_assert_int_eq(memory_charge(m, 0), 1);
+  ck_assert_int_eq(memory_charge(m, 1), 0);
+  ck_assert_ptr_null(memory_allocate(m, 1));
+  memory_discharge(m, room);
+  ck_assert_int_eq(memory_held(m), own);
+  memory_release(m);
+  expect_no_leak();
+}
+END_TEST
+
 START_TEST(memory_is_aligned_and_writable_to_its_last_byte) {
   cumega_allocator library = {0};
   memory *m = memory_create(&library, 0);
@@ -194,6 +228,8 @@ int main(void) {
   TCase *tests = add_case(suite, "memory", 30);
   tcase_add_checked_fixture(tests, fresh_ledger, NULL);
   tcase_add_test(tests, the_account_equals_the_allocators_ledger);
+  tcase_add_test(tests, the_peak_is_the_most_that_was_ever_held);
+  tcase_add_test(tests, what_is_charged_counts_like_what_is_allocated);
   tcase_add_test(tests, memory_is_aligned_and_writable_to_its_last_byte);
   tcase_add_test(tests, no_bytes_give_a_pointer_that_can_be_freed);
   tcase_add_test(tests, the_limit_is_met_exactly_and_never_passed);

@@ -222,6 +222,49 @@ static uint64_t hash_of(int type, int bias, int level) {
 
 /* By type and bias, on every compiler, level and device. CUMEGA_PRINT_HASHES set: printed, for a
  * deliberate change of arithmetic. */
+/* Large enough that threads share the rows, which the pairs above are not. */
+START_TEST(threads_share_the_rows_of_a_large_problem_and_the_bits_stay) {
+  enum { H = 2, Q = 300, K = 500, L = 600 };
+  const int64_t shape[] = {1, H, Q, K};
+  cumega_context *one = context_at(0, 1), *three = context_at(0, 3);
+  cumega_position_bias *bias[2] = {NULL, NULL};
+  uint64_t seed = 41;
+  MUST(one, cumega_position_bias_create_relative(one, L, NULL, &bias[0]));
+  MUST(one, cumega_position_bias_create_rotary(one, 6, L, NULL, NULL, &bias[1]));
+  for (int kind = 0; kind < 2; kind++)
+    for (int type = 0; type < 4; type++) {
+      test_tensor *scores = tensor_new(types[type], 4, shape, NULL);
+      test_tensor *y[2], *matrix[2];
+      for (int64_t i = 0; i < H * Q * K; i++)
+        tensor_set_4(scores, 0, i / (Q * K), i / K % Q, i % K, random_noise(&seed));
+      for (int t = 0; t < 2; t++) {
+        cumega_context *ctx = t ? three : one;
+        cumega_position_bias_io io = cumega_position_bias_io_default();
+        y[t] = tensor_new(types[type], 4, shape, NULL);
+        matrix[t] = tensor_new_2(types[type], L, L);
+        io.scores = dl(scores);
+        io.output = dl(y[t]);
+        if (type % 2)
+          MUST(ctx, cumega_position_bias_apply(ctx, bias[kind], &io));
+        else
+          MUST(ctx, cumega_position_bias_softmax(ctx, bias[kind], &io));
+        MUST(ctx, cumega_position_bias_forward(ctx, bias[kind], dl(matrix[t])));
+        ck_assert(tensor_gaps_hold(y[t]) && tensor_gaps_hold(matrix[t]));
+      }
+      const size_t bytes = types[type].bits / 8;
+      ck_assert_mem_eq(tensor_at(y[0], 0, 0, 0), tensor_at(y[1], 0, 0, 0), H * Q * K * bytes);
+      ck_assert_mem_eq(tensor_at(matrix[0], 0, 0, 0), tensor_at(matrix[1], 0, 0, 0), L * L * bytes);
+      for (int t = 0; t < 2; t++) {
+        tensor_free(y[t]);
+        tensor_free(matrix[t]);
+      }
+      tensor_free(scores);
+    }
+  cumega_position_bias_destroy(bias[0]);
+  cumega_position_bias_destroy(bias[1]);
+}
+END_TEST
+
 START_TEST(fixed_results_have_their_committed_hashes) {
   static const uint64_t committed[4][3] = {
 #include "position_hashes.h"
@@ -249,6 +292,8 @@ int main(void) {
   tcase_add_test(tests, a_row_of_a_prefill_is_the_decoding_step);
   tcase_add_test(tests, long_rows_of_a_prefill_are_decoding_steps);
   tcase_add_test(tests, lengths_of_every_size_agree_on_every_level);
+  if (!device_is_cuda())
+    tcase_add_test(tests, threads_share_the_rows_of_a_large_problem_and_the_bits_stay);
   tcase_add_test(tests, fixed_results_have_their_committed_hashes);
   return run_suite(suite);
 }

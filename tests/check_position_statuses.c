@@ -292,6 +292,30 @@ START_TEST(weight_files_are_read_and_their_lacks_named) {
 }
 END_TEST
 
+START_TEST(places_for_parameters_that_are_wrong_are_refused_and_may_be_left_out) {
+  test_tensor *alpha = tensor_new_2(cumega_float32, 1, 4),
+              *wrong = tensor_new_2(cumega_float32, 1, 5);
+  test_tensor *w = tensor_new_1(cumega_float64, 15);
+  cumega_position_bias_parameters p = {.struct_size = sizeof p, .alpha = dl(alpha)};
+  MUST(ctx, cumega_position_bias_get_parameters(ctx, rotary, &p));
+  p.beta = dl(wrong);
+  REFUSED(ARGUMENT, "beta has shape (1, 5)", cumega_position_bias_get_parameters(ctx, rotary, &p));
+  p.beta = NULL;
+  REFUSED(ARGUMENT, "beta is NULL", cumega_position_bias_set_parameters(ctx, rotary, &p));
+  p = (cumega_position_bias_parameters){.struct_size = sizeof p, .beta = dl(alpha)};
+  MUST(ctx, cumega_position_bias_get_parameters(ctx, rotary, &p));
+  REFUSED(ARGUMENT, "parameters.beta is given to a relative bias",
+          cumega_position_bias_get_parameters(ctx, relative, &p));
+  p = (cumega_position_bias_parameters){.struct_size = sizeof p};
+  MUST(ctx, cumega_position_bias_get_parameters(ctx, relative, &p));
+  p.relative_position_bias = dl(w);
+  MUST(ctx, cumega_position_bias_get_parameters(ctx, relative, &p));
+  tensor_free(alpha);
+  tensor_free(wrong);
+  tensor_free(w);
+}
+END_TEST
+
 START_TEST(a_bias_of_another_device_is_refused) {
   if (!device_is_cuda()) return; /* there is one CPU */
   cumega_context *host = context_of_level(NULL, 1);
@@ -326,6 +350,7 @@ int main(void) {
   tcase_add_test(tests, forward_refuses_what_is_no_square);
   tcase_add_test(tests, settings_of_a_newer_header_are_unsupported);
   tcase_add_test(tests, weight_files_are_read_and_their_lacks_named);
+  tcase_add_test(tests, places_for_parameters_that_are_wrong_are_refused_and_may_be_left_out);
   tcase_add_test(tests, a_bias_of_another_device_is_refused);
   tcase_add_test(tests, a_forked_child_gets_a_status);
   return run_suite(suite);

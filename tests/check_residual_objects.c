@@ -43,6 +43,9 @@ START_TEST(classes_and_names_of_the_registry_are_kinds) {
   kind = CUMEGA_RESIDUAL_HIGHWAY;
   ck_assert_int_eq(cumega_residual_kind_from_name("r", &kind), 0);
   ck_assert_int_eq(cumega_residual_kind_from_name(NULL, &kind), 0);
+  ck_assert_int_eq(cumega_residual_kind_from_name("H", NULL), 0);
+  ck_assert_int_eq(cumega_norm_type_from_name(NULL, &type), 0);
+  ck_assert_int_eq(cumega_norm_type_from_name("rms_norm", NULL), 0);
   ck_assert_int_eq(kind, CUMEGA_RESIDUAL_HIGHWAY);
   ck_assert_str_eq(cumega_residual_kind_name(CUMEGA_RESIDUAL_DECAY), "DecayResidual");
   ck_assert_ptr_null(cumega_residual_kind_name((cumega_residual_kind)5));
@@ -364,6 +367,98 @@ START_TEST(a_wrong_norm_is_an_argument_error_that_names_what_is_wrong) {
 }
 END_TEST
 
+/* Layer norm: weight and bias; what is left out of a set becomes ESPnet's initial value again. */
+START_TEST(parameters_of_a_norm_are_set_and_read_back_exactly) {
+  cumega_norm_config c = cumega_norm_config_default(CUMEGA_NORM_LAYER, D);
+  cumega_norm *norm;
+  test_tensor *weight = numbers(1, D, 1, 0.5), *bias = numbers(1, D, 1, -3),
+              *wrong = numbers(1, 5, 1, 0);
+  test_tensor *got[2] = {numbers(1, D, 1, 9), numbers(1, D, 1, 9)};
+  cumega_norm_parameters in = {.struct_size = sizeof in, .weight = dl(weight), .bias = dl(bias)};
+  cumega_norm_parameters out = {
+      .struct_size = sizeof out, .weight = dl(got[0]), .bias = dl(got[1])};
+  MUST(ctx, cumega_norm_create(ctx, &c, NULL, &norm));
+  MUST(ctx, cumega_norm_set_parameters(ctx, norm, &in));
+  in.bias = dl(wrong);
+  must_say(cumega_norm_set_parameters(ctx, norm, &in), CUMEGA_ERROR_ARGUMENT, "bias has shape (5)",
+           "(6)");
+  MUST(ctx,
+       cumega_norm_get_parameters(ctx, norm, &out)); /* the refused ones have changed nothing */
+  for (int i = 0; i < D; i++) {
+    ck_assert_double_eq(tensor_get(got[0], i, 0, 0), 0.5 + 0.25 * i);
+    ck_assert_double_eq(tensor_get(got[1], i, 0, 0), -3 + 0.25 * i);
+  }
+  in.bias = NULL;
+  MUST(ctx, cumega_norm_set_parameters(ctx, norm, &in));
+  out.weight = NULL;
+  MUST(ctx, cumega_norm_get_parameters(ctx, norm, &out));
+  for (int i = 0; i < D; i++) ck_assert_double_eq(tensor_get(got[1], i, 0, 0), 0);
+  out.weight = dl(got[1]);
+  must_say(cumega_norm_get_parameters(ctx, norm, &out), CUMEGA_ERROR_ARGUMENT, "bias", "weight");
+  out.weight = dl(wrong);
+  must_say(cumega_norm_get_parameters(ctx, norm, &out), CUMEGA_ERROR_ARGUMENT,
+           "weight has shape (5)", "(6)");
+  in.struct_size = out.struct_size = 3;
+  must_say(cumega_norm_get_parameters(ctx, norm, &out), CUMEGA_ERROR_ARGUMENT, "struct_size", "3");
+  must_say(cumega_norm_set_parameters(ctx, norm, &in), CUMEGA_ERROR_ARGUMENT, "struct_size", "3");
+  cumega_norm_destroy(norm);
+  tensor_free(weight);
+  tensor_free(bias);
+  tensor_free(wrong);
+  tensor_free(got[0]);
+  tensor_free(got[1]);
+}
+END_TEST
+
+/* A scalar has no index to name, and a Highway's five no memory to share. */
+START_TEST(wrong_parameters_and_places_for_them_are_named) {
+  cumega_norm_config n = cumega_norm_config_default(CUMEGA_NORM_SCALE, D);
+  cumega_residual_config c = cumega_residual_config_default(CUMEGA_RESIDUAL_HIGHWAY, 1, D);
+  test_tensor *number = numbers(0, 1, 1, NAN), *square = numbers(2, D, D, 0),
+              *line = numbers(1, D, 1, 0);
+  cumega_norm_parameters np = {.struct_size = sizeof np, .scale = dl(number)};
+  cumega_residual_parameters p = {sizeof p, NULL, dl(square), dl(line), dl(square), dl(line), NULL};
+  cumega_norm *norm;
+  cumega_residual *made;
+  must_say(cumega_norm_create(ctx, &n, &np, &norm), CUMEGA_ERROR_ARGUMENT, "scale is nan at []",
+           "finite");
+  MUST(ctx, cumega_residual_create(ctx, &c, &p, &made));
+  must_say(cumega_residual_get_parameters(ctx, made, &p), CUMEGA_ERROR_ARGUMENT, "Wy.weight",
+           "Wx.weight");
+  p.Wx_weight = dl(line);
+  must_say(cumega_residual_get_parameters(ctx, made, &p), CUMEGA_ERROR_ARGUMENT,
+           "Wx.weight has shape (6)", "(6, 6)");
+  p.struct_size = 3;
+  must_say(cumega_residual_get_parameters(ctx, made, &p), CUMEGA_ERROR_ARGUMENT, "struct_size",
+           "3");
+  must_say(cumega_residual_set_parameters(ctx, made, &p), CUMEGA_ERROR_ARGUMENT, "struct_size",
+           "3");
+  cumega_residual_destroy(made);
+  tensor_free(number);
+  tensor_free(square);
+  tensor_free(line);
+}
+END_TEST
+
+START_TEST(parameters_that_no_machine_holds_are_a_resource_error) {
+  cumega_residual_config c =
+      cumega_residual_config_default(CUMEGA_RESIDUAL_HIGHWAY, 1, INT64_MAX / 2);
+  cumega_norm_config n = cumega_norm_config_default(CUMEGA_NORM_LAYER, INT64_MAX / 4);
+  test_tensor *line = numbers(1, D, 1, 0);
+  cumega_residual_parameters p = {sizeof p, NULL, dl(line), dl(line), dl(line), dl(line), NULL};
+  cumega_residual *made;
+  cumega_norm *norm;
+  must_say(cumega_residual_create(ctx, &c, &p, &made), CUMEGA_ERROR_RESOURCE, "cannot allocate",
+           "more than 9223372036854775807 bytes");
+  must_say(cumega_norm_create(ctx, &n, NULL, &norm), CUMEGA_ERROR_RESOURCE, "cannot allocate",
+           "more than 9223372036854775807 bytes");
+  n.size = INT64_MAX / 9; /* a vector fits, all of them do not */
+  must_say(cumega_norm_create(ctx, &n, NULL, &norm), CUMEGA_ERROR_RESOURCE, "cannot allocate",
+           "more than 9223372036854775807 bytes");
+  tensor_free(line);
+}
+END_TEST
+
 /* ---- weight files ---- */
 
 START_TEST(parameters_come_from_weight_files_under_espnets_names) {
@@ -391,6 +486,11 @@ START_TEST(parameters_come_from_weight_files_under_espnets_names) {
   n = cumega_norm_config_default(CUMEGA_NORM_LAYER, 24);
   MUST(ctx, cumega_norm_create_from_weights(ctx, file, "parameters.norm", &n, &norm));
   cumega_norm_destroy(norm);
+  char prefix[1100];
+  memset(prefix, 'p', sizeof prefix);
+  prefix[sizeof prefix - 1] = '\0';
+  must_say(cumega_norm_create_from_weights(ctx, file, prefix, &n, &norm), CUMEGA_ERROR_ARGUMENT,
+           "prefix has 1099 characters", "fewer than");
   cumega_weights_close(file);
 }
 END_TEST
@@ -410,6 +510,9 @@ int main(void) {
   tcase_add_test(tests, a_highway_needs_all_of_its_parameters);
   tcase_add_test(tests, a_norm_begins_as_espnets);
   tcase_add_test(tests, a_wrong_norm_is_an_argument_error_that_names_what_is_wrong);
+  tcase_add_test(tests, parameters_of_a_norm_are_set_and_read_back_exactly);
+  tcase_add_test(tests, wrong_parameters_and_places_for_them_are_named);
+  tcase_add_test(tests, parameters_that_no_machine_holds_are_a_resource_error);
   tcase_add_test(tests, parameters_come_from_weight_files_under_espnets_names);
   return run_suite(suite);
 }

@@ -60,7 +60,7 @@ static ema_run resolve(const cumega_ema *ema, const ema_run *given) {
   ema_run run = *given;
   if (run.algorithm != CUMEGA_EMA_AUTO) return run;
   run.algorithm = CUMEGA_EMA_RECURRENT;
-  if (run.truncated || run.raw || ema->config.num_heads > EMA_CHUNKED_HEADS) return run;
+  if (run.truncated || ema->config.num_heads > EMA_CHUNKED_HEADS) return run;
   if (run.L < CHUNKED_MIN_STEPS || run.B * ema->config.size > CHUNKED_MOST_CHANNELS) return run;
   if (slices_of(ema, &run).count < 2) run.algorithm = CUMEGA_EMA_CHUNKED;
   return run;

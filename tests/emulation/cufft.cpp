@@ -163,7 +163,8 @@ cufftResult cufftDestroy(cufftHandle handle) {
 }
 
 cufftResult cufftSetAutoAllocation(cufftHandle handle, int allocates) {
-  lock_guard guard;
+  call here(CALL_PLAIN);
+  if (here.refused()) return result_of(here.error());
   fft_plan *p = find(handle);
   if (p == nullptr) return CUFFT_INVALID_PLAN;
   p->allocates = allocates != 0;
@@ -193,7 +194,8 @@ cufftResult cufftMakePlanMany64(cufftHandle handle, int rank, long long int *n,
 }
 
 cufftResult cufftSetStream(cufftHandle handle, cudaStream_t stream) {
-  lock_guard guard;
+  call here(CALL_PLAIN);
+  if (here.refused()) return result_of(here.error());
   fft_plan *p = find(handle);
   if (p == nullptr) return CUFFT_INVALID_PLAN;
   p->stream = stream;
@@ -201,7 +203,8 @@ cufftResult cufftSetStream(cufftHandle handle, cudaStream_t stream) {
 }
 
 cufftResult cufftSetWorkArea(cufftHandle handle, void *work) {
-  lock_guard guard;
+  call here(CALL_PLAIN);
+  if (here.refused()) return result_of(here.error());
   fft_plan *p = find(handle);
   if (p == nullptr) return CUFFT_INVALID_PLAN;
   p->work = work;
