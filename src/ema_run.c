@@ -337,6 +337,7 @@ cumega_status cumega_ema_workspace_size(cumega_context *ctx, const cumega_ema *e
 
 cumega_status cumega_ema_prepare(cumega_context *ctx, const cumega_ema *ema,
                                  const cumega_ema_io *io) {
+  TRACE(ctx, 0);
   ema_run run;
   int64_t bytes;
   int aliased_pools, is_step;
