@@ -12,7 +12,7 @@
 
 #define SENTENCE "the context is in a call of another thread: one thread at a time may use it"
 
-/* An allocator that stops the thread within its call until it may go on. */
+/* An allocator that stops the first thread within its call until it may go on. */
 typedef struct gate {
   cumega_context *ctx;
   sem_t arrived, may_go;
@@ -23,6 +23,7 @@ typedef struct gate {
 static void *allocate(void *user, size_t bytes, size_t alignment) {
   gate *g = user;
   if (g->closed) {
+    g->closed = 0;
     sem_post(&g->arrived);
     while (sem_wait(&g->may_go) != 0) {
     }
@@ -100,7 +101,6 @@ START_TEST(a_second_thread_is_refused_until_the_first_call_has_returned) {
   try_all_calls(g.ctx);
   cumega_context_destroy(g.ctx); /* refused too: the context is still there */
   ck_assert_str_eq(cumega_context_message(NULL), SENTENCE);
-  g.closed = 0;
   sem_post(&g.may_go);
   pthread_join(first, NULL);
   ck_assert_int_eq(g.status, CUMEGA_OK);
