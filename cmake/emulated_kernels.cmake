@@ -5,6 +5,8 @@ function(emulated_kernels)
   set(options -Wno-unknown-pragmas)
   if(NOT CUMEGA_SANITIZE)
     list(APPEND options -fsanitize=alignment -fsanitize-undefined-trap-on-error)
+  elseif(CUMEGA_SANITIZE STREQUAL "thread") # as the emulation that runs them
+    list(APPEND options -fno-sanitize=thread)
   else()
     list(APPEND options -O0)
   endif()

@@ -21,7 +21,7 @@
 #define CONTEXT_OPTIONS_SMALLEST END_OF(cumega_context_options, log_user)
 #define STATISTICS_SMALLEST      END_OF(cumega_statistics, runs)
 
-static _Thread_local char thread_message[MESSAGE_BYTES];
+static _Thread_local char thread_message[MESSAGE_BYTES]; /* its address also names the thread */
 
 cumega_status context_fail(cumega_context *ctx, cumega_status status, const char *format, ...) {
   va_list arguments;
@@ -41,6 +41,41 @@ void context_log(cumega_context *ctx, cumega_log_level level, const char *format
   ctx->log_callback(ctx->log_user, level, sentence);
 }
 
+#ifdef NDEBUG
+#define IS_REFUSED(ctx) 0
+#else
+#define IS_REFUSED(ctx) ((ctx) == refused)
+
+/* The context that another thread had when this thread's running call began. */
+static _Thread_local const cumega_context *refused;
+
+cumega_context *context_hold(cumega_context *ctx) {
+  const void *user = NULL;
+  if (!ctx) return NULL;
+  if (!__atomic_compare_exchange_n(&ctx->user, &user, thread_message, 0, __ATOMIC_ACQUIRE,
+                                   __ATOMIC_RELAXED) &&
+      user != thread_message) {
+    refused = ctx;
+    return NULL;
+  }
+  refused = NULL;
+  ctx->depth++;
+  return ctx;
+}
+
+void context_let_go(cumega_context *const *held) {
+  cumega_context *ctx = *held;
+  if (ctx && --ctx->depth == 0) __atomic_store_n(&ctx->user, NULL, __ATOMIC_RELEASE);
+}
+#endif
+
+/* The sentence is the thread's, since ctx and its message belong to the other one. */
+static cumega_status fail_in_use(void) {
+  return context_fail(
+      NULL, CUMEGA_ERROR_STATE,
+      "the context is in a call of another thread: one thread at a time may use it");
+}
+
 cumega_status context_enter(cumega_context *ctx) {
   if (!ctx) return context_fail(NULL, CUMEGA_ERROR_ARGUMENT, "ctx is NULL");
   /* GCOVR_EXCL_START: a forked child, whose counts are lost */
@@ -50,6 +85,7 @@ cumega_status context_enter(cumega_context *ctx) {
                         "context here",
                         (long)ctx->owner, (long)getpid());
   /* GCOVR_EXCL_STOP */
+  if (IS_REFUSED(ctx)) return fail_in_use();
   if (ctx->poisoned != CUMEGA_OK) return ctx->poisoned;
   ctx->message[0] = '\0';
   return CUMEGA_OK;
@@ -250,6 +286,12 @@ void cumega_context_destroy(cumega_context *ctx) {
     return;
   }
   /* GCOVR_EXCL_STOP */
+#ifndef NDEBUG
+  if (!context_hold(ctx)) {
+    (void)fail_in_use();
+    return;
+  }
+#endif
   pool_destroy(ctx->pool);
   if (ctx->device_state && ctx->position_tables)
     (void)ctx->backend->device->context_synchronize(ctx);

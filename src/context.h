@@ -27,8 +27,12 @@ struct cumega_context {
   int64_t runs;
   cumega_log_callback log_callback;
   void *log_user;
-  int traces;             /* calls are ranges on a profiler's timeline (trace.h) */
-  pid_t owner;            /* the process that made it */
+  int traces;  /* calls are ranges on a profiler's timeline (trace.h) */
+  pid_t owner; /* the process that made it */
+#ifndef NDEBUG
+  const void *user; /* what names the thread that is in a call, or NULL; atomic */
+  int depth;        /* of that thread's calls within calls */
+#endif
   cumega_status poisoned; /* CUMEGA_OK, or CUMEGA_ERROR_FATAL for ever */
   char message[768];
 };
@@ -39,9 +43,23 @@ struct cumega_context {
     if (try_status != CUMEGA_OK) return try_status;                                                \
   } while (0)
 
-/* Every public call begins with it: ctx is not NULL, made in this process and not poisoned; clears
- * the message. */
+/* Every public call begins with it: ctx is not NULL, made in this process, not in use by another thread
+ * (where HOLD looks) and not poisoned; clears the message. */
 cumega_status context_enter(cumega_context *ctx);
+
+/* HOLD(ctx), a declaration: until the function returns, ctx is this thread's, and another thread that
+ * calls with it is refused by context_enter. Only where NDEBUG is not defined: one thread at a time is
+ * the caller's duty, and a look at it costs an atomic exchange. */
+#ifdef NDEBUG
+#define HOLD(ctx)
+#else
+#define HOLD(ctx)                                                                                  \
+  __attribute__((cleanup(context_let_go), unused)) cumega_context *const held_by_this_call =       \
+      context_hold(ctx);
+
+cumega_context *context_hold(cumega_context *ctx); /* NULL where another thread has it */
+void context_let_go(cumega_context *const *held);
+#endif
 
 /* ARGUMENT where an object, `name`, was made for another device than ctx's. */
 cumega_status context_check_device(cumega_context *ctx, const char *name, DLDevice device);

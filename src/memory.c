@@ -52,6 +52,7 @@ memory *memory_create(const cumega_allocator *allocator, int64_t limit) {
     chosen.release = library_release;
   }
   int64_t ceiling = limit > 0 && limit < LARGEST_HELD ? limit : LARGEST_HELD;
+  /* cppcheck-suppress memleak ; `allocate` is a function */
   if ((int64_t)sizeof(memory) > ceiling) return NULL;
   memory *m = allocate_aligned(&chosen, sizeof *m);
   if (!m) return NULL;

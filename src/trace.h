@@ -1,10 +1,11 @@
-/* A range on the profiler's timeline for every public call: NVTX, domain "cumega", named after the call,
- * with the bytes of the tensors that it was given as payload.
+/* TRACE(ctx, bytes), the first line of every public call: it holds the context (HOLD in context.h), and is a
+ * range on the profiler's timeline: NVTX, domain "cumega", named after the call, with the bytes of
+ * the tensors that it was given as payload.
  *
  * NVTX is headers only; a profiler's library is loaded by them at the first range. A context traces
- * where a profiler says that it is there (NVTX_INJECTION64_PATH, which nsys sets) or where CUMEGA_NVTX=1
- * asks for it; otherwise a call costs a look at the context. A build without the headers has none of
- * it. */
+ * where a profiler says that it is there (NVTX_INJECTION64_PATH, which nsys sets) or where
+ * CUMEGA_NVTX=1 asks for it; otherwise a call costs a look at the context. A build without the
+ * headers has none of it. */
 #ifndef CUMEGA_SRC_TRACE_H
 #define CUMEGA_SRC_TRACE_H
 
@@ -22,15 +23,16 @@ int64_t trace_bytes(int count, const DLTensor *const *tensors);
 int trace_begin(const char *name, int64_t bytes);
 void trace_end(const int *begun);
 
-/* The first line of a public call; bytes is evaluated where ctx traces. The range ends where the
- * function returns. */
+/* bytes is evaluated where ctx traces. The range ends where the function returns. */
 #define TRACE(ctx, bytes)                                                                          \
+  HOLD(ctx)                                                                                        \
   __attribute__((cleanup(trace_end), unused)) const int trace_of_this_call =                       \
       (ctx) && (ctx)->traces ? trace_begin(__func__, (bytes)) : 0
 
 #else
 
 #define TRACE(ctx, bytes)                                                                          \
+  HOLD(ctx)                                                                                        \
   do {                                                                                             \
     if (0) (void)(bytes);                                                                          \
   } while (0)

@@ -51,6 +51,19 @@ START_TEST(a_run_lists_its_kernels) {
 }
 END_TEST
 
+/* Emulated CUDA can hide its cuFFT, as a machine without the file would; what does not need it goes on. */
+START_TEST(without_cufft_the_algorithm_fft_is_a_device_error_that_says_so) {
+  const char *path = GOLDEN("ema_forward-default");
+  if (RUN("verify", "--device", "cuda", path) != 0 || !strstr(out, "cuda-emulation")) return;
+  setenv("EMULATION_CUFFT", "off", 1);
+  ASSERT_SAYS(4, "algorithm FFT needs cuFFT, and it cannot be opened", "verify", "--device", "cuda",
+              "--algorithm", "fft", path);
+  ck_assert_int_eq(RUN("verify", "--device", "cuda", path), 0);
+  unsetenv("EMULATION_CUFFT");
+  ck_assert_int_eq(RUN("verify", "--device", "cuda", "--algorithm", "fft", path), 0);
+}
+END_TEST
+
 int main(void) {
   Suite *suite = suite_create("cuda_program");
   TCase *tests = add_case(suite, "cuda", 300);
@@ -58,5 +71,6 @@ int main(void) {
     return EXIT_FAILURE; /* its sentence makes CTest report the suite as skipped */
   tcase_add_test(tests, every_case_is_verified);
   tcase_add_test(tests, a_run_lists_its_kernels);
+  tcase_add_test(tests, without_cufft_the_algorithm_fft_is_a_device_error_that_says_so);
   return run_program_suite(suite);
 }

@@ -95,7 +95,7 @@ START_TEST(every_layout_type_and_activation_passes_its_verification) {
   ck_assert_uint_eq(json_array_size(results), 2);
   json_decref(results);
   results = RESULTS("ema_forward", "--repeats", "1", "--shape", "400,1,9", "--algorithm", "sliced",
-                    "--algorithm", "recurrent", "--threads", "3");
+                    "--algorithm", "recurrent", "--threads", "3", "--device", "cpu");
   ck_assert_uint_eq(json_array_size(results), 2);
   ck_assert_str_eq(text_of(json_array_get(results, 0), "algorithm"), "sliced");
   ck_assert(json_is_true(json_object_get(json_array_get(results, 1), "algorithm_forced")));

@@ -166,6 +166,7 @@ int bench_settings_take(bench_settings *set, int option, const char *text) {
   int64_t count;
   int code;
   if (option >= BENCH_HEADS && !(set->what->takes & BENCH_TAKES(option)))
+    /* cppcheck-suppress arrayIndexOutOfBoundsCond ; an option is one of names */
     return fail(EXIT_INPUT, "--%s is not a setting of %s", names[option], set->what->operation);
   switch (option) {
   case BENCH_SHAPE: return take_shape(set, text);

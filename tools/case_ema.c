@@ -28,7 +28,7 @@ static int read_activation(const case_file *file, cumega_ema_config *config) {
                                       "softplus_beta",
                                       "softplus_threshold",
                                       NULL};
-  double without_effect; /* ESPnet's softplus arguments (docs/case-files.md) */
+  double without_effect = 0; /* ESPnet's softplus arguments (docs/case-files.md) */
   double *values[] = {&config->swish_beta,
                       &config->smish_alpha,
                       &config->smish_beta,

@@ -1,8 +1,11 @@
 /* A context is where calls run: one device, one stream, scratch memory, and the text of the last
  * error.
  *
- * One thread at a time may use a context; different contexts are independent. Objects (cumega_ema,
- * ...) are made through a context and may be used through every context of the same device. CPU
+ * One thread at a time may use a context; different contexts are independent. A library that was
+ * built without NDEBUG (a Debug build) looks: a call on a context that is in a call of another
+ * thread returns CUMEGA_ERROR_STATE, with its sentence in cumega_context_message(NULL), and leaves
+ * the context alone; so does cumega_context_destroy. A release build does not look. Objects
+ * (cumega_ema, ...) are made through a context and may be used through every context of the same device. CPU
  * calls have finished when they return. A CPU context keeps the caller's floating-point environment
  * (rounding mode, flush-to-zero, exception flags) as found, and computes the same bits whatever it
  * is.

@@ -47,7 +47,7 @@ static inline __attribute__((always_inline)) VEC NAME(step_of)(const int N, NAME
   }
   UNROLL for (int stride = N / 2; stride > 0; stride /= 2) UNROLL for (int n = 0; n < stride; n++)
       term[n] += term[n + stride];
-  return term[0];
+  return term[0]; /* cppcheck-suppress uninitvar ; N >= 1 are set */
 }
 
 /* N and relu are constants at every call: N a power of two up to HEADS_MAX, so that the arrays

@@ -55,6 +55,7 @@ static inline vector_f32 fma_f32(vector_f32 a, vector_f32 b, vector_f32 c) {
   return (vector_f32)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
 #else
   vector_f32 r;
+  /* cppcheck-suppress uninitvar ; every lane is set */
   for (int i = 0; i < LANES_F32; i++) r[i] = __builtin_fmaf(a[i], b[i], c[i]);
   return r;
 #endif
@@ -67,6 +68,7 @@ static inline vector_f64 fma_f64(vector_f64 a, vector_f64 b, vector_f64 c) {
   return (vector_f64)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
 #else
   vector_f64 r;
+  /* cppcheck-suppress uninitvar ; every lane is set */
   for (int i = 0; i < LANES_F64; i++) r[i] = __builtin_fma(a[i], b[i], c[i]);
   return r;
 #endif

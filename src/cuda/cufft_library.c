@@ -9,36 +9,37 @@ static pthread_once_t looked = PTHREAD_ONCE_INIT;
 static cufft_library library;
 static char reason[512]; /* why library is not complete, or "" */
 
+/* The cuFFT of the toolkit's major version that this file was compiled with; emulated CUDA has its
+ * functions inside, and an environment variable that hides them. */
 #if defined(CUMEGA_EMULATION)
-
-/* tests/emulation has the functions by the same names. */
-static void look(void) {
-#define CUFFT_LINKED(name, arguments) library.name = name;
-  CUFFT_FUNCTIONS(CUFFT_LINKED)
-#undef CUFFT_LINKED
-}
-
+#define CUFFT_NAME                 "emulated cuFFT"
+#define open_library()             emulation_cufft_open()
+#define find_symbol(library, name) emulation_cufft_find(name)
+#define open_error()               "EMULATION_CUFFT=off"
 #else
-
-/* The cuFFT of the toolkit's major version that this file was compiled with. */
 #if CUDART_VERSION >= 13000
 #define CUFFT_NAME "libcufft.so.12"
 #else
 #define CUFFT_NAME "libcufft.so.11"
 #endif
+#define open_library() dlopen(CUFFT_NAME, RTLD_NOW | RTLD_LOCAL)
+#define find_symbol    dlsym
+#define open_error()   dlerror()
+#endif
 
 /* *function: a pointer to a function pointer, which ISO C does not let a void * become. */
 static void find(void *opened, const char *name, void *function) {
-  void *symbol = dlsym(opened, name);
+  void *symbol = find_symbol(opened, name);
+  (void)opened;
   if (symbol == NULL && reason[0] == '\0')
     snprintf(reason, sizeof reason, "%s has no %s", CUFFT_NAME, name);
   memcpy(function, &symbol, sizeof symbol);
 }
 
 static void look(void) {
-  void *opened = dlopen(CUFFT_NAME, RTLD_NOW | RTLD_LOCAL);
+  void *opened = open_library();
   if (opened == NULL) {
-    const char *error = dlerror();
+    const char *error = open_error();
     snprintf(reason, sizeof reason, "it cannot be opened: %s", error ? error : CUFFT_NAME);
     return;
   }
@@ -46,8 +47,6 @@ static void look(void) {
   CUFFT_FUNCTIONS(CUFFT_FIND)
 #undef CUFFT_FIND
 }
-
-#endif
 
 cumega_status cufft_find(cumega_context *ctx, const cufft_library **found) {
   pthread_once(&looked, look);

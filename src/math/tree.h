@@ -27,7 +27,7 @@ CUMEGA_MATH float tree_group_f32(const float *terms, int64_t count) {
   for (int stride = first / 2; stride > 0; stride /= 2) {
     for (int j = 0; j < stride; ++j) sums[j] += sums[j + stride];
   }
-  return sums[0];
+  return sums[0]; /* cppcheck-suppress uninitvar ; first >= 1 are set */
 }
 
 CUMEGA_MATH double tree_group_f64(const double *terms, int64_t count) {
@@ -40,7 +40,7 @@ CUMEGA_MATH double tree_group_f64(const double *terms, int64_t count) {
   for (int stride = first / 2; stride > 0; stride /= 2) {
     for (int j = 0; j < stride; ++j) sums[j] += sums[j + stride];
   }
-  return sums[0];
+  return sums[0]; /* cppcheck-suppress uninitvar ; first >= 1 are set */
 }
 
 CUMEGA_MATH float tree_sum_f32(const float *terms, int64_t count) {

@@ -1,4 +1,5 @@
-/* As much of cuFFT as the backend uses: its own names, types and values. */
+/* As much of cuFFT as the backend uses: its own names, types and values. EMULATION_CUFFT=off in the
+ * environment hides it, as a machine without the library would. */
 #ifndef EMULATION_CUFFT_H
 #define EMULATION_CUFFT_H
 
@@ -40,6 +41,10 @@ typedef enum cufftType_t {
   CUFFT_D2Z = 0x6a,
   CUFFT_Z2D = 0x6c
 } cufftType;
+
+/* For dlopen and dlsym. */
+void *emulation_cufft_open(void);
+void *emulation_cufft_find(const char *name);
 
 cufftResult cufftCreate(cufftHandle *handle);
 cufftResult cufftDestroy(cufftHandle plan);
