@@ -156,6 +156,76 @@ START_TEST(a_cut_at_grid_points_changes_nothing) {
 }
 END_TEST
 
+/* Packed sequences of a small EMA: x of their steps, states to begin with, and what came of both. */
+enum { PACKED_D = 3, PACKED_N = 4, PACKED_B = 3, PACKED_STEPS = 200 };
+
+typedef struct packed_run {
+  cumega_context *ctx;
+  cumega_ema *ema;
+  test_tensor *x, *y, *initial, *final, *offsets;
+} packed_run;
+
+static packed_run packed_new(const int64_t *offsets) {
+  packed_run r = {.ctx = context_new()};
+  cumega_ema_config config = cumega_ema_config_default(PACKED_D);
+  uint64_t seed = 11;
+  config.num_heads = PACKED_N;
+  MUST(r.ctx, cumega_ema_create(r.ctx, &config, NULL, &r.ema));
+  r.x = tensor_new_2(cumega_float32, PACKED_STEPS, PACKED_D);
+  r.y = tensor_new_2(cumega_float32, PACKED_STEPS, PACKED_D);
+  r.initial = tensor_new_3(cumega_float32, PACKED_B, PACKED_D, PACKED_N);
+  r.final = tensor_new_3(cumega_float32, PACKED_B, PACKED_D, PACKED_N);
+  r.offsets = tensor_new_1(cumega_int64, PACKED_B + 1);
+  for (int i = 0; i < PACKED_STEPS * PACKED_D; i++)
+    tensor_set(r.x, i / PACKED_D, i % PACKED_D, 0, random_noise(&seed));
+  for (int i = 0; i < PACKED_B * PACKED_D * PACKED_N; i++) {
+    const int64_t at[] = {i / (PACKED_D * PACKED_N), i / PACKED_N % PACKED_D, i % PACKED_N};
+    tensor_set(r.initial, at[0], at[1], at[2], random_noise(&seed));
+  }
+  memcpy(tensor_at(r.offsets, 0, 0, 0), offsets, (PACKED_B + 1) * sizeof *offsets);
+  return r;
+}
+
+static cumega_status packed_forward(const packed_run *r) {
+  cumega_ema_io io = io_of(r->x, r->y);
+  io.sequence_offsets = dl(r->offsets);
+  io.initial_state = dl(r->initial);
+  io.final_state = dl(r->final);
+  io.algorithm = CUMEGA_EMA_CHUNKED;
+  return cumega_ema_forward(r->ctx, r->ema, &io);
+}
+
+static void packed_free(packed_run *r) {
+  test_tensor *all[] = {r->x, r->y, r->initial, r->final, r->offsets};
+  for (int i = 0; i < 5; i++) tensor_free(all[i]);
+  cumega_ema_destroy(r->ema);
+  cumega_context_destroy(r->ctx);
+}
+
+START_TEST(an_empty_sequence_hands_its_state_on) {
+  packed_run r = packed_new((const int64_t[]){0, 0, 70, PACKED_STEPS});
+  MUST(r.ctx, packed_forward(&r));
+  ck_assert_mem_eq(tensor_at(r.final, 0, 0, 0), tensor_at(r.initial, 0, 0, 0),
+                   PACKED_D * PACKED_N * sizeof(float));
+  packed_free(&r);
+}
+END_TEST
+
+/* Its block takes the next unit at once. */
+START_TEST(a_skipped_sequence_disturbs_no_other) {
+  packed_run bad = packed_new((const int64_t[]){0, 70, PACKED_STEPS + 1, PACKED_STEPS + 1});
+  packed_run good = packed_new((const int64_t[]){0, 70, 70, 70});
+  ck_assert_int_eq(packed_forward(&bad), CUMEGA_ERROR_ARGUMENT);
+  MUST(good.ctx, packed_forward(&good));
+  ck_assert_mem_eq(tensor_at(bad.y, 0, 0, 0), tensor_at(good.y, 0, 0, 0),
+                   70 * PACKED_D * sizeof(float));
+  ck_assert_mem_eq(tensor_at(bad.final, 0, 0, 0), tensor_at(good.final, 0, 0, 0),
+                   PACKED_D * PACKED_N * sizeof(float));
+  packed_free(&bad);
+  packed_free(&good);
+}
+END_TEST
+
 int main(void) {
   setenv("CUMEGA_TEST_DEVICE", "cuda", 1);
   Suite *suite = suite_create("cuda_ema_chunked");
@@ -163,6 +233,8 @@ int main(void) {
   tcase_add_test(tests, it_is_as_exact_as_the_chain);
   tcase_add_test(tests, bits_do_not_depend_on_the_surroundings);
   tcase_add_test(tests, a_cut_at_grid_points_changes_nothing);
+  tcase_add_test(tests, an_empty_sequence_hands_its_state_on);
+  tcase_add_test(tests, a_skipped_sequence_disturbs_no_other);
   int failed = run_suite(suite);
   runs_end();
   return failed;

@@ -2,6 +2,7 @@
  * objects: tables that follow their parameters, and memory that comes back. */
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 #include "counting_allocator.h"
 #include "position_problem.h"
 #include "runner.h"
@@ -141,6 +142,20 @@ START_TEST(a_sequence_whose_keys_are_all_masked_counts_as_unmasked) {
     ck_assert_uint_eq(tensor_bits_4(plain, 0, 0, 0, j), tensor_bits_4(masked, 0, 0, 0, j));
   tensor_free(plain);
   tensor_free(masked);
+}
+END_TEST
+
+/* Wherever the only key lies that is not masked. */
+START_TEST(one_key_that_is_not_masked_has_all_the_weight) {
+  double scores[200] = {0};
+  unsigned char padding[200];
+  for (int key = 0; key < 200; key++) {
+    memset(padding, 1, sizeof padding);
+    padding[key] = 0;
+    test_tensor *row = softmax_of(scores, 200, 0, padding);
+    for (int j = 0; j < 200; j++) ck_assert(tensor_get_4(row, 0, 0, 0, j) == (j == key));
+    tensor_free(row);
+  }
 }
 END_TEST
 
@@ -406,6 +421,7 @@ int main(void) {
   tcase_add_test(tests, nan_and_infinity_make_the_row_nan_unless_masked);
   tcase_add_test(tests, a_row_without_a_number_is_zero_or_nan);
   tcase_add_test(tests, a_sequence_whose_keys_are_all_masked_counts_as_unmasked);
+  tcase_add_test(tests, one_key_that_is_not_masked_has_all_the_weight);
   tcase_add_test(tests, rows_sum_to_one);
   tcase_add_test(tests, what_lies_behind_the_lengths_is_zero_and_minus_infinity);
   tcase_add_test(tests, empty_scores_succeed);
