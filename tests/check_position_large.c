@@ -38,7 +38,7 @@ END_TEST
 
 /* One value on each diagonal. */
 START_TEST(a_matrix_of_more_pieces_than_workers_has_its_diagonals) {
-  enum { L = 5900 };
+  enum { L = 6200 }; /* 13 pieces a row, so that the two of a worker may be of two rows */
   cumega_context *ctx = context_new();
   cumega_position_bias *bias = NULL;
   MUST(ctx, cumega_position_bias_create_relative(ctx, L, NULL, &bias));
