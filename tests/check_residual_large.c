@@ -3,11 +3,12 @@
 #include "residual_runs.h"
 #include "runner.h"
 
-/* A grid has 2^21 threads at most: these take a second element each, where every element is apart
- * from the next, and one piece of several elsewhere. */
+/* A grid has 2^21 threads at most: these take a second element each where nothing lies as pieces of 16
+ * bytes, and one piece elsewhere. */
 START_TEST(more_elements_than_a_grid_has_threads_have_the_same_bits) {
   static const cumega_residual_kind kinds[] = {CUMEGA_RESIDUAL_DECAY, CUMEGA_RESIDUAL_HIGHWAY};
-  const test_layout layout = {.ordered = 1, .order = {0, 2, 1}}; /* channels furthest apart */
+  const test_layout layout = {
+      .ordered = 1, .order = {0, 2, 1}, .shift = 1}; /* channels furthest apart */
   placement apart = {.out_is = -1, .normalized_is = -1};
   cumega_context *ctx = context_new();
   for (int i = 0; i < INPUTS + 2; i++) apart.layouts[i] = layout;
@@ -28,7 +29,8 @@ START_TEST(more_rows_than_a_grid_has_blocks_have_the_cpus_bits) {
   static const int64_t shapes[][3] = {{1, 8209, 601}, {1, 33000, 5}};
   cumega_context *ctx = context_new(), *host = context_of_level(NULL, 1);
   for (int i = 0; i < 2; i++) {
-    problem p = {.norm = CUMEGA_NORM_LAYER, .dtype = cumega_float32, .seed = 32};
+    problem p = {
+        .norm = i == 0 ? CUMEGA_NORM_RMS : CUMEGA_NORM_LAYER, .dtype = cumega_float32, .seed = 32};
     memcpy(p.shape, shapes[i], sizeof p.shape);
     p.config = cumega_residual_config_default(CUMEGA_RESIDUAL_DECAY, 3, p.shape[2]);
     result a = problem_run(ctx, &p, NULL), b = problem_run(host, &p, NULL);
