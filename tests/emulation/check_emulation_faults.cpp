@@ -45,6 +45,14 @@ START_TEST(a_missing_barrier_before_the_next_write_is_seen) {
 }
 END_TEST
 
+/* One warp has to come through five shuffles before the other has read. */
+START_TEST(a_missing_barrier_is_seen_by_a_warp_that_is_far_ahead) {
+  std::vector<int> right(64, 136 * 528); /* 1 + ... + 16 times the sum of the other warp's */
+  std::fill(right.begin(), right.begin() + 32, 136 * 1552);
+  race_is_seen(rows_without_last_barrier, right);
+}
+END_TEST
+
 START_TEST(a_missing_syncwarp_is_seen) {
   std::vector<int> right = counted();
   for (size_t i = 0; i < 64; i += 2) std::swap(right[i], right[i + 1]);
@@ -266,6 +274,7 @@ int main(void) {
   TCase *tests = add_case(suite, "faults", 60);
   tcase_add_test(tests, a_missing_barrier_before_a_read_is_seen);
   tcase_add_test(tests, a_missing_barrier_before_the_next_write_is_seen);
+  tcase_add_test(tests, a_missing_barrier_is_seen_by_a_warp_that_is_far_ahead);
   tcase_add_test(tests, a_missing_syncwarp_is_seen);
   tcase_add_test(tests, a_read_of_another_blocks_result_is_seen);
   tcase_add_test(tests, a_missing_wait_for_a_copy_is_seen);

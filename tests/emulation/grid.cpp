@@ -3,7 +3,7 @@
  *
  * Fixed schedule: threads by number; a block is run until it ends, and others are started beside it
  * only while all of its threads spin. Random schedule: threads in a new random order each round,
- * now and then those of one warp only; up to 8 live blocks, taken from the grid in random order. So
+ * now and then those of one warp only, once or for many rounds; up to 8 live blocks, taken from the grid in random order. So
  * a block that waits for one of lower index fares as on a GPU, where no order is promised.
  *
  * Nothing runs between two waits of a thread but that thread: a schedule is an interleaving of
@@ -27,6 +27,7 @@ const emulation_place *emulation_here;
 namespace emulation {
 
 static const unsigned LIVE_BLOCKS = 8, LIVE_LANES = 8192;
+static const unsigned MOST_SPRINT = 64; /* rounds */
 static const unsigned SPIN_ROUNDS =
     4000; /* of nothing but spinning, until it counts as a deadlock */
 
@@ -103,6 +104,7 @@ static void block_begin(block *b, const kernel_launch *launch, uint64_t index) {
     b->lanes.resize(count);
     b->order.resize(count);
   }
+  b->sprint = 0;
   std::iota(b->order.begin(), b->order.end(), 0u);
   b->warps.assign((count + 31) / 32, {0, 0});
   if (count % 32 != 0) b->warps.back().gone = ~0u << count % 32;
@@ -158,24 +160,31 @@ static void lane_run(lane *l) {
 }
 
 /* Runs every lane that can run, once: of one random warp, or of all. Returns how many ran. */
+/* All threads of the block, or those of one warp, which now and then goes on for many rounds, as far as it
+ * comes: one that is far ahead of the others meets what they have not done yet. */
 static unsigned block_round(block *b) {
   const unsigned count = (unsigned)b->lanes.size();
   unsigned ran = 0, first = 0, last = count;
-  if (schedule_chance(2)) {
-    first = schedule_draw((count + 31) / 32) * 32;
+  if (b->sprint == 0 && schedule_chance(2)) {
+    b->sprinter = schedule_draw((count + 31) / 32) * 32;
+    b->sprint = schedule_chance(4) ? 1 + schedule_draw(MOST_SPRINT) : 1;
+  }
+  const bool one_warp = b->sprint > 0;
+  if (one_warp) {
+    first = b->sprinter;
     last = first + 32 < count ? first + 32 : count;
+    b->sprint--;
   } else if (schedule_random()) {
     std::iota(b->order.begin(), b->order.end(), 0u);
-  }
-  const bool one_warp = last - first != count;
-  if (schedule_random() && !one_warp)
     for (unsigned i = count - 1; i > 0; i--) std::swap(b->order[i], b->order[schedule_draw(i + 1)]);
+  }
   for (unsigned i = first; i < last && !now.failed; i++) {
     lane *l = &b->lanes[one_warp ? i : b->order[i]];
     if (l->state != LANE_READY && l->state != LANE_SPINNING) continue;
     lane_run(l);
     ran++;
   }
+  if (one_warp && ran == 0) b->sprint = 0;
   return ran;
 }
 

@@ -71,6 +71,7 @@ struct block {
   guarded shared;
   char begun, ended;           /* their addresses stand for these moments, for ThreadSanitizer */
   std::vector<unsigned> order; /* in which a round runs the lanes */
+  unsigned sprint, sprinter;   /* rounds that are one warp's, and its first lane */
   ~block() { guarded_destroy(&shared); }
 };
 

@@ -271,3 +271,21 @@ __global__ void misaligned_load_kernel(const float *x, float *y) {
 cudaError_t misaligned_load(const float *x, float *y, cudaStream_t stream) {
   return CUMEGA_LAUNCH(misaligned_load_kernel, 1, 2, 0, stream, x, y);
 }
+
+__global__ void rows_without_last_barrier_kernel(const int *x, int *y) {
+  CUMEGA_SHARED(int, shared);
+  int sum = 0;
+  for (int row = 1; row <= 16; row++) {
+    shared[threadIdx.x] = row * x[threadIdx.x];
+    __syncthreads();
+    int part = shared[63 - threadIdx.x];
+    for (int stride = 16; stride > 0; stride /= 2)
+      part += __shfl_xor_sync(0xffffffffu, part, stride);
+    sum += part;
+  }
+  y[threadIdx.x] = sum;
+}
+
+cudaError_t rows_without_last_barrier(const int *x, int *y, cudaStream_t stream) {
+  return CUMEGA_LAUNCH(rows_without_last_barrier_kernel, 1, 64, 256, stream, x, y);
+}

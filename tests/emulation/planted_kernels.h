@@ -34,6 +34,7 @@ cudaError_t write_shared_at(int offset, int *y, cudaStream_t stream);
 cudaError_t read_unwritten_shared(float *y, cudaStream_t stream);
 cudaError_t copy_beyond_shared(const float *x, float *y, cudaStream_t stream);
 cudaError_t misaligned_copy(const float *x, float *y, cudaStream_t stream);
+cudaError_t rows_without_last_barrier(const int *x, int *y, cudaStream_t stream);
 cudaError_t misaligned_load(const float *x, float *y, cudaStream_t stream);
 
 #endif
