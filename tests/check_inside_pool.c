@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include "pool.h"
 #include "counting_allocator.h"
+#include "float_control.h"
 #include "runner.h"
 #include "settled_threads.h"
 
@@ -155,24 +156,6 @@ START_TEST(all_threads_take_part_and_the_caller_is_worker_0) {
   pool_destroy(p);
 }
 END_TEST
-
-#if defined(__x86_64__)
-#define FLUSH_TO_ZERO 0x8040u /* FTZ and DAZ of MXCSR */
-static unsigned control(void) {
-  return __builtin_ia32_stmxcsr();
-}
-static void set_control(unsigned bits) {
-  __builtin_ia32_ldmxcsr(bits);
-}
-#else
-#define FLUSH_TO_ZERO 0u
-static unsigned control(void) {
-  return 0;
-}
-static void set_control(unsigned bits) {
-  (void)bits;
-}
-#endif
 
 /* The pool is made, and runs, while its caller rounds upwards and flushes denormals to zero. */
 START_TEST(pool_threads_compute_in_the_default_environment_and_leave_the_callers_alone) {

@@ -15,13 +15,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "block.h"
+#include "float_control.h"
 #include "harness.h"
 #include "runner.h"
 #include "settled_threads.h"
-
-#if defined(__x86_64__)
-#include <xmmintrin.h>
-#endif
 
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
@@ -99,24 +96,6 @@ static void in_a_child(const char *what, int (*claims)(void)) {
 }
 
 /* ---- what a program does ---- */
-
-#if defined(__x86_64__)
-#define FLUSH_TO_ZERO 0x8040u /* and denormals-are-zero */
-static unsigned control(void) {
-  return _mm_getcsr();
-}
-static void set_control(unsigned bits) {
-  _mm_setcsr(bits);
-}
-#else
-#define FLUSH_TO_ZERO 0u
-static unsigned control(void) {
-  return 0;
-}
-static void set_control(unsigned bits) {
-  (void)bits;
-}
-#endif
 
 START_TEST(rounding_mode_and_flush_to_zero_change_no_bit_and_are_kept) {
   static const int modes[] = {FE_TONEAREST, FE_UPWARD, FE_DOWNWARD, FE_TOWARDZERO};

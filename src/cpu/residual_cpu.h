@@ -37,6 +37,7 @@ typedef struct residual_plan {
   int64_t per_item; /* units */
   int64_t bytes_per_thread;
   int stream; /* out and normalized go past the caches */
+  int narrow; /* lines are residual_narrow_line's */
 } residual_plan;
 
 /* Where units lie: an index of the outer dimensions, and each operand's element there. */
@@ -81,10 +82,11 @@ void LEVEL(residual_store_f32)(const residual_operand *to, int64_t offset, int64
 void LEVEL(residual_store_f64)(const residual_operand *to, int64_t offset, int64_t stride,
                                int64_t n, const double *buffer);
 
-/* Elements from .. to - 1 of the line at p, where all operands are contiguous and of one 16-bit type,
- * and the form is linear: else returns 0, and nothing is done. */
-int LEVEL(residual_narrow_line)(const residual_run *run, const residual_plan *plan,
-                                const residual_place *p, int64_t from, int64_t to);
+/* Whether all operands are contiguous and of one 16-bit type, and the form is linear; then elements from .. to - 1
+ * of the line at p. */
+int LEVEL(residual_is_narrow)(const residual_run *run);
+void LEVEL(residual_narrow_line)(const residual_run *run, const residual_plan *plan,
+                                 const residual_place *p, int64_t from, int64_t to);
 
 /* buffer[i] becomes what a store and a load of the type make of it. */
 void LEVEL(residual_round_f32)(tensor_type type, int64_t n, float *buffer);

@@ -44,6 +44,7 @@ static residual_plan make_plan(const residual_run *run) {
   if (p.by_rows) p.bytes_per_thread = whole_lines(length * real);
   if (has_products(run)) p.bytes_per_thread = whole_lines((1 + 3 * rows) * length * real);
   p.stream = can_stream(run, p.lines * length);
+  p.narrow = LEVEL(residual_is_narrow)(run);
   return p;
 }
 

@@ -7,7 +7,6 @@
  *   SPLAT(v)                       a vector of v
  *   LOAD_ELEMENTS, STORE_ELEMENTS  between the caller's memory and ours
  *   ROUND(type, n, v)              v as a store and a load would leave it
- *   NARROW_LINE                    residual_narrow_line, or that there is none
  *   TABLE                          our member of real_vector */
 
 #include "residual_block.h"
@@ -39,11 +38,14 @@ static void NAME(keep)(const residual_plan *plan, const residual_operand *out, i
 /* Elements from .. to - 1 of the line at p. */
 static void NAME(run_line)(const residual_run *run, const residual_plan *plan,
                            const residual_place *p, int64_t from, int64_t to) {
+  if (plan->narrow) {
+    LEVEL(residual_narrow_line)(run, plan, p, from, to);
+    return;
+  }
   REAL buffer[BLOCK_ELEMENTS] __attribute__((aligned(MEMORY_ALIGNMENT)));
   const residual_operand *out = &run->operands[OPERAND_OUT];
   const int64_t stride = out->strides[run->ndim - 1];
   const int direct = NAME(is_plain)(out, stride) && NAME(is_linear)(run);
-  if (NARROW_LINE(run, plan, p, from, to)) return;
   const int64_t most = direct && NAME(all_plain)(run) ? to - from : BLOCK_ELEMENTS;
   for (int64_t i = from; i < to; i += most) {
     const int64_t n = to - i < most ? to - i : most;

@@ -15,7 +15,6 @@
 #define LOAD_ELEMENTS     LEVEL(residual_load_f32)
 #define STORE_ELEMENTS    LEVEL(residual_store_f32)
 #define ROUND(type, n, v) LEVEL(residual_round_f32)(type, n, v)
-#define NARROW_LINE       LEVEL(residual_narrow_line)
 #define TABLE             f32
 #define PRODUCT_ROWS      PRODUCT_ROWS_F32
 

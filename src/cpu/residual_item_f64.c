@@ -15,7 +15,6 @@
 #define LOAD_ELEMENTS     LEVEL(residual_load_f64)
 #define STORE_ELEMENTS    LEVEL(residual_store_f64)
 #define ROUND(type, n, v) ((void)(type), (void)(n), (void)(v)) /* stored as it is */
-#define NARROW_LINE(...)  0
 #define TABLE             f64
 #define PRODUCT_ROWS      PRODUCT_ROWS_F64
 

@@ -37,8 +37,7 @@ static void stream_16(const uint16_t *from, uint16_t *to, int64_t n) {
   for (; i < n; i++) to[i] = from[i];
 }
 
-/* Whether all operands are of the output's type, which has 16 bits, and contiguous. */
-static int is_narrow(const residual_run *run) {
+int LEVEL(residual_is_narrow)(const residual_run *run) {
   const tensor_type type = run->operands[OPERAND_OUT].type;
   int narrow = run->form <= RESIDUAL_CHANNELS && (type == TYPE_FLOAT16 || type == TYPE_BFLOAT16);
   for (int k = 0; k <= OPERAND_OUT; k++) {
@@ -48,12 +47,11 @@ static int is_narrow(const residual_run *run) {
   return narrow;
 }
 
-int LEVEL(residual_narrow_line)(const residual_run *run, const residual_plan *plan,
-                                const residual_place *p, int64_t from, int64_t to) {
+void LEVEL(residual_narrow_line)(const residual_run *run, const residual_plan *plan,
+                                 const residual_place *p, int64_t from, int64_t to) {
   const residual_operand *o = run->operands;
   const float *table = run->channels.f32, *c = NULL;
   float beta = (float)run->beta;
-  if (!is_narrow(run)) return 0;
   if (table && run->channel == run->ndim - 1)
     c = table;
   else if (table)
@@ -74,5 +72,4 @@ int LEVEL(residual_narrow_line)(const residual_run *run, const residual_plan *pl
     else
       memcpy(out, rounded, (size_t)n * sizeof *out);
   }
-  return 1;
 }

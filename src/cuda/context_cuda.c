@@ -65,6 +65,12 @@ cumega_status cuda_is_capturing(cumega_context *ctx, int *capturing) {
   return CUMEGA_OK;
 }
 
+cumega_status cuda_check_device(cumega_context *ctx) {
+  int capturing;
+  return cuda_is_capturing(
+      ctx, &capturing); /* any question that finds a lost device and changes nothing */
+}
+
 cumega_status cuda_refuse_capture(cumega_context *ctx, const char *what) {
   int capturing = 0;
   TRY(cuda_is_capturing(ctx, &capturing));

@@ -45,6 +45,9 @@ cumega_status memory_read_cuda(cumega_context *ctx, void *to, const void *from, 
 /* Whether ctx's stream is being captured. */
 cumega_status cuda_is_capturing(cumega_context *ctx, int *capturing);
 
+/* FATAL where the device is lost. A library with a runtime of its own knows before ours does. */
+cumega_status cuda_check_device(cumega_context *ctx);
+
 /* STATE, saying that `what` is not allowed, while ctx's stream is being captured. */
 cumega_status cuda_refuse_capture(cumega_context *ctx, const char *what);
 

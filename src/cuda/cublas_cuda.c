@@ -70,11 +70,8 @@ static void load(void) {
 #undef CUBLAS_FIND
 }
 
-/* A lost device is the better reason, and this question finds it; cuBLAS has a runtime of its own, so
- * ours does not know its errors. */
 static cumega_status fail(cumega_context *ctx, cublasStatus_t error, const char *call) {
-  int capturing;
-  TRY(cuda_is_capturing(ctx, &capturing));
+  TRY(cuda_check_device(ctx)); /* the better reason */
   const cumega_status status =
       error == CUBLAS_STATUS_ALLOC_FAILED || error == CUBLAS_STATUS_NOT_INITIALIZED
           ? CUMEGA_ERROR_RESOURCE

@@ -51,18 +51,13 @@ static void look(void) {
 cumega_status cufft_find(cumega_context *ctx, const cufft_library **found) {
   pthread_once(&looked, look);
   *found = &library;
-  /* GCOVR_EXCL_START: emulated cuFFT is always there */
   if (reason[0] == '\0') return CUMEGA_OK;
   return front->fail(ctx, CUMEGA_ERROR_DEVICE, "algorithm FFT needs cuFFT, and %s", reason);
-  /* GCOVR_EXCL_STOP */
 }
 
-/* A lost device is the better reason, and this question finds it; cuFFT has a runtime of its own, so ours
- * does not know its errors. */
 cumega_status cufft_fail(cumega_context *ctx, cufftResult result, const char *call,
                          const char *file, int line) {
-  int capturing;
-  TRY(cuda_is_capturing(ctx, &capturing));
+  TRY(cuda_check_device(ctx)); /* the better reason */
   return front->fail(ctx,
                      result == CUFFT_ALLOC_FAILED ? CUMEGA_ERROR_RESOURCE : CUMEGA_ERROR_DEVICE,
                      "%s gave %d of cuFFT (%s:%d)", call, (int)result, file, line);
