@@ -38,7 +38,6 @@ static backend_cuda_entry entry_of(void *library) {
   return symbol.function;
 }
 
-/* GCOVR_EXCL_START: emulated CUDA is always found; a build without it runs the rest */
 static void *open_beside_us(void) {
   Dl_info ours;
   char path[PATH_MAX];
@@ -73,4 +72,3 @@ cumega_status backend_cuda_find(cumega_context *ctx, const backend **found) {
   return context_fail(ctx, CUMEGA_ERROR_DEVICE, "device cuda:%d was asked for, but %s",
                       ctx->device.device_id, reason);
 }
-/* GCOVR_EXCL_STOP */
