@@ -269,6 +269,7 @@ START_TEST(a_call_without_io_or_a_place_for_its_answer_names_it) {
   MUST(ctx, cumega_memory_read(ctx, NULL, NULL, 0));
   MUST(ctx, cumega_memory_write(ctx, NULL, NULL, 0));
   MUST(ctx, cumega_memory_release(ctx, NULL, 4));
+  MUST(ctx, cumega_context_set_stream(ctx, NULL));
   ck_assert_int_eq(cumega_memory_release(ctx, from, -1), ARGUMENT);
 }
 END_TEST
