@@ -21,7 +21,7 @@ static void check_sentence(const char *part) {
 }
 
 START_TEST(every_type_has_its_name_and_size) {
-  static const struct {
+  const struct {
     tensor_type type;
     DLDataType dtype;
     const char *name;
