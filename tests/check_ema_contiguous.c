@@ -208,6 +208,13 @@ START_TEST(shapes_next_to_these_have_the_same_bits) {
     must_agree(&r, (way){.form = PADDED, .y_layout = CHANNELS_FIRST}, "ema_tiles_kernel");
     r.N = 3;
     must_agree(&r, (way){.form = PADDED}, "ema_recurrent_kernel");
+    for (int layout = TIME_BATCH; layout < LAYOUTS; layout++) {
+      const way w = {.form = PADDED, .x_layout = layout, .y_layout = layout, .seed = 4};
+      r.state_dtype = cumega_float32;
+      must_agree(&r, w, NULL);
+      r.state_dtype = cumega_float64;
+      must_agree(&r, w, NULL);
+    }
   }
 }
 END_TEST
