@@ -156,7 +156,7 @@ static void teardown(void) {
 }
 
 static cumega_status save(void) {
-  static char names[TENSORS][16];
+  static char names[TENSORS][24];
   cumega_tensor views[TENSORS];
   cumega_named_tensor tensors[TENSORS];
   const int64_t shape[] = {BYTES};
