@@ -256,6 +256,6 @@ void *emulation_cufft_open(void) {
 
 void *emulation_cufft_find(const char *name) {
   for (const symbol &s : symbols)
-    if (strcmp(s.name, name) == 0) return s.function;
+    if (strcmp(s.name, name) == 0 && !emulation::is_hidden(name)) return s.function;
   return NULL;
 }
