@@ -75,15 +75,18 @@ static int differ(const uint64_t *a, const uint64_t *b, int64_t count) {
 START_TEST(bits_do_not_depend_on_the_surroundings) {
   static const DLDataType types[] = {
       {kDLFloat, 32, 1}, {kDLFloat, 16, 1}, {kDLBfloat, 16, 1}, {kDLFloat, 64, 1}};
+  static const int64_t most_heads[] = {1, 2, 4, 8, 16}; /* of a kernel */
   uint64_t seed = 77;
   for (int i = 0; i < 40; i++) {
     recipe r = {.D = 1 + random_below(&seed, 40),
-                .N = 1 + random_below(&seed, 16),
+                .N = most_heads[i % 5],
                 .B = 1 + random_below(&seed, 4),
                 .L = random_below(&seed, 5) == 0 ? 1200 : random_below(&seed, 200)};
-    if (r.L == 1200) r.D = 3;
-    r.dtype = types[random_below(&seed, 4)];
-    r.state_dtype = r.dtype.bits == 64 || i % 4 == 0 ? cumega_float64 : cumega_float32;
+    if (r.N > 2) r.N -= random_below(&seed, r.N / 2);
+    if (i < 10) r.L += 64; /* at least a cell in each kernel */
+    if (r.L >= 1200) r.D = 3;
+    r.dtype = types[i < 5 ? random_below(&seed, 3) : random_below(&seed, 4)];
+    r.state_dtype = r.dtype.bits == 64 || i / 5 % 2 ? cumega_float64 : cumega_float32;
     r.activation = (cumega_activation)random_below(&seed, 10);
     r.masked = (int)random_below(&seed, 2);
     r.stateful = (int)random_below(&seed, 2);
