@@ -229,6 +229,38 @@ START_TEST(a_skipped_sequence_disturbs_no_other) {
 }
 END_TEST
 
+/* By the scratch that a run of such a shape would take, in place, where slices never are. */
+START_TEST(auto_means_chunked_for_few_channels_and_heads) {
+  static const struct {
+    int64_t D, N;
+    int is_chunked;
+  } rows[] = {{1, 16, 1}, {1, 17, 0}, {4096, 2, 1}, {4097, 2, 0}};
+  float nothing[1]; /* where the tensors begin */
+  cumega_context *ctx = context_new();
+  for (int i = 0; i < 4; i++) {
+    const int64_t shape[] = {8192, 1, rows[i].D};
+    cumega_ema_config config = cumega_ema_config_default(rows[i].D);
+    cumega_ema *ema = NULL;
+    cumega_tensor x;
+    int64_t automatic = -1, chain = -1, chunked = -1;
+    config.num_heads = rows[i].N;
+    MUST(ctx, cumega_ema_create(ctx, &config, NULL, &ema));
+    cumega_ema_io io = {.struct_size = sizeof io, .algorithm = CUMEGA_EMA_AUTO};
+    io.y = cumega_tensor_init(&x, nothing, cumega_cpu, cumega_float32, 3, shape);
+    io.x = io.y;
+    MUST(ctx, cumega_ema_workspace_size(ctx, ema, &io, &automatic));
+    io.algorithm = CUMEGA_EMA_RECURRENT;
+    MUST(ctx, cumega_ema_workspace_size(ctx, ema, &io, &chain));
+    io.algorithm = CUMEGA_EMA_CHUNKED;
+    MUST(ctx, cumega_ema_workspace_size(ctx, ema, &io, &chunked));
+    ck_assert(chain != chunked);
+    ck_assert_int_eq(automatic, rows[i].is_chunked ? chunked : chain);
+    cumega_ema_destroy(ema);
+  }
+  cumega_context_destroy(ctx);
+}
+END_TEST
+
 int main(void) {
   setenv("CUMEGA_TEST_DEVICE", "cuda", 1);
   Suite *suite = suite_create("cuda_ema_chunked");
@@ -238,6 +270,7 @@ int main(void) {
   tcase_add_test(tests, a_cut_at_grid_points_changes_nothing);
   tcase_add_test(tests, an_empty_sequence_hands_its_state_on);
   tcase_add_test(tests, a_skipped_sequence_disturbs_no_other);
+  tcase_add_test(tests, auto_means_chunked_for_few_channels_and_heads);
   int failed = run_suite(suite);
   runs_end();
   return failed;

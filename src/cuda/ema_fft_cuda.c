@@ -33,7 +33,7 @@ typedef struct cuda_fft_entry {
 
 /* ---- sizes ---- */
 
-/* The least even length from `least` on without a factor above 7: what cuFFT has fast code for. */
+/* The least even length from `least`, which is positive, on without a factor above 7: what cuFFT has fast code for. */
 static int64_t good_length(int64_t least) {
   for (int64_t n = least + least % 2;; n += 2) {
     int64_t rest = n;
@@ -81,8 +81,9 @@ static int64_t bytes_of_rows(const fft_key *plan) {
 }
 
 int64_t ema_fft_scratch(const cumega_context *ctx, const ema_launch *launch) {
+  if (launch->run.L == 0) return 0; /* which no plan has */
   const fft_key plan = plan_of(ctx, launch);
-  return launch->run.L == 0 ? 0 : bytes_of_rows(&plan);
+  return bytes_of_rows(&plan);
 }
 
 /* ---- what a context keeps ---- */
