@@ -83,8 +83,8 @@ START_TEST(bits_do_not_depend_on_the_surroundings) {
                 .B = 1 + random_below(&seed, 4),
                 .L = random_below(&seed, 5) == 0 ? 1200 : random_below(&seed, 200)};
     if (r.N > 2) r.N -= random_below(&seed, r.N / 2);
-    if (i < 10) r.L += 64; /* at least a cell in each kernel */
-    if (r.L >= 1200) r.D = 3;
+    if (i < 10) r.L += 1025; /* more than a chunk in each kernel */
+    if (r.L > 1024) r.D = 3;
     r.dtype = types[i < 5 ? random_below(&seed, 3) : random_below(&seed, 4)];
     r.state_dtype = r.dtype.bits == 64 || i / 5 % 2 ? cumega_float64 : cumega_float32;
     r.activation = (cumega_activation)random_below(&seed, 10);

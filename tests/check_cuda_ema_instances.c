@@ -47,6 +47,14 @@ START_TEST(many_channels_of_every_kind_have_the_cpus_bits) {
 }
 END_TEST
 
+/* Their rows are no whole pieces of 16 bytes. */
+START_TEST(one_channel_more_goes_by_tiles) {
+  recipe r = {.D = many_channels() + 1, .N = 4, .B = 1, .L = 20, .dtype = types[0]};
+  r.state_dtype = cumega_float32;
+  must_agree(&r, (way){.form = PADDED}, "ema_tiles_kernel");
+}
+END_TEST
+
 /* The states before slices come without y. */
 START_TEST(slices_of_many_channels_have_the_cpus_bits) {
   for (int i = 0; i < 3; i++) {
@@ -227,6 +235,7 @@ int main(void) {
   TCase *tests = add_case(suite, "instances", 120);
   tcase_add_checked_fixture(tests, NULL, runs_end);
   tcase_add_test(tests, many_channels_of_every_kind_have_the_cpus_bits);
+  tcase_add_test(tests, one_channel_more_goes_by_tiles);
   tcase_add_test(tests, slices_of_many_channels_have_the_cpus_bits);
   tcase_add_test(tests, truncated_runs_of_every_number_of_heads_have_the_cpus_bits);
   tcase_add_test(tests, slices_of_many_sequences_have_the_cpus_bits);
