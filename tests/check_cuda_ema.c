@@ -318,6 +318,9 @@ START_TEST(memory_calls_refuse_what_they_cannot_do) {
   ck_assert_int_eq(cumega_memory_read(NULL, &byte, &byte, 1), CUMEGA_ERROR_ARGUMENT);
   MUST(ctx, cumega_memory_write(ctx, NULL, NULL, 0));
   MUST(ctx, cumega_memory_release(ctx, NULL, 10));
+  MUST(ctx, cumega_memory_allocate(ctx, 0, &pointer)); /* nothing has a place too */
+  ck_assert_ptr_nonnull(pointer);
+  MUST(ctx, cumega_memory_release(ctx, pointer, 0));
 }
 END_TEST
 
