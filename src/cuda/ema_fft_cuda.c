@@ -369,7 +369,7 @@ cumega_status ema_fft_enqueue(cumega_context *ctx, const cumega_ema *ema,
   TRY(cuda_scratch(ctx, bytes_of_rows(&plan->key), &a.rows));
   a.n = plan->key.n;
   a.pitch = plan->key.pitch;
-  a.spectrum = spectrum->block;
+  a.spectrum = spectrum->block; /* analyzer: both were found, or there was a status */
   const int64_t rows = launch->run.B * launch->channels;
   for (a.first_row = 0; a.first_row < rows; a.first_row += plan->key.rows) {
     a.row_count = rows - a.first_row;
