@@ -189,6 +189,12 @@ END_TEST
     check_range(#call, has_ranges);                                                                \
   } while (0)
 
+#define FINE(call)                                                                                 \
+  do {                                                                                             \
+    MUST(ctx, call);                                                                               \
+    check_range(#call, has_ranges);                                                                \
+  } while (0)
+
 START_TEST(a_call_without_its_object_names_it) {
   cumega_ema_parameters ep = {.struct_size = sizeof ep};
   cumega_norm_parameters np = {.struct_size = sizeof np};
@@ -300,10 +306,20 @@ START_TEST(a_call_without_io_or_a_place_for_its_answer_names_it) {
   MISSING("path", cumega_weights_open(ctx, NULL, &(cumega_weights *){NULL}));
   MISSING("weights", cumega_weights_open(ctx, "x", NULL));
   MISSING("path", cumega_weights_save(ctx, NULL, NULL, 0, NULL, 0));
-  MUST(ctx, cumega_memory_read(ctx, NULL, NULL, 0));
-  MUST(ctx, cumega_memory_write(ctx, NULL, NULL, 0));
-  MUST(ctx, cumega_memory_release(ctx, NULL, 4));
+  MISSING("parameters", cumega_residual_set_parameters(ctx, residual, NULL));
+}
+END_TEST
+
+START_TEST(what_may_be_missing) {
+  char from[4];
+  FINE(cumega_context_reserve(ctx, 0));
+  FINE(cumega_context_set_stream(ctx, NULL));
+  FINE(cumega_context_synchronize(ctx));
+  FINE(cumega_memory_read(ctx, NULL, NULL, 0));
+  FINE(cumega_memory_write(ctx, NULL, NULL, 0));
+  FINE(cumega_memory_release(ctx, NULL, 4));
   ck_assert_int_eq(cumega_memory_release(ctx, from, -1), ARGUMENT);
+  check_range("cumega_memory_release(", has_ranges);
 }
 END_TEST
 
@@ -314,9 +330,11 @@ int main(void) {
   tcase_add_test(tests, a_call_without_a_context_says_so);
   tcase_add_test(tests, a_call_without_its_object_names_it);
   tcase_add_test(tests, a_call_without_io_or_a_place_for_its_answer_names_it);
+  tcase_add_test(tests, what_may_be_missing);
   TCase *without = add_case(suite, "without ranges", 60);
   tcase_add_checked_fixture(without, begin_without_ranges, end);
   tcase_add_test(without, a_call_without_its_object_names_it);
   tcase_add_test(without, a_call_without_io_or_a_place_for_its_answer_names_it);
+  tcase_add_test(without, what_may_be_missing);
   return run_suite(suite);
 }
