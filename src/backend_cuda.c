@@ -53,9 +53,7 @@ static void look(void) {
   void *library = open_beside_us();
   if (!library) library = dlopen(BACKEND_CUDA_LIBRARY, RTLD_NOW | RTLD_LOCAL);
   if (!library) {
-    const char *error = dlerror();
-    snprintf(reason, sizeof reason, "the CUDA backend cannot be opened: %s",
-             error ? error : BACKEND_CUDA_LIBRARY);
+    snprintf(reason, sizeof reason, "the CUDA backend cannot be opened: %s", dlerror());
     return;
   }
   backend_cuda_entry entry = entry_of(library);

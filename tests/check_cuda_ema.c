@@ -318,12 +318,26 @@ START_TEST(memory_calls_refuse_what_they_cannot_do) {
   ck_assert_int_eq(cumega_memory_read(NULL, &byte, &byte, 1), CUMEGA_ERROR_ARGUMENT);
   MUST(ctx, cumega_memory_write(ctx, NULL, NULL, 0));
   MUST(ctx, cumega_memory_release(ctx, NULL, 10));
+  MUST(ctx, cumega_memory_allocate(ctx, 0, &pointer)); /* nothing has a place too */
+  ck_assert_ptr_nonnull(pointer);
+  MUST(ctx, cumega_memory_release(ctx, pointer, 0));
 }
 END_TEST
+
+/* A child that ends by exit has its coverage counted; a driver expects none of a child, and a leak sanitizer takes
+ * the parent's memory on the device for the child's. */
+static int child_may_exit(void) {
+#if defined(__SANITIZE_ADDRESS__)
+  return 0;
+#else
+  return strcmp(cumega_context_backend(ctx), "cuda-emulation") == 0;
+#endif
+}
 
 /* The device is the parent's: everything is refused, and destroying releases nothing. */
 START_TEST(a_forked_child_is_refused) {
   fixture *f = fixture_new(0);
+  const int may_exit = child_may_exit();
   fflush(NULL);
   pid_t child = fork();
   if (child == 0) {
@@ -331,6 +345,7 @@ START_TEST(a_forked_child_is_refused) {
                   cumega_context_synchronize(ctx) == CUMEGA_ERROR_STATE;
     cumega_ema_destroy(f->ema);
     cumega_context_destroy(ctx);
+    if (may_exit) exit(refused ? 0 : 1);
     _exit(refused ? 0 : 1);
   }
   int ended = -1;

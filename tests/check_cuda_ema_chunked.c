@@ -75,15 +75,18 @@ static int differ(const uint64_t *a, const uint64_t *b, int64_t count) {
 START_TEST(bits_do_not_depend_on_the_surroundings) {
   static const DLDataType types[] = {
       {kDLFloat, 32, 1}, {kDLFloat, 16, 1}, {kDLBfloat, 16, 1}, {kDLFloat, 64, 1}};
+  static const int64_t most_heads[] = {1, 2, 4, 8, 16}; /* of a kernel */
   uint64_t seed = 77;
   for (int i = 0; i < 40; i++) {
     recipe r = {.D = 1 + random_below(&seed, 40),
-                .N = 1 + random_below(&seed, 16),
+                .N = most_heads[i % 5],
                 .B = 1 + random_below(&seed, 4),
                 .L = random_below(&seed, 5) == 0 ? 1200 : random_below(&seed, 200)};
-    if (r.L == 1200) r.D = 3;
-    r.dtype = types[random_below(&seed, 4)];
-    r.state_dtype = r.dtype.bits == 64 || i % 4 == 0 ? cumega_float64 : cumega_float32;
+    if (r.N > 2) r.N -= random_below(&seed, r.N / 2);
+    if (i < 10) r.L += 1025; /* more than a chunk in each kernel */
+    if (r.L > 1024) r.D = 3;
+    r.dtype = types[i < 5 ? random_below(&seed, 3) : random_below(&seed, 4)];
+    r.state_dtype = r.dtype.bits == 64 || i / 5 % 2 ? cumega_float64 : cumega_float32;
     r.activation = (cumega_activation)random_below(&seed, 10);
     r.masked = (int)random_below(&seed, 2);
     r.stateful = (int)random_below(&seed, 2);
@@ -226,6 +229,38 @@ START_TEST(a_skipped_sequence_disturbs_no_other) {
 }
 END_TEST
 
+/* By the scratch that a run of such a shape would take, in place, where slices never are. */
+START_TEST(auto_means_chunked_for_few_channels_and_heads) {
+  static const struct {
+    int64_t D, N;
+    int is_chunked;
+  } rows[] = {{1, 16, 1}, {1, 17, 0}, {4096, 2, 1}, {4097, 2, 0}};
+  float nothing[1]; /* where the tensors begin */
+  cumega_context *ctx = context_new();
+  for (int i = 0; i < 4; i++) {
+    const int64_t shape[] = {8192, 1, rows[i].D};
+    cumega_ema_config config = cumega_ema_config_default(rows[i].D);
+    cumega_ema *ema = NULL;
+    cumega_tensor x;
+    int64_t automatic = -1, chain = -1, chunked = -1;
+    config.num_heads = rows[i].N;
+    MUST(ctx, cumega_ema_create(ctx, &config, NULL, &ema));
+    cumega_ema_io io = {.struct_size = sizeof io, .algorithm = CUMEGA_EMA_AUTO};
+    io.y = cumega_tensor_init(&x, nothing, cumega_cpu, cumega_float32, 3, shape);
+    io.x = io.y;
+    MUST(ctx, cumega_ema_workspace_size(ctx, ema, &io, &automatic));
+    io.algorithm = CUMEGA_EMA_RECURRENT;
+    MUST(ctx, cumega_ema_workspace_size(ctx, ema, &io, &chain));
+    io.algorithm = CUMEGA_EMA_CHUNKED;
+    MUST(ctx, cumega_ema_workspace_size(ctx, ema, &io, &chunked));
+    ck_assert(chain != chunked);
+    ck_assert_int_eq(automatic, rows[i].is_chunked ? chunked : chain);
+    cumega_ema_destroy(ema);
+  }
+  cumega_context_destroy(ctx);
+}
+END_TEST
+
 int main(void) {
   setenv("CUMEGA_TEST_DEVICE", "cuda", 1);
   Suite *suite = suite_create("cuda_ema_chunked");
@@ -235,6 +270,7 @@ int main(void) {
   tcase_add_test(tests, a_cut_at_grid_points_changes_nothing);
   tcase_add_test(tests, an_empty_sequence_hands_its_state_on);
   tcase_add_test(tests, a_skipped_sequence_disturbs_no_other);
+  tcase_add_test(tests, auto_means_chunked_for_few_channels_and_heads);
   int failed = run_suite(suite);
   runs_end();
   return failed;

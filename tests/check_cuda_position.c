@@ -90,6 +90,57 @@ START_TEST(the_length_of_a_row_chooses_the_kernel) {
 }
 END_TEST
 
+/* More rows than emulated grids have blocks, of one group of keys more than a block holds, in every type. */
+START_TEST(long_rows_of_every_type_have_the_cpus_bits) {
+  static const struct {
+    DLDataType dtype;
+    int64_t length;
+  } types[] = {{{kDLFloat, 32, 1}, 16390},
+               {{kDLFloat, 16, 1}, 16390},
+               {{kDLBfloat, 16, 1}, 16390},
+               {{kDLFloat, 64, 1}, 8200}};
+  for (int i = 0; i < 4; i++) {
+    const int64_t shape[] = {3, 2, 2, types[i].length}, lengths[] = {types[i].length, 4096, 5};
+    cumega_context *both[] = {ctx, host};
+    test_tensor *output[2];
+    for (int k = 0; k < 2; k++) {
+      uint64_t seed = 12;
+      test_tensor *scores = tensor_new(types[i].dtype, 4, shape, NULL);
+      test_tensor *keys = tensor_of_int64(3, lengths);
+      output[k] = tensor_new(types[i].dtype, 4, shape, NULL);
+      for (int64_t j = 0; j < 12 * types[i].length; j++)
+        tensor_set_4(scores, j / (4 * types[i].length), j / (2 * types[i].length) % 2,
+                     j / types[i].length % 2, j % types[i].length, random_noise(&seed));
+      cumega_position_bias_io io = cumega_position_bias_io_default();
+      io.scores = dl(scores);
+      io.output = dl(output[k]);
+      io.key_lengths = dl(keys);
+      MUST(both[k], device_position_bias_softmax(both[k], NULL, &io));
+      if (k == 0) ck_assert_str_eq(cumega_context_kernels(ctx), "position_long_kernel");
+      tensor_free(scores);
+      tensor_free(keys);
+    }
+    ck_assert_mem_eq(tensor_at_4(output[0], 0, 0, 0, 0), tensor_at_4(output[1], 0, 0, 0, 0),
+                     (size_t)(12 * types[i].length * (types[i].dtype.bits / 8)));
+    tensor_free(output[0]);
+    tensor_free(output[1]);
+  }
+}
+END_TEST
+
+START_TEST(no_rows_need_no_scratch) {
+  const int64_t shape[] = {0, 2, 3, 20000};
+  cumega_position_bias_io io = cumega_position_bias_io_default();
+  cumega_tensor t;
+  int64_t bytes = -1;
+  io.output = cumega_tensor_init(&t, &t, (DLDevice){kDLCUDA, 0}, cumega_float32, 4, shape);
+  io.scores = io.output;
+  MUST(ctx, cumega_position_bias_workspace_size(ctx, NULL, &io, &bytes));
+  ck_assert_int_eq(bytes, 0);
+  MUST(ctx, cumega_position_bias_softmax(ctx, NULL, &io));
+}
+END_TEST
+
 START_TEST(long_rows_need_the_scratch_that_workspace_size_tells) {
   const int64_t shape[] = {1, 2, 3, 20000};
   cumega_position_bias_io io = cumega_position_bias_io_default();
@@ -118,6 +169,8 @@ int main(void) {
   tcase_add_checked_fixture(tests, begin, end);
   tcase_add_test(tests, lengths_outside_the_tensor_are_clamped_and_reported);
   tcase_add_test(tests, the_length_of_a_row_chooses_the_kernel);
+  tcase_add_test(tests, long_rows_of_every_type_have_the_cpus_bits);
+  tcase_add_test(tests, no_rows_need_no_scratch);
   tcase_add_test(tests, long_rows_need_the_scratch_that_workspace_size_tells);
   return run_suite(suite);
 }

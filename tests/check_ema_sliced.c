@@ -7,7 +7,7 @@
 #include "ema_harness.h"
 #include "runner.h"
 
-enum { D = 3, N = 4, B = 2, L = 1500 };
+enum { D = 3, B = 2, L = 1500 };
 
 typedef enum input {
   NOISE,
@@ -40,12 +40,13 @@ static double value_of(input kind, int64_t t, uint64_t *seed) {
 typedef struct fixture {
   cumega_context *ctx;
   cumega_ema *ema;
+  int64_t heads;
   test_tensor *x, *y, *initial, *final, *lengths, *mask;
   cumega_ema_io io;
 } fixture;
 
-static void begin(fixture *f, cumega_context *ctx, double slowest, input kind,
-                  DLDataType state_dtype) {
+static void begin_of_heads(fixture *f, cumega_context *ctx, double slowest, input kind,
+                           DLDataType state_dtype, int64_t N) {
   uint64_t seed = 5;
   test_parameters *parameters = parameters_new(D, N);
   parameters_fill(parameters, &seed, slowest);
@@ -54,6 +55,7 @@ static void begin(fixture *f, cumega_context *ctx, double slowest, input kind,
   config.state_dtype = state_dtype;
   config.activation = CUMEGA_ACTIVATION_IDENTITY;
   f->ctx = ctx;
+  f->heads = N;
   f->ema = ema_new(ctx, config, parameters, cumega_float32);
   parameters_free(parameters);
   f->x = tensor_new_3(cumega_float32, L, B, D);
@@ -74,6 +76,11 @@ static void begin(fixture *f, cumega_context *ctx, double slowest, input kind,
   f->io.final_state = dl(f->final);
 }
 
+static void begin(fixture *f, cumega_context *ctx, double slowest, input kind,
+                  DLDataType state_dtype) {
+  begin_of_heads(f, ctx, slowest, kind, state_dtype, 4);
+}
+
 static void end(fixture *f) {
   test_tensor *all[] = {f->x, f->y, f->initial, f->final, f->lengths, f->mask};
   ck_assert(tensor_gaps_hold(f->y) && tensor_gaps_hold(f->final));
@@ -83,6 +90,7 @@ static void end(fixture *f) {
 
 /* The bits of y, then of the final state. */
 static uint64_t *bits_of(fixture *f, cumega_ema_algorithm algorithm) {
+  const int64_t N = f->heads;
   uint64_t *bits = memory_new((L * B * D + B * D * N) * 8);
   int64_t count = 0;
   f->io.algorithm = algorithm;
@@ -98,7 +106,7 @@ static uint64_t *bits_of(fixture *f, cumega_ema_algorithm algorithm) {
 
 static void compare(fixture *f, const char *what, double slowest, int kind) {
   uint64_t *chain = bits_of(f, CUMEGA_EMA_CHAIN), *sliced = bits_of(f, CUMEGA_EMA_SLICED);
-  for (int64_t i = 0; i < L * B * D + B * D * N; i++)
+  for (int64_t i = 0; i < L * B * D + B * D * f->heads; i++)
     ck_assert_msg(chain[i] == sliced[i], "%s, 1 - q = %g, input %d: number %lld is %llx, not %llx",
                   what, slowest, kind, (long long)i, (unsigned long long)sliced[i],
                   (unsigned long long)chain[i]);
@@ -133,6 +141,21 @@ START_TEST(slices_of_a_float64_chain_too) {
       compare(&f, "float64 state", decays[d], kind);
       end(&f);
     }
+  }
+  cumega_context_destroy(ctx);
+}
+END_TEST
+
+/* Slices that began right, and with slow decays those that did not. */
+START_TEST(slices_of_every_number_of_heads_too) {
+  static const int64_t heads[] = {1, 2, 3, 5, 9};
+  cumega_context *ctx = context_of_slices();
+  for (int i = 0; i < 20; i++) {
+    const double slowest = i < 10 ? 0.25 : 1e-3;
+    fixture f;
+    begin_of_heads(&f, ctx, slowest, NOISE, i % 2 ? cumega_float64 : cumega_float32, heads[i % 5]);
+    compare(&f, "heads", slowest, (int)heads[i % 5]);
+    end(&f);
   }
   cumega_context_destroy(ctx);
 }
@@ -202,6 +225,7 @@ int main(void) {
   TCase *tests = add_case(suite, "sliced", 300);
   tcase_add_test(tests, slices_have_the_bits_of_the_chain);
   tcase_add_test(tests, slices_of_a_float64_chain_too);
+  tcase_add_test(tests, slices_of_every_number_of_heads_too);
   tcase_add_test(tests, slices_see_the_mask_and_begin_from_zeros);
   tcase_add_test(tests, recurrent_takes_slices_where_they_pay);
   return run_suite(suite);

@@ -1,6 +1,9 @@
 /* What is missing from a call: without a context every function says so in the thread's sentence, and without
  * its object, its io or a place for the answer in the context's; an object that it was to make is NULL. In
- * alphabetical order of objects; a new function has a line in each of the three lists. */
+ * alphabetical order of objects; a new function has a line in each of the three lists. Where a profiler is attached
+ * (tests/nvtx/recorder.c), each of these calls is one range with the function's name, and none where CUMEGA_NVTX is 0. */
+#include <stdio.h>
+#include <string.h>
 #include "harness.h"
 #include "runner.h"
 
@@ -14,6 +17,9 @@ static cumega_residual *residual;
 static cumega_weights *weights;
 static DLTensor *tensor; /* (3) */
 static test_tensor *three;
+
+static FILE *ranges; /* what the profiler wrote, up to the last call; NULL: there is none */
+static int has_ranges;
 
 static void begin(void) {
   cumega_ema_config e = cumega_ema_config_default(3);
@@ -29,9 +35,20 @@ static void begin(void) {
                 &weights));
   three = tensor_new_1(cumega_float32, 3);
   tensor = dl(three);
+  has_ranges = getenv("RECORDER_LOG") != NULL && getenv("CUMEGA_NVTX") == NULL;
+  if (getenv("RECORDER_LOG") != NULL) ranges = fopen(getenv("RECORDER_LOG"), "r");
+  if (ranges != NULL) fseek(ranges, 0, SEEK_END);
+}
+
+static void begin_without_ranges(void) {
+  setenv("CUMEGA_NVTX", "0", 1);
+  begin();
 }
 
 static void end(void) {
+  unsetenv("CUMEGA_NVTX");
+  if (ranges != NULL) fclose(ranges);
+  ranges = NULL;
   tensor_free(three);
   cumega_weights_close(weights);
   cumega_position_bias_destroy(bias);
@@ -41,11 +58,27 @@ static void end(void) {
   cumega_context_destroy(ctx);
 }
 
+/* The call was the only range since the last one, and has ended; or it was none. */
+static void check_range(const char *call, int is_one) {
+  char line[200], expected[200];
+  if (ranges == NULL) return;
+  clearerr(ranges);
+  if (is_one) {
+    snprintf(expected, sizeof expected, "push 1 %.*s ", (int)strcspn(call, "("), call);
+    ck_assert_msg(fgets(line, sizeof line, ranges) != NULL, "no range of %s", call);
+    ck_assert_msg(strncmp(line, expected, strlen(expected)) == 0, "%s: %s", call, line);
+    ck_assert_msg(fgets(line, sizeof line, ranges) != NULL, "%s does not end", call);
+    ck_assert_str_eq(line, "pop 1\n");
+  }
+  ck_assert_msg(fgets(line, sizeof line, ranges) == NULL, "%s: %s", call, line);
+}
+
 #define NO_CONTEXT(call)                                                                           \
   do {                                                                                             \
     (void)!cumega_context_create(NULL, NULL); /* another sentence of this thread */                \
     ck_assert_msg((call) == ARGUMENT, "%s", #call);                                                \
     ck_assert_str_eq(cumega_context_message(NULL), "ctx is NULL");                                 \
+    check_range(#call, 0);                                                                         \
   } while (0)
 
 START_TEST(a_call_without_a_context_says_so) {
@@ -153,6 +186,13 @@ END_TEST
     ck_assert_msg((call) == ARGUMENT, "%s", #call);                                                \
     const char *sentence = cumega_context_message(ctx);                                            \
     ck_assert_msg(strstr(sentence, name " is NULL") != NULL, "%s: '%s'", #call, sentence);         \
+    check_range(#call, has_ranges);                                                                \
+  } while (0)
+
+#define FINE(call)                                                                                 \
+  do {                                                                                             \
+    MUST(ctx, call);                                                                               \
+    check_range(#call, has_ranges);                                                                \
   } while (0)
 
 START_TEST(a_call_without_its_object_names_it) {
@@ -266,11 +306,20 @@ START_TEST(a_call_without_io_or_a_place_for_its_answer_names_it) {
   MISSING("path", cumega_weights_open(ctx, NULL, &(cumega_weights *){NULL}));
   MISSING("weights", cumega_weights_open(ctx, "x", NULL));
   MISSING("path", cumega_weights_save(ctx, NULL, NULL, 0, NULL, 0));
-  MUST(ctx, cumega_memory_read(ctx, NULL, NULL, 0));
-  MUST(ctx, cumega_memory_write(ctx, NULL, NULL, 0));
-  MUST(ctx, cumega_memory_release(ctx, NULL, 4));
-  MUST(ctx, cumega_context_set_stream(ctx, NULL));
+  MISSING("parameters", cumega_residual_set_parameters(ctx, residual, NULL));
+}
+END_TEST
+
+START_TEST(what_may_be_missing) {
+  char from[4];
+  FINE(cumega_context_reserve(ctx, 0));
+  FINE(cumega_context_set_stream(ctx, NULL));
+  FINE(cumega_context_synchronize(ctx));
+  FINE(cumega_memory_read(ctx, NULL, NULL, 0));
+  FINE(cumega_memory_write(ctx, NULL, NULL, 0));
+  FINE(cumega_memory_release(ctx, NULL, 4));
   ck_assert_int_eq(cumega_memory_release(ctx, from, -1), ARGUMENT);
+  check_range("cumega_memory_release(", has_ranges);
 }
 END_TEST
 
@@ -281,5 +330,11 @@ int main(void) {
   tcase_add_test(tests, a_call_without_a_context_says_so);
   tcase_add_test(tests, a_call_without_its_object_names_it);
   tcase_add_test(tests, a_call_without_io_or_a_place_for_its_answer_names_it);
+  tcase_add_test(tests, what_may_be_missing);
+  TCase *without = add_case(suite, "without ranges", 60);
+  tcase_add_checked_fixture(without, begin_without_ranges, end);
+  tcase_add_test(without, a_call_without_its_object_names_it);
+  tcase_add_test(without, a_call_without_io_or_a_place_for_its_answer_names_it);
+  tcase_add_test(without, what_may_be_missing);
   return run_suite(suite);
 }

@@ -3,20 +3,21 @@
  * could not give back what was current (it would make a context on device 0 where there was none).
  */
 #include "cuda_error.h"
-#include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
 
 /* What these functions of the driver look like. CUresult is an int whose values mean what the
  * runtime's errors of the same numbers do. */
-typedef struct driver_functions {
-  int (*get_current)(struct CUctx_st **current);
-  int (*set_current)(struct CUctx_st *current);
-  int (*stream_context)(struct CUstream_st *stream, struct CUctx_st **context);
-} driver_functions;
+typedef int (*get_current)(struct CUctx_st **current);
+typedef int (*set_current)(struct CUctx_st *current);
+typedef int (*stream_context)(struct CUstream_st *stream, struct CUctx_st **context);
 
-static pthread_mutex_t looking = PTHREAD_MUTEX_INITIALIZER;
-static driver_functions driver;
+/* Threads that look at the same time find the same. */
+static struct {
+  _Atomic get_current get_current;
+  _Atomic set_current set_current;
+  _Atomic stream_context stream_context;
+} driver;
 static atomic_int complete; /* driver is, and never changes again */
 
 /* *function: a pointer to a function pointer, which ISO C does not let a void * become. */
@@ -29,34 +30,26 @@ static cudaError_t find(const char *name, void *function) {
 #else
   cudaError_t error = cudaGetDriverEntryPoint(name, &symbol, cudaEnableDefault, &found);
 #endif
-  /* GCOVR_EXCL_START: emulated drivers have all of it */
-  if (error == cudaSuccess && (found != cudaDriverEntryPointSuccess || symbol == NULL))
-    error = cudaErrorSymbolNotFound;
-  /* GCOVR_EXCL_STOP */
-  if (error == cudaSuccess) memcpy(function, &symbol, sizeof symbol);
-  return error;
-}
-
-static cudaError_t look(void) {
-  cudaError_t error = find("cuCtxGetCurrent", &driver.get_current);
-  if (error == cudaSuccess) error = find("cuCtxSetCurrent", &driver.set_current);
-  if (error == cudaSuccess) error = find("cuStreamGetCtx", &driver.stream_context);
-  return error;
+  memcpy(function, &symbol, sizeof symbol);
+  const int is_missing = error == cudaSuccess && found != cudaDriverEntryPointSuccess;
+  return is_missing ? cudaErrorSymbolNotFound : error;
 }
 
 /* A failure is not remembered: the next call looks again. */
 static cudaError_t look_once(void) {
-  cudaError_t error = cudaSuccess;
+  get_current get = NULL;
+  set_current set = NULL;
+  stream_context of_stream = NULL;
   if (atomic_load_explicit(&complete, memory_order_acquire)) return cudaSuccess;
-  pthread_mutex_lock(&looking);
-  /* GCOVR_EXCL_START: two threads are seldom here together */
-  if (!atomic_load_explicit(&complete, memory_order_relaxed)) {
-    /* GCOVR_EXCL_STOP */
-    error = look();
-    if (error == cudaSuccess) atomic_store_explicit(&complete, 1, memory_order_release);
-  }
-  pthread_mutex_unlock(&looking);
-  return error;
+  cudaError_t error = find("cuCtxGetCurrent", &get);
+  if (error == cudaSuccess) error = find("cuCtxSetCurrent", &set);
+  if (error == cudaSuccess) error = find("cuStreamGetCtx", &of_stream);
+  if (error != cudaSuccess) return error;
+  atomic_store_explicit(&driver.get_current, get, memory_order_relaxed);
+  atomic_store_explicit(&driver.set_current, set, memory_order_relaxed);
+  atomic_store_explicit(&driver.stream_context, of_stream, memory_order_relaxed);
+  atomic_store_explicit(&complete, 1, memory_order_release);
+  return cudaSuccess;
 }
 
 cudaError_t cuda_scope_enter(cuda_scope *scope, int device) {
@@ -116,12 +109,14 @@ static int is_fatal(cudaError_t error) {
 
 cumega_status cuda_fail(cumega_context *ctx, cudaError_t error, const char *call, const char *file,
                         int line) {
-  const char *name = strrchr(file, '/');
+  const char *name = file; /* without its folders */
   cumega_status status = CUMEGA_ERROR_DEVICE;
+  for (const char *at = file; *at != '\0'; at++)
+    if (*at == '/') name = at + 1;
   if (error == cudaErrorMemoryAllocation) status = CUMEGA_ERROR_RESOURCE;
   if (is_fatal(error)) status = CUMEGA_ERROR_FATAL;
-  front->fail(ctx, status, "%.200s at %s:%d on cuda:%d: %s (%s)", call, name ? name + 1 : file,
-              line, ctx->device.device_id, cudaGetErrorString(error), cudaGetErrorName(error));
+  front->fail(ctx, status, "%.200s at %s:%d on cuda:%d: %s (%s)", call, name, line,
+              ctx->device.device_id, cudaGetErrorString(error), cudaGetErrorName(error));
   if (status == CUMEGA_ERROR_FATAL) ctx->poisoned = status;
   return status;
 }

@@ -15,7 +15,7 @@ static char reason[512]; /* why library is not complete, or "" */
 #define CUFFT_NAME                 "emulated cuFFT"
 #define open_library()             emulation_cufft_open()
 #define find_symbol(library, name) emulation_cufft_find(name)
-#define open_error()               "EMULATION_CUFFT=off"
+#define open_error()               "it is hidden"
 #else
 #if CUDART_VERSION >= 13000
 #define CUFFT_NAME "libcufft.so.12"
@@ -39,8 +39,7 @@ static void find(void *opened, const char *name, void *function) {
 static void look(void) {
   void *opened = open_library();
   if (opened == NULL) {
-    const char *error = open_error();
-    snprintf(reason, sizeof reason, "it cannot be opened: %s", error ? error : CUFFT_NAME);
+    snprintf(reason, sizeof reason, "it cannot be opened: %s", open_error());
     return;
   }
 #define CUFFT_FIND(name, arguments) find(opened, #name, &library.name);

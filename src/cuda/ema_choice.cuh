@@ -4,8 +4,9 @@
 #define CUMEGA_SRC_CUDA_EMA_CHOICE_CUH
 
 #include "ema_cuda.h"
+#include "launch.h"
 
-#define MOST_BLOCKS ((int64_t)1 << 20)
+#define MOST_BLOCKS CUMEGA_MOST_BLOCKS((int64_t)1 << 20)
 
 /* The activations that take part in the choice of a kernel; the others share one with a switch. */
 #define LAUNCH_BY_KIND(HEADS, TYPE)                                                                \

@@ -39,7 +39,7 @@
 #define CELL        CUMEGA_EMA_GRID
 #define CHUNK       (CELLS * CELL)
 #define EARLY       8 /* steps that the first walk reads at once */
-#define MOST_BLOCKS 2048
+#define MOST_BLOCKS CUMEGA_MOST_BLOCKS(2048)
 
 static_assert(THREADS == CHANNELS * CELLS, "a thread has a channel and a cell");
 static_assert(THREADS >= CHANNELS * EMA_CHUNKED_HEADS, "a thread has a channel and a head");
@@ -152,7 +152,7 @@ static __device__ __forceinline__ void carry(const ema_chunked_launch &a, const 
   }
 }
 
-/* Pass 3: y of the cell, from the state with which it begins. */
+/* Pass 3: y of the cell, which is not empty, from the state with which it begins. */
 template <typename REAL, int HEADS>
 static __device__ __forceinline__ void
 walk_with_output(register_chain<REAL, HEADS> &c, const ema_launch &p, const chunk_unit &u,
@@ -162,7 +162,7 @@ walk_with_output(register_chain<REAL, HEADS> &c, const ema_launch &p, const chun
   for (int n = 0; n < HEADS; n++)
     c.h[n] = n < c.heads ? states[(which * c.heads + n) * CHANNELS + channel] : 0;
   run_chain<REAL>(c, p, cell, d, cell.length);
-  if (cell.length > 0 && cell.length < CELL) save_states(p, p.run.final, u.s.final, d, c.h);
+  if (cell.length < CELL) save_states(p, p.run.final, u.s.final, d, c.h);
 }
 
 template <typename REAL, int HEADS>

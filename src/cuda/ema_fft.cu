@@ -27,7 +27,7 @@
 #define THREADS     256
 #define ROW_STEP    (THREADS / TILE)
 #define PART        1024 /* pairs of a row that a block multiplies at once */
-#define MOST_BLOCKS 65536
+#define MOST_BLOCKS CUMEGA_MOST_BLOCKS(65536)
 
 template <typename REAL> struct alignas(2 * sizeof(REAL)) pair { REAL x, y; };
 

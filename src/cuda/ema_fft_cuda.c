@@ -25,6 +25,7 @@ typedef struct cuda_fft_entry {
   fft_key key;
   void *block;
   int64_t bytes;
+  const cufft_library *fft; /* whose the handles are */
   cufftHandle forward, inverse;
   int handles;  /* how many of them there are */
   int captured; /* a graph has seen it */
@@ -32,7 +33,7 @@ typedef struct cuda_fft_entry {
 
 /* ---- sizes ---- */
 
-/* The least even length from `least` on without a factor above 7: what cuFFT has fast code for. */
+/* The least even length from `least`, which is positive, on without a factor above 7: what cuFFT has fast code for. */
 static int64_t good_length(int64_t least) {
   for (int64_t n = least + least % 2;; n += 2) {
     int64_t rest = n;
@@ -80,18 +81,16 @@ static int64_t bytes_of_rows(const fft_key *plan) {
 }
 
 int64_t ema_fft_scratch(const cumega_context *ctx, const ema_launch *launch) {
+  if (launch->run.L == 0) return 0; /* which no plan has */
   const fft_key plan = plan_of(ctx, launch);
-  return launch->run.L == 0 ? 0 : bytes_of_rows(&plan);
+  return bytes_of_rows(&plan);
 }
 
 /* ---- what a context keeps ---- */
 
 static void entry_free(cumega_context *ctx, fft_entry *entry) {
-  const cufft_library *fft;
-  if (entry->handles > 0 && cufft_find(ctx, &fft) == CUMEGA_OK) {
-    (void)fft->cufftDestroy(entry->forward);
-    if (entry->handles > 1) (void)fft->cufftDestroy(entry->inverse);
-  }
+  if (entry->handles > 0) (void)entry->fft->cufftDestroy(entry->forward);
+  if (entry->handles > 1) (void)entry->fft->cufftDestroy(entry->inverse);
   cuda_release(ctx->memory, entry->block, entry->bytes);
   front->memory_free(ctx->memory, entry, sizeof *entry);
 }
@@ -139,7 +138,10 @@ static cumega_status make_room(cumega_context *ctx, fft_entry **list, int most) 
   }
 }
 
-static cumega_status entry_new(cumega_context *ctx, const fft_key *key, fft_entry **made) {
+/* An entry for a list with so much room, which it is not in yet. */
+static cumega_status entry_new(cumega_context *ctx, fft_entry **list, int most, const fft_key *key,
+                               fft_entry **made) {
+  TRY(make_room(ctx, list, most));
   *made = front->memory_allocate(ctx->memory, sizeof **made);
   if (*made == NULL)
     return front->fail(ctx, CUMEGA_ERROR_RESOURCE, "cannot allocate %zu bytes for a plan",
@@ -151,29 +153,26 @@ static cumega_status entry_new(cumega_context *ctx, const fft_key *key, fft_entr
 
 /* ---- plans ---- */
 
-static cumega_status make_handle(cumega_context *ctx, const cufft_library *fft, const fft_key *key,
-                                 cufftType type, cufftHandle *handle, int *handles, size_t *work) {
+static cumega_status make_handle(cumega_context *ctx, fft_entry *plan, cufftType type,
+                                 cufftHandle *handle, size_t *work) {
+  const cufft_library *fft = plan->fft;
   const int is_forward = type == CUFFT_R2C || type == CUFFT_D2Z;
-  long long n = key->n, reals = key->pitch, pairs = key->pitch / 2;
+  long long n = plan->key.n, reals = plan->key.pitch, pairs = plan->key.pitch / 2;
+  long long *from = is_forward ? &reals : &pairs, *to = is_forward ? &pairs : &reals;
   CUFFT_TRY(ctx, fft->cufftCreate(handle));
-  ++*handles;
+  plan->handles++;
   CUFFT_TRY(ctx, fft->cufftSetAutoAllocation(*handle, 0));
-  if (is_forward)
-    CUFFT_TRY(ctx, fft->cufftMakePlanMany64(*handle, 1, &n, &reals, 1, reals, &pairs, 1, pairs,
-                                            type, key->rows, work));
-  else
-    CUFFT_TRY(ctx, fft->cufftMakePlanMany64(*handle, 1, &n, &pairs, 1, pairs, &reals, 1, reals,
-                                            type, key->rows, work));
+  CUFFT_TRY(ctx, fft->cufftMakePlanMany64(*handle, 1, &n, from, 1, *from, to, 1, *to, type,
+                                          plan->key.rows, work));
   return CUMEGA_OK;
 }
 
 static cumega_status fill_plan(cumega_context *ctx, const cufft_library *fft, fft_entry *plan) {
-  const fft_key *key = &plan->key;
+  const int is_double = (int)plan->key.is_double;
   size_t forward = 0, inverse = 0;
-  TRY(make_handle(ctx, fft, key, key->is_double ? CUFFT_D2Z : CUFFT_R2C, &plan->forward,
-                  &plan->handles, &forward));
-  TRY(make_handle(ctx, fft, key, key->is_double ? CUFFT_Z2D : CUFFT_C2R, &plan->inverse,
-                  &plan->handles, &inverse));
+  plan->fft = fft;
+  TRY(make_handle(ctx, plan, is_double ? CUFFT_D2Z : CUFFT_R2C, &plan->forward, &forward));
+  TRY(make_handle(ctx, plan, is_double ? CUFFT_Z2D : CUFFT_C2R, &plan->inverse, &inverse));
   const int64_t bytes = (int64_t)(forward > inverse ? forward : inverse);
   TRY(cuda_allocate(ctx, bytes, "the work area of a plan", &plan->block));
   plan->bytes = bytes;
@@ -185,8 +184,7 @@ static cumega_status fill_plan(cumega_context *ctx, const cufft_library *fft, ff
 static cumega_status add_plan(cumega_context *ctx, const cufft_library *fft, const fft_key *key) {
   cuda_context *c = cuda_context_of(ctx);
   fft_entry *plan;
-  TRY(make_room(ctx, &c->fft_plans, MOST_PLANS));
-  TRY(entry_new(ctx, key, &plan));
+  TRY(entry_new(ctx, &c->fft_plans, MOST_PLANS, key, &plan));
   const cumega_status status = fill_plan(ctx, fft, plan);
   if (status != CUMEGA_OK) {
     entry_free(ctx, plan);
@@ -198,18 +196,18 @@ static cumega_status add_plan(cumega_context *ctx, const cufft_library *fft, con
 }
 
 /* In place; both directions. */
-static cumega_status transform(cumega_context *ctx, const cufft_library *fft, const fft_entry *plan,
-                               int inverse, void *rows) {
+static cufftResult execute(const fft_entry *plan, cufftHandle handle, int inverse, void *rows) {
+  const cufft_library *fft = plan->fft;
+  if (plan->key.is_double)
+    return inverse ? fft->cufftExecZ2D(handle, rows, rows) : fft->cufftExecD2Z(handle, rows, rows);
+  return inverse ? fft->cufftExecC2R(handle, rows, rows) : fft->cufftExecR2C(handle, rows, rows);
+}
+
+static cumega_status transform(cumega_context *ctx, const fft_entry *plan, int inverse,
+                               void *rows) {
   const cufftHandle handle = inverse ? plan->inverse : plan->forward;
-  CUFFT_TRY(ctx, fft->cufftSetStream(handle, cuda_context_of(ctx)->stream));
-  if (plan->key.is_double && inverse)
-    CUFFT_TRY(ctx, fft->cufftExecZ2D(handle, rows, rows));
-  else if (plan->key.is_double)
-    CUFFT_TRY(ctx, fft->cufftExecD2Z(handle, rows, rows));
-  else if (inverse)
-    CUFFT_TRY(ctx, fft->cufftExecC2R(handle, rows, rows));
-  else
-    CUFFT_TRY(ctx, fft->cufftExecR2C(handle, rows, rows));
+  CUFFT_TRY(ctx, plan->fft->cufftSetStream(handle, cuda_context_of(ctx)->stream));
+  CUFFT_TRY(ctx, execute(plan, handle, inverse, rows));
   return CUMEGA_OK;
 }
 
@@ -232,8 +230,8 @@ static cumega_status upload_terms(cumega_context *ctx, const cumega_ema *ema, do
 
 /* All channels, a tile at a time through rows of doubles. */
 static cumega_status fill_spectrum(cumega_context *ctx, const cumega_ema *ema,
-                                   const cufft_library *fft, const fft_entry *plan,
-                                   const fft_entry *spectrum, const double *terms, double *rows) {
+                                   const fft_entry *plan, const fft_entry *spectrum,
+                                   const double *terms, double *rows) {
   const int64_t D = ema->config.size, N = ema->config.num_heads;
   const fft_key *key = &plan->key;
   cudaStream_t stream = cuda_context_of(ctx)->stream;
@@ -251,7 +249,7 @@ static cumega_status fill_spectrum(cumega_context *ctx, const cumega_ema *ema,
                                  .pitch = key->pitch,
                                  .is_double = (int)spectrum->key.is_double};
     CUDA_TRY(ctx, ema_fft_fill_table(&table, stream));
-    TRY(transform(ctx, fft, plan, 0, rows));
+    TRY(transform(ctx, plan, 0, rows));
     CUDA_TRY(ctx, ema_fft_store_table(&table, stream));
   }
   CUDA_TRY(ctx, cudaStreamSynchronize(stream));
@@ -292,10 +290,10 @@ static cumega_status make_spectrum(cumega_context *ctx, const cumega_ema *ema,
                        w->terms_bytes);
   TRY(cuda_allocate(ctx, w->terms_bytes, "the terms of an EMA's kernel", &w->terms));
   TRY(cuda_allocate(ctx, w->rows_bytes, "an EMA's kernel", &w->rows));
-  TRY(entry_new(ctx, &key, &w->plan));
+  TRY(entry_new(ctx, &w->plan, 1, &key, &w->plan));
   TRY(fill_plan(ctx, fft, w->plan));
   TRY(upload_terms(ctx, ema, w->host, w->terms));
-  return fill_spectrum(ctx, ema, fft, w->plan, spectrum, w->terms, w->rows);
+  return fill_spectrum(ctx, ema, w->plan, spectrum, w->terms, w->rows);
 }
 
 static cumega_status add_spectrum(cumega_context *ctx, const cumega_ema *ema,
@@ -303,8 +301,7 @@ static cumega_status add_spectrum(cumega_context *ctx, const cumega_ema *ema,
   cuda_context *c = cuda_context_of(ctx);
   fft_entry *spectrum;
   spectrum_work w = {0};
-  TRY(make_room(ctx, &c->fft_spectra, MOST_SPECTRA));
-  TRY(entry_new(ctx, key, &spectrum));
+  TRY(entry_new(ctx, &c->fft_spectra, MOST_SPECTRA, key, &spectrum));
   const cumega_status status = make_spectrum(ctx, ema, fft, spectrum, &w);
   if (status != CUMEGA_OK) /* what has been enqueued may use what is freed now */
     (void)cudaStreamSynchronize(c->stream);
@@ -323,17 +320,22 @@ static cumega_status add_spectrum(cumega_context *ctx, const cumega_ema *ema,
 
 /* ---- preparing and running ---- */
 
-cumega_status ema_fft_prepare(cumega_context *ctx, const cumega_ema *ema,
-                              const ema_launch *launch) {
+static cumega_status make_missing(cumega_context *ctx, const cumega_ema *ema, const fft_key *plan,
+                                  const fft_key *spectrum) {
   cuda_context *c = cuda_context_of(ctx);
   const cufft_library *fft;
-  if (launch->run.L == 0 || launch->run.B == 0) return CUMEGA_OK;
-  const fft_key plan = plan_of(ctx, launch), spectrum = spectrum_of(ctx, ema, launch);
   TRY(cufft_find(ctx, &fft));
-  TRY(cuda_refuse_capture(ctx, "preparing a run"));
-  if (find(&c->fft_plans, &plan) == NULL) TRY(add_plan(ctx, fft, &plan));
-  if (find(&c->fft_spectra, &spectrum) == NULL) TRY(add_spectrum(ctx, ema, fft, &spectrum));
+  if (find(&c->fft_plans, plan) == NULL) TRY(add_plan(ctx, fft, plan));
+  if (find(&c->fft_spectra, spectrum) == NULL) TRY(add_spectrum(ctx, ema, fft, spectrum));
   return CUMEGA_OK;
+}
+
+cumega_status ema_fft_prepare(cumega_context *ctx, const cumega_ema *ema,
+                              const ema_launch *launch) {
+  if (launch->run.L == 0) return CUMEGA_OK;
+  const fft_key plan = plan_of(ctx, launch), spectrum = spectrum_of(ctx, ema, launch);
+  TRY(cuda_refuse_capture(ctx, "preparing a run"));
+  return make_missing(ctx, ema, &plan, &spectrum);
 }
 
 /* Both entries, made now if need be and may be. */
@@ -344,31 +346,25 @@ static cumega_status find_or_make(cumega_context *ctx, const cumega_ema *ema,
   const fft_key of_plan = plan_of(ctx, launch), of_spectrum = spectrum_of(ctx, ema, launch);
   int capturing = 0;
   TRY(cuda_is_capturing(ctx, &capturing));
-  for (int tries = 0; tries < 2; tries++) {
-    *plan = find(&c->fft_plans, &of_plan);
-    *spectrum = find(&c->fft_spectra, &of_spectrum);
-    if (*plan != NULL && *spectrum != NULL) {
-      (*plan)->captured |= capturing;
-      (*spectrum)->captured |= capturing;
-      return CUMEGA_OK;
-    }
-    if (capturing) break;
-    TRY(ema_fft_prepare(ctx, ema, launch));
-  }
-  return front->fail(ctx, CUMEGA_ERROR_RESOURCE,
-                     "the run needs a plan and the kernel's spectrum for transforms of %" PRId64
-                     " numbers, and its stream is being captured: call cumega_ema_prepare before",
-                     of_plan.n);
+  if (!capturing) TRY(make_missing(ctx, ema, &of_plan, &of_spectrum));
+  *plan = find(&c->fft_plans, &of_plan);
+  *spectrum = find(&c->fft_spectra, &of_spectrum);
+  if (*plan == NULL || *spectrum == NULL)
+    return front->fail(ctx, CUMEGA_ERROR_RESOURCE,
+                       "the run needs a plan and the kernel's spectrum for transforms of %" PRId64
+                       " numbers, and its stream is being captured: call cumega_ema_prepare before",
+                       of_plan.n);
+  (*plan)->captured |= capturing;
+  (*spectrum)->captured |= capturing;
+  return CUMEGA_OK;
 }
 
 cumega_status ema_fft_enqueue(cumega_context *ctx, const cumega_ema *ema,
                               const ema_launch *launch) {
   cudaStream_t stream = cuda_context_of(ctx)->stream;
-  const cufft_library *fft;
   fft_entry *plan, *spectrum;
   ema_fft_launch a = {.whole = *launch};
   if (launch->run.L == 0) return CUMEGA_OK;
-  TRY(cufft_find(ctx, &fft));
   TRY(find_or_make(ctx, ema, launch, &plan, &spectrum));
   TRY(cuda_scratch(ctx, bytes_of_rows(&plan->key), &a.rows));
   a.n = plan->key.n;
@@ -379,9 +375,9 @@ cumega_status ema_fft_enqueue(cumega_context *ctx, const cumega_ema *ema,
     a.row_count = rows - a.first_row;
     if (a.row_count > plan->key.rows) a.row_count = plan->key.rows;
     CUDA_TRY(ctx, ema_fft_gather(&a, stream));
-    TRY(transform(ctx, fft, plan, 0, a.rows));
+    TRY(transform(ctx, plan, 0, a.rows));
     CUDA_TRY(ctx, ema_fft_multiply(&a, stream));
-    TRY(transform(ctx, fft, plan, 1, a.rows));
+    TRY(transform(ctx, plan, 1, a.rows));
     CUDA_TRY(ctx, ema_fft_scatter(&a, stream));
   }
   ctx->kernels = "ema_fft_gather_kernel cufft ema_fft_multiply_kernel cufft ema_fft_scatter_kernel";

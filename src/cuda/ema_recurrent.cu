@@ -28,7 +28,7 @@
 
 /* Many heads: scratch for so many bytes at most, so blocks are fewer where heads are more. */
 #define MOST_SCRATCH ((int64_t)256 << 20)
-#define MOST_BLOCKS  ((int64_t)1 << 20)
+#define MOST_BLOCKS  CUMEGA_MOST_BLOCKS((int64_t)1 << 20)
 
 /* ---- the chain in scratch ---- */
 

@@ -18,13 +18,13 @@
 #include "ema_chain.cuh"
 
 #define THREADS     128
-#define MOST_BLOCKS ((int64_t)1 << 20)
+#define MOST_BLOCKS CUMEGA_MOST_BLOCKS((int64_t)1 << 20)
 
 static __device__ __forceinline__ bool same_bits(float a, float b) {
-  return __float_as_uint(a) == __float_as_uint(b) || (a != a && b != b);
+  return (__float_as_uint(a) == __float_as_uint(b)) | ((a != a) & (b != b));
 }
 static __device__ __forceinline__ bool same_bits(double a, double b) {
-  return __double_as_longlong(a) == __double_as_longlong(b) || (a != a && b != b);
+  return (__double_as_longlong(a) == __double_as_longlong(b)) | ((a != a) & (b != b));
 }
 
 template <typename REAL, int HEADS>

@@ -3,6 +3,8 @@
  *
  *   CUMEGA_LAUNCH(kernel, grid, block, shared_bytes, stream, ...)   the launch's own cudaError_t,
  *       whatever error the caller may have left pending
+ *   CUMEGA_MOST_BLOCKS(n)   n, the blocks of a grid from which on each of them takes several parts of
+ *       the work; few where emulated, so that small tests come there
  *   CUMEGA_SPIN()   in every loop that waits for another thread's write
  *   CUMEGA_SHARED(type, name)   declares type *name: the block's shared memory, all of it dynamic,
  *       aligned to 16 bytes */
@@ -18,6 +20,7 @@
 #define CUMEGA_LAUNCH(kernel, grid, block, shared_bytes, stream, ...)                              \
   emulation_launch_values(#kernel, grid, block, shared_bytes, stream, kernel, __VA_ARGS__)
 #define CUMEGA_SHARED(type, name) type *name = (type *)emulation_shared()
+#define CUMEGA_MOST_BLOCKS(n)     ((n) < 8 ? (n) : 8)
 #define CUMEGA_SPIN()             emulation_yield()
 
 #else
@@ -27,6 +30,7 @@
 #define CUMEGA_SHARED(type, name)                                                                  \
   extern __shared__ __align__(16) unsigned char cumega_shared_bytes[];                             \
   type *name = (type *)cumega_shared_bytes
+#define CUMEGA_MOST_BLOCKS(n) (n)
 
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 700
 #define CUMEGA_SPIN() __nanosleep(20)

@@ -34,7 +34,7 @@ cumega_status object_upload_cuda(cumega_context *ctx, const char *what, const vo
 void object_release_cuda(memory *account, DLDevice device, pid_t owner, void *block,
                          int64_t bytes) {
   cuda_scope scope;
-  if (block == NULL || owner != getpid()) return;
+  if (owner != getpid()) return;
   (void)cuda_scope_enter(&scope, device.device_id);
   cuda_release(account, block, bytes);
   cuda_scope_leave(&scope);

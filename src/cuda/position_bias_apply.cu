@@ -17,7 +17,7 @@
 #define THREADS     256
 #define WARPS       (THREADS / 32)
 #define STEPS       4
-#define MOST_BLOCKS 8192
+#define MOST_BLOCKS CUMEGA_MOST_BLOCKS(8192)
 
 template <int TYPE> static __device__ __forceinline__ int64_t pieces_of(int64_t keys) {
   const int piece = STEPS * 32 * element<TYPE>::VALUES;

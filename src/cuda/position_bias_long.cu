@@ -14,7 +14,7 @@
 #include "position_bias_sums.cuh"
 
 #define T           512
-#define MOST_BLOCKS 1024
+#define MOST_BLOCKS CUMEGA_MOST_BLOCKS(1024)
 
 /* A group is one team's whole row. */
 template <int TYPE> struct long_team : team<TYPE, T, TREE_GROUP / T / element<TYPE>::VALUES> {

@@ -18,7 +18,7 @@
 #include "position_bias_sums.cuh"
 
 #define WARP_TEAMS 4 /* rows of a block whose teams are warps */
-#define MOST_TEAMS 16384
+#define MOST_TEAMS CUMEGA_MOST_BLOCKS(16384)
 
 /* What a row with numbers in it becomes. */
 template <typename TEAM, int TYPE, int T>
@@ -123,7 +123,6 @@ static cudaError_t launch_team(position_launch launch, cudaStream_t stream) {
 /* The name has no space (cumega_context_kernels). */
 #define LAUNCH(T, STEPS)                                                                           \
   do {                                                                                             \
-    if (launch->run.Lk > team<TYPE, T, STEPS>::KEYS) break;                                        \
     *kernel = "position_softmax_kernel<" #T "," #STEPS ">";                                        \
     return launch_team<TYPE, T, STEPS>(*launch, stream);                                           \
   } while (0)
@@ -131,11 +130,11 @@ static cudaError_t launch_team(position_launch launch, cudaStream_t stream) {
 template <int TYPE>
 static cudaError_t launch_by_length(const position_launch *launch, cudaStream_t stream,
                                     const char **kernel) {
-  LAUNCH(32, 2);
-  LAUNCH(32, 8);
-  LAUNCH(128, 8);
-  LAUNCH(512, 8);
-  return cudaErrorInvalidValue; /* position_softmax_can says no */
+  const int64_t keys = launch->run.Lk;
+  if (keys <= team<TYPE, 32, 2>::KEYS) LAUNCH(32, 2);
+  if (keys <= team<TYPE, 32, 8>::KEYS) LAUNCH(32, 8);
+  if (keys <= team<TYPE, 128, 8>::KEYS) LAUNCH(128, 8);
+  LAUNCH(512, 8); /* position_softmax_can has said so */
 }
 
 bool position_softmax_can(const position_bias_run *run) {

@@ -4,7 +4,7 @@
 #include "residual_element.cuh"
 
 #define THREADS     256
-#define MOST_BLOCKS 8192
+#define MOST_BLOCKS CUMEGA_MOST_BLOCKS(8192)
 
 struct gather_launch {
   residual_run run;

@@ -18,7 +18,7 @@
 #include "residual_element.cuh"
 
 #define THREADS     256
-#define MOST_BLOCKS 8192
+#define MOST_BLOCKS CUMEGA_MOST_BLOCKS(8192)
 
 template <typename ELEMENT, int WIDTH>
 static __global__ void __launch_bounds__(THREADS) residual_lines_kernel(const residual_run run) {

@@ -27,7 +27,7 @@
 #define GROUP         4096 /* TREE_GROUP */
 #define LEAST_THREADS 128  /* of a block */
 #define MOST_THREADS  1024
-#define MOST_BLOCKS   8192
+#define MOST_BLOCKS   CUMEGA_MOST_BLOCKS(8192)
 #define WARP          0xffffffffu
 
 /* Vectors of a thread, and with so many the most threads of a row: 512 of them leave each the registers

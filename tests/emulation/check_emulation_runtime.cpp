@@ -214,6 +214,12 @@ START_TEST(contexts_are_made_when_they_are_needed_and_can_be_put_back) {
   ck_assert_ptr_eq(streams, own);
   void *none;
   ck_assert_int_eq(cudaGetDriverEntryPoint("cuNoSuch", &none, 0, nullptr), cudaErrorSymbolNotFound);
+  emulation_hide("cuStreamGetCtx");
+  ck_assert_int_eq(cudaGetDriverEntryPoint("cuStreamGetCtx", &none, 0, nullptr),
+                   cudaErrorSymbolNotFound);
+  (void)driver<get_current>("cuCtxGetCurrent");
+  emulation_hide(nullptr);
+  (void)driver<get_stream_context>("cuStreamGetCtx");
 }
 END_TEST
 

@@ -28,9 +28,10 @@ long cublas_leaks(std::string *text) {
 }
 
 static cublasStatus_t status_of(cudaError_t error) {
-  return error == cudaSuccess                 ? CUBLAS_STATUS_SUCCESS
-         : error == cudaErrorMemoryAllocation ? CUBLAS_STATUS_ALLOC_FAILED
-                                              : CUBLAS_STATUS_EXECUTION_FAILED;
+  return error == cudaSuccess                    ? CUBLAS_STATUS_SUCCESS
+         : error == cudaErrorMemoryAllocation    ? CUBLAS_STATUS_ALLOC_FAILED
+         : error == cudaErrorInitializationError ? CUBLAS_STATUS_NOT_INITIALIZED
+                                                 : CUBLAS_STATUS_EXECUTION_FAILED;
 }
 
 static cublasStatus_t create(cublasHandle_t *handle) {
@@ -151,6 +152,6 @@ void *emulation_cublas_open(void) {
 
 void *emulation_cublas_find(const char *name) {
   for (const symbol &s : symbols)
-    if (strcmp(s.name, name) == 0) return s.function;
+    if (strcmp(s.name, name) == 0 && !emulation::is_hidden(name)) return s.function;
   return NULL;
 }

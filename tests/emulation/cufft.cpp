@@ -165,11 +165,12 @@ cufftResult cufftDestroy(cufftHandle handle) {
 }
 
 cufftResult cufftSetAutoAllocation(cufftHandle handle, int allocates) {
-  lock_guard guard;
+  call here(CALL_PLAIN);
+  if (here.refused()) return result_of(here.error());
   fft_plan *p = find(handle);
   if (p == nullptr) return CUFFT_INVALID_PLAN;
   p->allocates = allocates != 0;
-  return CUFFT_SUCCESS;
+  return result_of(here.end(cudaSuccess));
 }
 
 cufftResult cufftMakePlanMany64(cufftHandle handle, int rank, long long int *n,
@@ -195,19 +196,21 @@ cufftResult cufftMakePlanMany64(cufftHandle handle, int rank, long long int *n,
 }
 
 cufftResult cufftSetStream(cufftHandle handle, cudaStream_t stream) {
-  lock_guard guard;
+  call here(CALL_PLAIN);
+  if (here.refused()) return result_of(here.error());
   fft_plan *p = find(handle);
   if (p == nullptr) return CUFFT_INVALID_PLAN;
   p->stream = stream;
-  return CUFFT_SUCCESS;
+  return result_of(here.end(cudaSuccess));
 }
 
 cufftResult cufftSetWorkArea(cufftHandle handle, void *work) {
-  lock_guard guard;
+  call here(CALL_PLAIN);
+  if (here.refused()) return result_of(here.error());
   fft_plan *p = find(handle);
   if (p == nullptr) return CUFFT_INVALID_PLAN;
   p->work = work;
-  return CUFFT_SUCCESS;
+  return result_of(here.end(cudaSuccess));
 }
 
 cufftResult cufftExecR2C(cufftHandle plan, cufftReal *from, cufftComplex *to) {
@@ -256,6 +259,6 @@ void *emulation_cufft_open(void) {
 
 void *emulation_cufft_find(const char *name) {
   for (const symbol &s : symbols)
-    if (strcmp(s.name, name) == 0) return s.function;
+    if (strcmp(s.name, name) == 0 && !emulation::is_hidden(name)) return s.function;
   return NULL;
 }

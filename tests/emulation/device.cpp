@@ -3,10 +3,13 @@
 #include <cstdio>
 #include <cstring>
 #include <memory>
+#include <set>
+#include <string>
 #include <vector>
 
 #include "call.h"
 #include "emulation.h"
+#include "library.h"
 #include "memory.h"
 #include "stream.h"
 
@@ -24,16 +27,23 @@ static struct device {
 static int count = 1;
 static int driver_version = CUDART_VERSION;             /* 0: no driver */
 static std::vector<std::unique_ptr<CUctx_st>> contexts; /* that are not primary */
+static std::set<std::string> hidden;
 
 void devices_reset() {
   count = 1;
   driver_version = CUDART_VERSION;
   for (device &d : devices) d = device();
   contexts.clear();
+  hidden.clear();
 }
 
 int device_count() {
   return count;
+}
+
+bool is_hidden(const char *function) {
+  lock_guard guard;
+  return hidden.count(function) > 0;
 }
 
 /* A runtime works with drivers of its own major version, and later ones. */
@@ -173,6 +183,14 @@ void emulation_set_driver_version(int version) {
   driver_version = version;
 }
 
+void emulation_hide(const char *function) {
+  lock_guard guard;
+  if (function == nullptr)
+    hidden.clear();
+  else
+    hidden.insert(function);
+}
+
 void emulation_set_device_count(int n) {
   lock_guard guard;
   count = n < 0 ? 0 : n > MAX_DEVICES ? MAX_DEVICES : n;
@@ -255,6 +273,7 @@ cudaError_t cudaGetDriverEntryPointByVersion(const char *symbol, void **function
               : strcmp(symbol, "cuCtxSetCurrent") == 0 ? (void *)context_set_current
               : strcmp(symbol, "cuStreamGetCtx") == 0  ? (void *)stream_get_context
                                                        : nullptr;
+  if (is_hidden(symbol)) *function = nullptr;
   const bool found = *function != nullptr;
   if (result != nullptr)
     *result = found ? cudaDriverEntryPointSuccess : cudaDriverEntryPointSymbolNotFound;

@@ -31,6 +31,9 @@ EMULATION_API void emulation_set_device_count(int count); /* 0 .. 8 */
  * major version is refused by everything that needs a device. */
 EMULATION_API void emulation_set_driver_version(int version);
 
+/* The driver, cuFFT or cuBLAS lacks the function of that name, as an older one would; NULL: has all again. */
+EMULATION_API void emulation_hide(const char *function);
+
 /* Whether any call has made the device's primary context. */
 EMULATION_API int emulation_context_exists(int device);
 

@@ -1,4 +1,5 @@
-/* What the emulated libraries have made and not given back: one line for each. */
+/* What the emulated libraries have made and not given back, one line for each; and which of their functions
+ * emulation_hide has taken away. */
 #ifndef EMULATION_LIBRARY_H
 #define EMULATION_LIBRARY_H
 
@@ -8,6 +9,7 @@ namespace emulation {
 
 long cublas_leaks(std::string *text);
 long cufft_leaks(std::string *text);
+bool is_hidden(const char *function);
 
 } // namespace emulation
 
