@@ -78,13 +78,11 @@ static cumega_status fail_in_use(void) {
 
 cumega_status context_enter(cumega_context *ctx) {
   if (!ctx) return context_fail(NULL, CUMEGA_ERROR_ARGUMENT, "ctx is NULL");
-  /* GCOVR_EXCL_START: a forked child, whose counts are lost */
   if (ctx->owner != getpid())
     return context_fail(ctx, CUMEGA_ERROR_STATE,
                         "the context was made in process %ld, and this is its child %ld: make a "
                         "context here",
                         (long)ctx->owner, (long)getpid());
-  /* GCOVR_EXCL_STOP */
   if (IS_REFUSED(ctx)) return fail_in_use();
   if (ctx->poisoned != CUMEGA_OK) return ctx->poisoned;
   ctx->message[0] = '\0';
@@ -240,7 +238,7 @@ static cumega_status equip_context(cumega_context *ctx, void *stream) {
   TRY(trace_choose(ctx));
   ctx->backend = ctx->host;
   if (ctx->device.device_type != kDLCPU) {
-    TRY(backend_cuda_find(ctx, &ctx->backend)); /* GCOVR_EXCL_BR_LINE: emulated CUDA is found */
+    TRY(backend_cuda_find(ctx, &ctx->backend));
     return ctx->backend->device->context_open(ctx, stream);
   }
   if (ctx->threads == 1) return CUMEGA_OK;
@@ -278,14 +276,12 @@ cumega_status cumega_context_create(const cumega_context_options *options, cumeg
 
 void cumega_context_destroy(cumega_context *ctx) {
   if (!ctx) return;
-  /* GCOVR_EXCL_START: a forked child, whose counts are lost */
   if (ctx->owner != getpid()) {
     /* A forked child: the threads are not here, and the parent's allocator may have been copied
      * with a lock held. The memory goes with the process. */
     pool_abandon(ctx->pool);
     return;
   }
-  /* GCOVR_EXCL_STOP */
 #ifndef NDEBUG
   if (!context_hold(ctx)) {
     (void)fail_in_use();

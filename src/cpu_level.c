@@ -97,7 +97,7 @@ static int level_of_word(const char *word) {
 
 static int best_level(int machine) {
   int level = machine;
-  while (!levels[level].table) level--; /* GCOVR_EXCL_BR_LINE: other builds */
+  while (!levels[level].table) level--;
   return level;
 }
 
@@ -108,11 +108,9 @@ cumega_status cpu_level_choose_on(cumega_context *ctx, int machine, const char *
   if (level < 0)
     return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
                         "CUMEGA_CPU is '%.40s', expected plain, v3 or v4", word);
-  /* GCOVR_EXCL_START: builds without a level */
   if (!levels[level].table)
     return context_fail(ctx, CUMEGA_ERROR_UNSUPPORTED,
                         "CUMEGA_CPU is '%s', but this build of cumega has no such level", word);
-  /* GCOVR_EXCL_STOP */
   if (level > machine)
     return context_fail(ctx, CUMEGA_ERROR_UNSUPPORTED,
                         "CUMEGA_CPU is '%s', but this machine has no level above %s", word,
@@ -135,7 +133,7 @@ const backend *backend_cpu_choose(cumega_context *ctx) {
 const char *backend_cpu_level(int i, int *runs_here) {
   int machine = machine_level();
   for (int level = 0; i >= 0 && level < CPU_LEVELS; level++) {
-    if (!levels[level].table || i-- > 0) continue; /* GCOVR_EXCL_BR_LINE: other builds */
+    if (!levels[level].table || i-- > 0) continue;
     *runs_here = level <= machine;
     return levels[level].word;
   }

@@ -27,24 +27,25 @@ static int64_t offset_of(const tensor_view *view, int64_t i) {
   return offset;
 }
 
+#define INDEX_TEXT (CUMEGA_MAX_DIMS * 22 + 3)
+
 /* "[3, 0]" */
-static void write_index(const tensor_view *view, int64_t i, char *text, size_t size) {
+static void write_index(const tensor_view *view, int64_t i, char text[INDEX_TEXT]) {
   int64_t index[CUMEGA_MAX_DIMS] = {0};
-  size_t used = 0;
+  int used = sprintf(text, "[");
   for (int k = view->ndim - 1; k >= 0; k--) {
     index[k] = i % view->shape[k];
     i /= view->shape[k];
   }
-  for (int k = 0; k < view->ndim && used < size; k++)
-    used += (size_t)snprintf(text + used, size - used, "%s%lld", k == 0 ? "[" : ", ",
-                             (long long)index[k]);
-  if (used < size) snprintf(text + used, size - used, view->ndim == 0 ? "[]" : "]");
+  for (int k = 0; k < view->ndim; k++)
+    used += sprintf(text + used, "%s%lld", k == 0 ? "" : ", ", (long long)index[k]);
+  strcpy(text + used, "]");
 }
 
 cumega_status parameter_read(cumega_context *ctx, const parameter *p, const char *name,
                              const DLTensor *tensor, double *values) {
   tensor_view view;
-  char index[64];
+  char index[INDEX_TEXT];
   int64_t wrong = -1;
   fp_environment environment;
   TRY(tensor_view_make_host(ctx, name, tensor, TYPES_FLOAT, &view));
@@ -56,7 +57,7 @@ cumega_status parameter_read(cumega_context *ctx, const parameter *p, const char
   }
   fp_end(&environment);
   if (wrong < 0) return CUMEGA_OK;
-  write_index(&view, wrong, index, sizeof index);
+  write_index(&view, wrong, index);
   return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "%s is %g at %s, expected finite values", name,
                       values[wrong], index);
 }

@@ -103,7 +103,6 @@ static void *worker_main(void *argument) {
   return NULL;
 }
 
-/* GCOVR_EXCL_START: threads are refused in a forked child, whose counts are lost */
 /* Returns 0 or the system's error. */
 static int start_worker(worker *w) {
   pthread_attr_t attributes;
@@ -116,7 +115,6 @@ static int start_worker(worker *w) {
   if (error == 0) pthread_setname_np(w->thread, "cumega");
   return error;
 }
-/* GCOVR_EXCL_STOP */
 
 /* The application's signal handlers are its own threads' business: ours are born with every signal
  * blocked, but for those that a thread raises by its own fault, so that a crash is still reported.
@@ -128,7 +126,6 @@ static int start_workers(pool *p, int count) {
   for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) sigdelset(&every, faults[i]);
   pthread_sigmask(SIG_SETMASK, &every, &saved);
   int error = 0;
-  /* GCOVR_EXCL_START: as above */
   while (error == 0 && p->started < count) {
     worker *w = &p->workers[p->started];
     w->pool = p;
@@ -136,7 +133,6 @@ static int start_workers(pool *p, int count) {
     error = start_worker(w);
     if (error == 0) p->started++;
   }
-  /* GCOVR_EXCL_STOP */
   pthread_sigmask(SIG_SETMASK, &saved, NULL);
   return error;
 }
@@ -159,13 +155,11 @@ pool *pool_create(memory *m, int threads, const char **reason) {
   pthread_mutex_init(&p->mutex, NULL);
   pthread_cond_init(&p->wake, NULL);
   pthread_cond_init(&p->idle, NULL);
-  /* GCOVR_EXCL_START: as above */
   if (start_workers(p, threads - 1) != 0) {
     pool_destroy(p);
     *reason = "the system refused a thread";
     return NULL;
   }
-  /* GCOVR_EXCL_STOP */
   return p;
 }
 
@@ -218,8 +212,6 @@ void pool_run(pool *p, pool_task task, void *argument, int64_t count) {
   close_job(p);
 }
 
-/* GCOVR_EXCL_START: called in a forked child, whose counts are lost */
 void pool_abandon(pool *p) {
   if (p) p->started = 0;
 }
-/* GCOVR_EXCL_STOP */

@@ -53,8 +53,8 @@ cumega_status position_values_derive(cumega_context *ctx, const cumega_position_
                                      position_values *values);
 void position_values_free(const cumega_position_bias *bias, position_values *values);
 
-/* How many values parameter `which` has; 0 where the kind has not that one. */
-int64_t position_parameter_count(const cumega_position_bias_config *config, int which);
+/* How many values each parameter has. */
+int64_t position_parameter_count(const cumega_position_bias_config *config);
 
 /* The table for `length` positions, where ctx's runs read it: made where ctx has none of that length
  * (src/position_bias_table.c). */

@@ -146,7 +146,7 @@ static cumega_status run_rows(cumega_context *ctx, const cumega_position_bias *b
   run.softmax = softmax;
   ctx->kernels = "";
   if (ctx->device.device_type == kDLCPU) TRY(check_lengths(ctx, &run));
-  const int empty = run.B == 0 || run.H == 0 || run.Lq == 0 || run.Lk == 0;
+  const int empty = run.B == 0 || run.H == 0 || run.Lq == 0; /* Lk is no less than Lq */
   if (bias && !empty) TRY(position_table_find(ctx, bias, run.Lk, &run.table));
   ctx->runs++;
   return empty ? CUMEGA_OK : ctx->backend->position_bias_rows(ctx, &run);

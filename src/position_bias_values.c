@@ -14,9 +14,9 @@ static int is_relative(const cumega_position_bias *bias) {
   return bias->config.kind == CUMEGA_POSITION_BIAS_RELATIVE;
 }
 
-int64_t position_parameter_count(const cumega_position_bias_config *config, int which) {
+int64_t position_parameter_count(const cumega_position_bias_config *config) {
   if (config->kind == CUMEGA_POSITION_BIAS_ROTARY) return config->size;
-  return which == 0 ? 2 * config->max_positions - 1 : 0;
+  return 2 * config->max_positions - 1;
 }
 
 void position_ticket_release(position_ticket *ticket) {
@@ -45,7 +45,7 @@ static double *take(char **at, int64_t bytes) {
 
 cumega_status position_values_allocate(cumega_context *ctx, const cumega_position_bias *bias,
                                        position_values *values) {
-  const int64_t count = position_parameter_count(&bias->config, 0);
+  const int64_t count = position_parameter_count(&bias->config);
   const int64_t line = MEMORY_ALIGNMENT, doubles = count * (int64_t)sizeof(double);
   memset(values, 0, sizeof *values);
   values->block_bytes = is_relative(bias) ? doubles / 2 * 3 + 2 * line : 4 * doubles + 6 * line;
@@ -84,7 +84,7 @@ static cumega_status fail_range(cumega_context *ctx, const char *what, int64_t i
 
 static int64_t derive_relative(const cumega_position_bias *bias, position_values *v) {
   int64_t wrong = -1;
-  for (int64_t i = 0; i < position_parameter_count(&bias->config, 0); i++) {
+  for (int64_t i = 0; i < position_parameter_count(&bias->config); i++) {
     v->relative_f32[i] = (float)v->parameters[0][i];
     if (!isfinite(v->relative_f32[i]) && wrong < 0) wrong = i;
   }

@@ -62,11 +62,8 @@ cumega_status real_table_finish(cumega_context *ctx, const char *what, real_tabl
 }
 
 real_vector real_table_vector(const real_table *table, int i) {
-  real_vector v = {NULL, NULL};
-  if (i >= table->count || table->sizes[i] == 0) return v;
   const char *from = table->block;
   const char *to = table->device_block ? table->device_block : from;
-  v.f32 = (const float *)(to + ((const char *)table->f32[i] - from));
-  v.f64 = (const double *)(to + ((const char *)table->f64[i] - from));
-  return v;
+  return (real_vector){(const float *)(to + ((const char *)table->f32[i] - from)),
+                       (const double *)(to + ((const char *)table->f64[i] - from))};
 }

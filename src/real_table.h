@@ -36,7 +36,7 @@ void real_table_free(const object_owner *owner, real_table *table);
 /* The floats from the doubles, then the device's copy where ctx's backend has memory of its own. */
 cumega_status real_table_finish(cumega_context *ctx, const char *what, real_table *table);
 
-/* Where runs read vector i; NULLs where it has no elements. */
+/* Where runs read vector i. */
 real_vector real_table_vector(const real_table *table, int i);
 
 #endif

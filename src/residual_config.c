@@ -117,7 +117,7 @@ static cumega_status check_kind(cumega_context *ctx, const cumega_residual_confi
     return fail_number(ctx, "power", c->power,
                        c->l2 ? "a finite number >= 0 with l2" : "a finite number");
   residual_config_resolve(c, &alpha, &beta);
-  if (isfinite(alpha) && isfinite(beta)) return CUMEGA_OK;
+  if (isfinite(alpha + beta)) return CUMEGA_OK; /* alpha is infinite only where beta is */
   return fail_number(ctx, "power", c->power, "one whose beta = i_layer^-power is finite");
 }
 

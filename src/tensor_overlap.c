@@ -34,11 +34,10 @@ static int add_term(term *terms, int n, wide stride, wide count) {
   return n + 1;
 }
 
-/* Is target a sum of index * stride, every index within its count? rest[i]: what terms i.. reach at
- * most. */
+/* Is target, 0 to rest[i], a sum of index * stride, every index within its count? rest[i]: what terms i..
+ * reach at most. An index that leaves the others less than 0 or more than they reach is not tried. */
 static int reaches(const term *terms, const wide *rest, int n, int i, wide target, int *nodes) {
-  if (target < 0 || target > rest[i]) return 0;
-  if (i == n) return target == 0;
+  if (i == n) return 1;
   if (++*nodes > SEARCH_LIMIT) return 1;
   wide most = target / terms[i].stride;
   if (most > terms[i].count) most = terms[i].count;
@@ -62,7 +61,7 @@ static int share_a_byte(const tensor_view *a, const tensor_view *b) {
   wide rest[TERMS + 1];
   rest[n] = 0;
   for (int i = n - 1; i >= 0; i--) rest[i] = rest[i + 1] + terms[i].stride * terms[i].count;
-  int nodes = 0;
+  int nodes = 0; /* the target is within reach, since the two ranges share an address */
   return reaches(terms, rest, n, 0, (wide)((b->high - 1) - a->low), &nodes);
 }
 

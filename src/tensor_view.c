@@ -27,9 +27,9 @@ tensor_type tensor_type_of(DLDataType dtype) {
 }
 
 const char *tensor_type_name(tensor_type type) {
-  for (size_t i = 0; i < TYPE_COUNT; i++)
-    if (types_known[i].type == type) return types_known[i].name;
-  return "unknown";
+  size_t i = 0;
+  while (types_known[i].type != type) i++;
+  return types_known[i].name;
 }
 
 int64_t tensor_type_bytes(tensor_type type) {
@@ -217,15 +217,19 @@ cumega_status tensor_view_check_shape(cumega_context *ctx, const tensor_view *vi
                       have, letters, want);
 }
 
+tensor_index tensor_view_index(const tensor_view *view) {
+  return (tensor_index){.data = view->data, /* NULL only where there is nothing to read */
+                        .stride = view->strides[0],
+                        .is_int64 = view->type == TYPE_INT64};
+}
+
 cumega_status tensor_view_make_index(cumega_context *ctx, const char *name, const DLTensor *tensor,
                                      const char *letters, int64_t count, tensor_view *view,
                                      tensor_index *index) {
   if (tensor == NULL) return CUMEGA_OK;
   TRY(tensor_view_make(ctx, name, tensor, TYPES_INDEX, view));
   TRY(tensor_view_check_shape(ctx, view, letters, 1, &count));
-  index->data = view->data; /* NULL only where there is nothing to read */
-  index->stride = view->strides[0];
-  index->is_int64 = view->type == TYPE_INT64;
+  *index = tensor_view_index(view);
   return CUMEGA_OK;
 }
 

@@ -35,6 +35,9 @@ cumega_status tensor_view_make(cumega_context *ctx, const char *name, const DLTe
 cumega_status tensor_view_make_host(cumega_context *ctx, const char *name, const DLTensor *tensor,
                                     unsigned types, tensor_view *view);
 
+/* A vector of int32 or int64 as a backend reads it. */
+tensor_index tensor_view_index(const tensor_view *view);
+
 /* An index tensor (count) in ctx's memory space, int32 or int64. An absent one (NULL) leaves view and
  * index as they are. */
 cumega_status tensor_view_make_index(cumega_context *ctx, const char *name, const DLTensor *tensor,

@@ -23,13 +23,11 @@ cumega_status weights_not_regular(cumega_context *ctx, const char *path, const s
 static cumega_status open_file(cumega_context *ctx, const char *path, int *fd, int64_t *bytes) {
   struct stat file;
   do *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-  while (*fd < 0 && errno == EINTR); /* GCOVR_EXCL_BR_LINE: signals */
+  while (*fd < 0 && errno == EINTR);
   if (*fd < 0)
     return weights_fail(ctx, CUMEGA_ERROR_FILE, path, "cannot be opened: %s", strerror(errno));
-  /* GCOVR_EXCL_START: of an open file it does not fail */
   if (fstat(*fd, &file) != 0)
     return weights_fail(ctx, CUMEGA_ERROR_FILE, path, "cannot be examined: %s", strerror(errno));
-  /* GCOVR_EXCL_STOP */
   if (!S_ISREG(file.st_mode)) return weights_not_regular(ctx, path, &file);
   *bytes = file.st_size;
   return CUMEGA_OK;
@@ -41,12 +39,10 @@ static cumega_status read_at(cumega_context *ctx, const char *path, int fd, void
   while (done < bytes) {
     int64_t piece = bytes - done < INT64_C(1) << 30 ? bytes - done : INT64_C(1) << 30;
     ssize_t got = pread(fd, (char *)buffer + done, (size_t)piece, offset + done);
-    /* GCOVR_EXCL_START: signals and broken disks */
     if (got < 0 && errno == EINTR) continue;
     if (got < 0)
       return weights_fail(ctx, CUMEGA_ERROR_FILE, path, "cannot be read at byte %" PRId64 ": %s",
                           offset + done, strerror(errno));
-    /* GCOVR_EXCL_STOP */
     if (got == 0)
       return weights_fail(ctx, CUMEGA_ERROR_FILE, path,
                           "ends at byte %" PRId64 " where %" PRId64

@@ -100,7 +100,7 @@ static cumega_status parse_shape(const parse *p, const char *name, const json_t 
   *elements = 1;
   for (size_t i = 0; i < ndim; i++) {
     const json_t *dimension = json_array_get(shape, i);
-    if (!json_is_integer(dimension))
+    if (json_typeof(dimension) != JSON_INTEGER)
       return refuse_tensor(p, name, "has a shape whose dimension %zu is not an integer", i);
     int64_t size = json_integer_value(dimension);
     if (size < 0)
@@ -114,13 +114,13 @@ static cumega_status parse_shape(const parse *p, const char *name, const json_t 
   return CUMEGA_OK;
 }
 
-static cumega_status parse_offsets(const parse *p, const char *name, const json_t *offsets,
+static cumega_status parse_offsets(const parse *p, const char *name, json_t *offsets,
                                    int64_t *begin, int64_t *end) {
-  if (!json_is_array(offsets) || json_array_size(offsets) != 2 ||
-      !json_is_integer(json_array_get(offsets, 0)) || !json_is_integer(json_array_get(offsets, 1)))
+  json_int_t first, last;
+  if (json_unpack(offsets, "[II!]", &first, &last) != 0)
     return refuse_tensor(p, name, "has no data_offsets (an array of two integers)");
-  *begin = json_integer_value(json_array_get(offsets, 0));
-  *end = json_integer_value(json_array_get(offsets, 1));
+  *begin = first;
+  *end = last;
   if (*begin < 0 || *end < *begin)
     return refuse_tensor(p, name, "spans bytes %" PRId64 " .. %" PRId64 ", which is no span",
                          *begin, *end);
@@ -151,19 +151,17 @@ static cumega_status check_size(const parse *p, const char *name, const weights_
 }
 
 static cumega_status check_keys(const parse *p, const char *name, json_t *info) {
-  const char *key;
-  json_t *value;
   char quoted[WEIGHTS_QUOTE];
-  if (!json_is_object(info)) return refuse_tensor(p, name, "is not described by an object");
-  json_object_foreach(
-      info, key, value) if (strcmp(key, "dtype") != 0 && strcmp(key, "shape") != 0 &&
-                            strcmp(key, "data_offsets") !=
-                                0) return refuse_tensor(p, name,
-                                                        "has a key that the format has not: '%s'",
-                                                        weights_quote(quoted, key));
+  for (void *at = json_object_iter(info); at != NULL; at = json_object_iter_next(info, at)) {
+    const char *key = json_object_iter_key(at);
+    if (strcmp(key, "dtype") != 0 && strcmp(key, "shape") != 0 && strcmp(key, "data_offsets") != 0)
+      return refuse_tensor(p, name, "has a key that the format has not: '%s'",
+                           weights_quote(quoted, key));
+  }
   return CUMEGA_OK;
 }
 
+/* info: an object. */
 static cumega_status parse_description(parse *p, json_t *info, weights_tensor *tensor) {
   cumega_weights_entry *entry = &tensor->entry;
   const char *name = entry->name;
@@ -274,21 +272,17 @@ static cumega_status allocate_table(parse *p, int64_t header_bytes, const counts
 static cumega_status fill_metadata(parse *p, weights_piece value, cumega_weights *weights) {
   weights_object object = {.at = value.begin, .end = value.end};
   weights_member member;
-  int there;
-  for (;;) {
-    TRY(next_member(p, &object, &member, &there));
-    if (!there) return CUMEGA_OK;
+  while (weights_next_member(&object, &member) > 0) { /* pass 1 has been to the end */
     TRY(parse_pair(p, &member, &weights->metadata[weights->metadata_count]));
     weights->metadata_count++;
   }
+  return CUMEGA_OK;
 }
 
 static cumega_status fill_table(parse *p, weights_object object, cumega_weights *weights) {
   weights_member member;
-  int there, metadata;
-  for (;;) {
-    TRY(next_member(p, &object, &member, &there));
-    if (!there) return CUMEGA_OK;
+  int metadata;
+  while (weights_next_member(&object, &member) > 0) { /* as above */
     TRY(is_metadata(p, member.name, &metadata));
     if (metadata) {
       TRY(fill_metadata(p, member.value, weights));
@@ -299,13 +293,14 @@ static cumega_status fill_table(parse *p, weights_object object, cumega_weights 
     TRY(parse_tensor(p, &member, tensor));
     weights->count++;
   }
+  return CUMEGA_OK;
 }
 
 static int compare_places(const void *left, const void *right) {
   const weights_tensor *a = left, *b = right;
   if (a->begin != b->begin) return a->begin < b->begin ? -1 : 1;
   if (a->entry.bytes != b->entry.bytes) return a->entry.bytes < b->entry.bytes ? -1 : 1;
-  return a->position < b->position ? -1 : 1;
+  return (a->position > b->position) - (a->position < b->position);
 }
 
 static int compare_names(const void *left, const void *right) {

@@ -5,12 +5,18 @@
  * judges every piece that is accepted; what it may take for a piece is known from the piece's
  * length, and charged to the account while it does. */
 #include <inttypes.h>
+#include <stdlib.h>
 #include "context.h"
 #include "weights.h"
 
 static const char *skip_spaces(const char *at, const char *end) {
   while (at < end && (*at == ' ' || *at == '\t' || *at == '\n' || *at == '\r')) at++;
   return at;
+}
+
+/* Behind the end stands NUL, which no header has. */
+static char byte_at(const char *at, const char *end) {
+  return at < end ? *at : '\0';
 }
 
 /* Behind the string that begins at `at`; NULL where it does not end. */
@@ -53,18 +59,18 @@ int weights_next_member(weights_object *object, weights_member *member) {
   int first = object->members++ == 0;
   if (first) { /* at is the brace */
     at = skip_spaces(at + 1, end);
-    if (at < end && *at == '}') return object->at = at + 1, 0;
+    if (byte_at(at, end) == '}') return object->at = at + 1, 0;
   } else {
-    if (at < end && *at == '}') return object->at = at + 1, 0;
-    if (at >= end || *at != ',') return stop(object, at, "',' or '}'");
+    if (byte_at(at, end) == '}') return object->at = at + 1, 0;
+    if (byte_at(at, end) != ',') return stop(object, at, "',' or '}'");
     at = skip_spaces(at + 1, end);
   }
-  if (at >= end || *at != '"') return stop(object, at, "a name in quotes");
+  if (byte_at(at, end) != '"') return stop(object, at, "a name in quotes");
   member->name.begin = at;
   member->name.end = skip_string(at, end);
   if (member->name.end == NULL) return stop(object, at, "a name that ends");
   at = skip_spaces(member->name.end, end);
-  if (at >= end || *at != ':') return stop(object, at, "':'");
+  if (byte_at(at, end) != ':') return stop(object, at, "':'");
   at = skip_spaces(at + 1, end);
   member->value.begin = at;
   member->value.end = skip_value(at, end);
@@ -80,20 +86,27 @@ static int64_t charge_of(weights_piece piece) {
   return 4096 + bytes * (*piece.begin == '"' ? 4 : 192);
 }
 
+/* Where an allocation fails within jansson (2.14), it takes valid text for invalid, or goes on without a part of it.
+ * So it is asked only while malloc has all that it may take. */
+static int malloc_has(int64_t bytes) {
+  void *volatile probe = malloc((size_t)bytes); /* volatile: gcc would leave out both calls */
+  int has = probe != NULL;
+  free(probe);
+  return has;
+}
+
 cumega_status weights_load(const weights_parse_state *p, weights_piece piece, json_t **value) {
   json_error_t error = {0};
   char quoted[WEIGHTS_QUOTE];
   int64_t bytes = piece.end - piece.begin;
-  int has_memory = memory_charge(p->ctx->memory, charge_of(piece));
+  int charged = memory_charge(p->ctx->memory, charge_of(piece));
   *value = NULL;
-  if (has_memory) {
+  if (charged && malloc_has(charge_of(piece)))
     *value =
         json_loadb(piece.begin, (size_t)bytes, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
-    if (*value != NULL) return CUMEGA_OK;
-    memory_discharge(p->ctx->memory, charge_of(piece));
-  }
-  /* Where jansson is out of memory it often says nothing at all. */
-  if (!has_memory || error.text[0] == '\0' || json_error_code(&error) == json_error_out_of_memory)
+  if (*value != NULL) return CUMEGA_OK;
+  if (charged) memory_discharge(p->ctx->memory, charge_of(piece));
+  if (error.text[0] == '\0') /* it was not asked, or has no memory after all */
     return weights_fail(p->ctx, CUMEGA_ERROR_RESOURCE, p->path,
                         "there is no memory to parse %" PRId64 " bytes of its header", bytes);
   return weights_not_json(p, piece.begin + error.position, weights_quote(quoted, error.text));

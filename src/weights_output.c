@@ -73,7 +73,7 @@ static cumega_status write_all(weights_output *output, const char *data, int64_t
   while (bytes > 0) {
     int64_t piece = bytes < INT64_C(1) << 30 ? bytes : INT64_C(1) << 30;
     ssize_t written = write(output->fd, data, (size_t)piece);
-    if (written < 0 && errno == EINTR) continue; /* GCOVR_EXCL_BR_LINE: signals */
+    if (written < 0 && errno == EINTR) continue;
     if (written < 0) return fail(output, "written");
     data += written;
     bytes -= written;
@@ -91,7 +91,7 @@ static cumega_status flush(weights_output *output) {
 cumega_status weights_output_put(weights_output *output, const void *data, int64_t bytes) {
   if (bytes > BUFFER_BYTES - output->used) TRY(flush(output));
   if (bytes > BUFFER_BYTES) return write_all(output, data, bytes);
-  if (bytes > 0) memcpy(output->buffer + output->used, data, (size_t)bytes);
+  memcpy(output->buffer + output->used, data, (size_t)bytes);
   output->used += bytes;
   return CUMEGA_OK;
 }

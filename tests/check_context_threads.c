@@ -7,24 +7,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cumega/cumega.h>
+#include "child.h"
 #include "counting_allocator.h"
 #include "runner.h"
 #include "settled_threads.h"
-
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
-#endif
-#if __has_feature(thread_sanitizer)
-#define THREAD_SANITIZED 1
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#endif
-#if defined(__SANITIZE_THREAD__)
-#define THREAD_SANITIZED 1
-#endif
 
 static counting_allocator ledger;
 
@@ -78,7 +64,7 @@ START_TEST(a_forked_child_cannot_use_the_context_and_the_parent_goes_on) {
     wait_for_settled_threads();
     pid_t child = fork();
     ck_assert_int_ge(child, 0);
-    if (child == 0) _exit(claims_of_a_child(ctx));
+    if (child == 0) end_child(claims_of_a_child(ctx));
     int status = -1;
     ck_assert_int_eq(waitpid(child, &status, 0), child);
     ck_assert_msg(status == 0, "the child's status: %#x", (unsigned)status);

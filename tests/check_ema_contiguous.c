@@ -70,6 +70,44 @@ START_TEST(every_number_of_heads_and_activation_has_the_cpus_bits) {
 }
 END_TEST
 
+/* Fewer sequences and groups of channels than threads want: groups are halved. */
+START_TEST(threads_share_the_channels_of_one_sequence) {
+  const recipe r = recipe_of(0, 512, 4, 1, 200);
+  for (int threads = 1; threads < 4; threads++)
+    must_agree(&r, (way){.form = PADDED, .level = 2, .threads = threads}, NULL);
+}
+END_TEST
+
+/* Rows of y that begin at whole vectors and do not end at one: what lies between them is not written, past the
+ * caches either (in builds that look for mistakes 4 KB go there, else 16 MB). */
+START_TEST(gaps_behind_rows_are_not_written) {
+  enum { D = 12, PITCH = 16, L = 600 };
+  const test_layout padded = {.ordered = 1, .order = {0, 1, 2}, .gap = {0, 0, PITCH - D}};
+  cumega_context *ctx = context_new();
+  const cumega_ema_config config = cumega_ema_config_default(D);
+  uint64_t seed = 3;
+  test_parameters *parameters = parameters_new(D, config.num_heads);
+  parameters_fill(parameters, &seed, 0.1);
+  cumega_ema *ema = ema_new(ctx, config, parameters, cumega_float32);
+  test_tensor *x = tensor_new_3(cumega_float32, L, 1, D),
+              *y = tensor_new_3(cumega_float32, L, 1, D);
+  test_tensor *rows = tensor_new(cumega_float32, 3, (int64_t[]){L, 1, D}, &padded);
+  for (int64_t i = 0; i < (int64_t)L * D; i++) tensor_set(x, i / D, 0, i % D, random_noise(&seed));
+  cumega_ema_io io = io_of(x, y), gapped = io_of(x, rows);
+  MUST(ctx, cumega_ema_forward(ctx, ema, &io));
+  MUST(ctx, cumega_ema_forward(ctx, ema, &gapped));
+  ck_assert(tensor_gaps_hold(rows));
+  for (int64_t i = 0; i < (int64_t)L * D; i++)
+    ck_assert_uint_eq(tensor_bits(y, i / D, 0, i % D), tensor_bits(rows, i / D, 0, i % D));
+  tensor_free(x);
+  tensor_free(y);
+  tensor_free(rows);
+  parameters_free(parameters);
+  cumega_ema_destroy(ema);
+  cumega_context_destroy(ctx);
+}
+END_TEST
+
 START_TEST(in_place_pools_strangers_and_cuts_change_no_bit) {
   for (int type = 0; type < 3; type++)
     for (int n = 0; n < 5; n++) {
@@ -170,6 +208,13 @@ START_TEST(shapes_next_to_these_have_the_same_bits) {
     must_agree(&r, (way){.form = PADDED, .y_layout = CHANNELS_FIRST}, "ema_tiles_kernel");
     r.N = 3;
     must_agree(&r, (way){.form = PADDED}, "ema_recurrent_kernel");
+    for (int layout = TIME_BATCH; layout < LAYOUTS; layout++) {
+      const way w = {.form = PADDED, .x_layout = layout, .y_layout = layout, .seed = 4};
+      r.state_dtype = cumega_float32;
+      must_agree(&r, w, NULL);
+      r.state_dtype = cumega_float64;
+      must_agree(&r, w, NULL);
+    }
   }
 }
 END_TEST
@@ -181,6 +226,8 @@ int main(void) {
   tcase_add_test(tests, every_length_around_a_stage_has_the_cpus_bits);
   tcase_add_test(tests, every_number_of_channels_has_the_cpus_bits);
   tcase_add_test(tests, every_number_of_heads_and_activation_has_the_cpus_bits);
+  tcase_add_test(tests, threads_share_the_channels_of_one_sequence);
+  tcase_add_test(tests, gaps_behind_rows_are_not_written);
   tcase_add_test(tests, in_place_pools_strangers_and_cuts_change_no_bit);
   tcase_add_test(tests, masks_change_no_bit);
   tcase_add_test(tests, contiguous_time_has_the_cpus_bits);

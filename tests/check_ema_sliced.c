@@ -15,6 +15,7 @@ typedef enum input {
   ZEROS,
   NOISE_THEN_ZEROS,
   WITH_NAN,
+  WITH_NANS, /* of both signs: the chain keeps the first, a slice's warm-up begins with another */
   WITH_INFINITY,
   INPUTS
 } input;
@@ -29,6 +30,7 @@ static double value_of(input kind, int64_t t, uint64_t *seed) {
   case ZEROS: return 0;
   case NOISE_THEN_ZEROS: return t < L / 3 ? noise : 0;
   case WITH_NAN: return t == L / 3 ? NAN : noise;
+  case WITH_NANS: return t == L / 8 ? NAN : t > L / 8 && t % 40 == 0 ? -(double)NAN : noise;
   case WITH_INFINITY: return t == L / 2 ? INFINITY : noise;
   default: return noise;
   }
@@ -134,9 +136,11 @@ START_TEST(slices_of_a_float64_chain_too) {
   cumega_context *ctx = context_of_slices();
   for (int d = 1; d < DECAYS; d += 2) {
     fixture f;
-    begin(&f, ctx, decays[d], NOISE, cumega_float64);
-    compare(&f, "float64 state", decays[d], NOISE);
-    end(&f);
+    for (int kind = NOISE; kind <= WITH_NANS; kind += WITH_NANS - NOISE) {
+      begin(&f, ctx, decays[d], (input)kind, cumega_float64);
+      compare(&f, "float64 state", decays[d], kind);
+      end(&f);
+    }
   }
   cumega_context_destroy(ctx);
 }
@@ -179,9 +183,13 @@ START_TEST(recurrent_takes_slices_where_they_pay) {
     int64_t length;
     double slowest;
     int in_place, sliced;
-  } rows[] = {{8192, 0.25, 0, 1}, {8192, 0.25, 1, 0}, {8192, 1e-3, 0, 0}, {64, 0.25, 0, 0}};
+  } rows[] = {{8192, 0.25, 0, 1},
+              {8192, 0.25, 1, 0},
+              {8192, 1e-3, 0, 0},
+              {768, 0.25, 0, 0}, /* four warm-ups: one slice of them */
+              {64, 0.25, 0, 0}};
   cumega_context *ctx = context_of_slices();
-  for (int i = 0; i < 4; i++) {
+  for (int i = 0; i < 5; i++) {
     fixture f;
     int64_t recurrent = -1, chain = -1;
     begin(&f, ctx, rows[i].slowest, NOISE, cumega_float32);

@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "pool.h"
+#include "child.h"
 #include "counting_allocator.h"
 #include "float_control.h"
 #include "runner.h"
@@ -266,7 +267,7 @@ START_TEST(a_forked_child_forgets_the_threads_and_the_parent_goes_on) {
     pool_abandon(NULL);
     pool_abandon(p);
     pool_run(p, add_index, sums, 100);
-    _exit(sums[0] == 5050 ? 0 : 1);
+    end_child(sums[0] == 5050 ? 0 : 1);
   }
   int status = -1;
   ck_assert_int_eq(waitpid(child, &status, 0), child);

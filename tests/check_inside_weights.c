@@ -1,5 +1,6 @@
 /* What jansson takes for a piece of a header, against what is charged for it, and for whole headers that are made
- * to take much. jansson's allocations are counted here by replacing them, as only a program may. */
+ * to take much. jansson's allocations are counted here by replacing them, as only a program may; the linker puts
+ * __wrap_malloc in the place of ours (tests/CMakeLists.txt). */
 #include <jansson.h>
 #include <malloc.h>
 #include "context.h"
@@ -10,9 +11,18 @@
 #define MALLOC_OVERHEAD 16
 
 static int64_t taken, most_taken;
+/* calls of malloc, ours while a file is opened, and which one fails */
+static int64_t ours, failing_ours, janssons, failing_janssons;
+static int opening;
+
+void *__real_malloc(size_t bytes);
+void *__wrap_malloc(size_t bytes);
+void *__wrap_malloc(size_t bytes) {
+  return opening && ++ours == failing_ours ? NULL : __real_malloc(bytes);
+}
 
 static void *count_malloc(size_t bytes) {
-  void *block = malloc(bytes);
+  void *block = ++janssons == failing_janssons ? NULL : __real_malloc(bytes);
   if (block == NULL) return NULL;
   taken += (int64_t)malloc_usable_size(block) + MALLOC_OVERHEAD;
   if (taken > most_taken) most_taken = taken;
@@ -27,7 +37,7 @@ static void count_free(void *block) {
 static weights_files files;
 static void setup(void) {
   files_begin(&files);
-  taken = most_taken = 0;
+  taken = most_taken = failing_ours = failing_janssons = 0;
   json_set_alloc_funcs(count_malloc, count_free);
 }
 static void teardown(void) {
@@ -152,6 +162,90 @@ START_TEST(a_limit_is_kept_while_a_header_is_parsed) {
 }
 END_TEST
 
+#define SMALL                                                                                      \
+  "{\"\\u0061\":{\"dtype\":\"F32\",\"shape\":[1,2],\"data_offsets\":[0,8]},"                       \
+  "\"__metadata\\u005f_\":{\"k\":\"v\"},"                                                          \
+  "\"b\":{\"dtype\":\"U8\",\"shape\":[3],\"data_offsets\":[8,11]}}"
+
+/* Opens the small file; the status, which is OK or a sentence about memory, and nothing is left behind. */
+static cumega_status open_small(cumega_context *ctx) {
+  cumega_weights *weights = (cumega_weights *)&files;
+  const int64_t held = memory_held(ctx->memory);
+  opening = 1;
+  cumega_status status = cumega_weights_open(ctx, files.path, &weights);
+  opening = 0;
+  if (status != CUMEGA_OK) {
+    const char *sentence = cumega_context_message(ctx);
+    ck_assert_ptr_null(weights);
+    ck_assert_msg(status == CUMEGA_ERROR_RESOURCE, "%s", sentence);
+    ck_assert_msg(strstr(sentence, "no memory to parse") || strstr(sentence, "cannot allocate"),
+                  "%s", sentence);
+  } else {
+    ck_assert_ptr_nonnull(cumega_weights_find(weights, "a"));
+    ck_assert_str_eq(cumega_weights_metadata(weights, "k"), "v");
+    ck_assert_int_eq(cumega_weights_count(weights), 2);
+  }
+  cumega_weights_close(weights);
+  ck_assert_int_eq(memory_held(ctx->memory), held);
+  ck_assert_int_eq(taken, 0);
+  return status;
+}
+
+START_TEST(a_header_without_memory_to_parse_it_is_a_resource_error) {
+  cumega_weights_close(open_header(&files, SMALL, 11));
+  ours = 0;
+  ck_assert_int_eq(open_small(files.ctx), CUMEGA_OK);
+  const int64_t calls = ours;
+  ck_assert_int_ge(calls, 8); /* its pieces */
+  for (int64_t n = 1; n <= calls; n++) {
+    ours = 0;
+    failing_ours = n;
+    ck_assert_msg(open_small(files.ctx) == CUMEGA_ERROR_RESOURCE, "call %d", (int)n);
+  }
+}
+END_TEST
+
+/* Memory that has gone after the look at it. Not at every call: jansson takes a string for an invalid token where
+ * there is none for it. */
+START_TEST(an_object_that_jansson_has_no_memory_for_is_a_resource_error) {
+  const weights_parse_state p = {files.ctx, "x", "{}", 0, NULL};
+  const weights_piece piece = {p.header, p.header + 2};
+  const int64_t held = memory_held(files.ctx->memory);
+  json_t *value;
+  janssons = 0;
+  ck_assert_int_eq(weights_load(&p, piece, &value), CUMEGA_OK);
+  weights_unload(&p, piece, value);
+  const int64_t calls = janssons;
+  ck_assert_int_ge(calls, 2);
+  for (int64_t n = 1; n <= calls; n++) {
+    janssons = 0;
+    failing_janssons = n;
+    ck_assert_int_eq(weights_load(&p, piece, &value), CUMEGA_ERROR_RESOURCE);
+    ck_assert_ptr_null(value);
+    ck_assert_int_eq(memory_held(files.ctx->memory), held);
+    ck_assert_int_eq(taken, 0);
+  }
+}
+END_TEST
+
+/* From what a context itself takes to what is enough: wherever the limit is met. */
+START_TEST(every_limit_is_enough_or_a_resource_error) {
+  cumega_context_options options = cumega_context_options_default();
+  cumega_weights_close(open_header(&files, SMALL, 11));
+  const int64_t least = memory_held(files.ctx->memory), most = memory_peak(files.ctx->memory);
+  int enough = 0;
+  for (int64_t limit = least; limit <= most; limit += limit + 160 < most ? 160 : 1) {
+    cumega_context *ctx;
+    options.memory_limit = limit;
+    ck_assert_int_eq(cumega_context_create(&options, &ctx), CUMEGA_OK);
+    enough = open_small(ctx) == CUMEGA_OK;
+    ck_assert_int_eq(enough, limit == most);
+    cumega_context_destroy(ctx);
+  }
+  ck_assert_int_eq(enough, 1);
+}
+END_TEST
+
 int main(void) {
   Suite *suite = suite_create("weights from inside");
   TCase *tests = add_case(suite, "memory", 60);
@@ -161,5 +255,8 @@ int main(void) {
   tcase_add_loop_test(tests, no_header_takes_more_than_eight_times_its_bytes, 0,
                       (int)(sizeof bombs / sizeof bombs[0]));
   tcase_add_test(tests, a_limit_is_kept_while_a_header_is_parsed);
+  tcase_add_test(tests, a_header_without_memory_to_parse_it_is_a_resource_error);
+  tcase_add_test(tests, an_object_that_jansson_has_no_memory_for_is_a_resource_error);
+  tcase_add_test(tests, every_limit_is_enough_or_a_resource_error);
   return run_suite(suite);
 }

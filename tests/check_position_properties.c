@@ -120,11 +120,39 @@ START_TEST(nan_and_infinity_make_the_row_nan_unless_masked) {
 }
 END_TEST
 
+/* Rows of several groups of the sum, one of which has no number: -inf, and NaN where one is among them. */
+START_TEST(a_group_without_a_number_is_left_out_or_makes_the_row_nan) {
+  enum { COUNT = 9000, BEGIN = 4096, END = 8192 };
+  static double scores[COUNT];
+  for (int with_nan = 0; with_nan < 2; with_nan++) {
+    for (int j = 0; j < COUNT; j++) scores[j] = j >= BEGIN && j < END ? -INFINITY : 0;
+    if (with_nan) scores[5000] = NAN;
+    test_tensor *row = softmax_of(scores, COUNT, 0, NULL);
+    for (int j = 0; j < COUNT; j++) {
+      const double w = tensor_get_4(row, 0, 0, 0, j);
+      const double expected = scores[j] == 0 ? 1.0f / (float)(COUNT - (END - BEGIN)) : 0;
+      ck_assert(with_nan ? isnan(w) : w == expected);
+    }
+    tensor_free(row);
+  }
+}
+END_TEST
+
 START_TEST(a_row_without_a_number_is_zero_or_nan) {
   const double none[] = {-INFINITY, -INFINITY, -INFINITY};
   for (int nan_rows = 0; nan_rows < 2; nan_rows++) {
     test_tensor *row = softmax_of(none, 3, nan_rows, NULL);
     for (int j = 0; j < 3; j++) {
+      const double w = tensor_get_4(row, 0, 0, 0, j);
+      ck_assert(nan_rows ? isnan(w) : w == 0);
+    }
+    tensor_free(row);
+  }
+  static double many[9000];
+  for (int j = 0; j < 9000; j++) many[j] = -INFINITY;
+  for (int nan_rows = 0; nan_rows < 2; nan_rows++) {
+    test_tensor *row = softmax_of(many, 9000, nan_rows, NULL);
+    for (int j = 0; j < 9000; j++) {
       const double w = tensor_get_4(row, 0, 0, 0, j);
       ck_assert(nan_rows ? isnan(w) : w == 0);
     }
@@ -419,6 +447,7 @@ int main(void) {
   tcase_add_test(tests, a_shorter_matrix_is_a_corner_of_a_longer_one);
   tcase_add_test(tests, minus_infinity_is_an_exact_zero);
   tcase_add_test(tests, nan_and_infinity_make_the_row_nan_unless_masked);
+  tcase_add_test(tests, a_group_without_a_number_is_left_out_or_makes_the_row_nan);
   tcase_add_test(tests, a_row_without_a_number_is_zero_or_nan);
   tcase_add_test(tests, a_sequence_whose_keys_are_all_masked_counts_as_unmasked);
   tcase_add_test(tests, one_key_that_is_not_masked_has_all_the_weight);

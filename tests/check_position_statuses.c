@@ -56,7 +56,7 @@ START_TEST(parameters_are_refused_by_name) {
   test_tensor *w = tensor_new_1(cumega_float64, 15), *alpha = tensor_new_2(cumega_float32, 1, 4);
   REFUSED(ARGUMENT, "nan at [0], expected finite values",
           cumega_position_bias_create_relative(ctx, 8, dl(w), &bias));
-  for (int i = 0; i < 15; i++) tensor_set(w, i, 0, 0, i == 7 ? 1e39 : 0);
+  for (int i = 0; i < 15; i++) tensor_set(w, i, 0, 0, i >= 7 ? 1e39 : 0);
   REFUSED(ARGUMENT, "relative_position_bias is 1e+39 at [7], expected values within the range",
           cumega_position_bias_create_relative(ctx, 8, dl(w), &bias));
   REFUSED(ARGUMENT,
@@ -174,6 +174,10 @@ START_TEST(wrong_tensors_are_refused_by_name) {
   SPOILED("io.scale is nan", c.io.scale = NAN);
   SPOILED("io.scale is 1e+300, expected a finite number in the range of float32",
           c.io.scale = 1e300);
+  SPOILED("io.scale is inf, expected a finite number in the range of float64",
+          (c.scores->view.dl.dtype = c.output->view.dl.dtype = cumega_float64,
+           c.scores->view.shape[0] = c.output->view.shape[0] = 1, c.io.query_lengths = NULL,
+           c.io.key_lengths = NULL, c.io.key_padding_mask = NULL, c.io.scale = INFINITY));
   SPOILED("output", c.output->view.strides[3] = 0);
   SPOILED("output", c.output->view.dl.data = (char *)c.scores->view.dl.data + 4);
   REFUSED(ARGUMENT, "io is NULL", cumega_position_bias_apply(ctx, relative, NULL));

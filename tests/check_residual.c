@@ -1,5 +1,6 @@
 /* Residual connections and the norms behind them: within the oracle's bounds, and the same bits
  * wherever the tensors lie, whoever computes. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include "residual_runs.h"
@@ -100,6 +101,43 @@ START_TEST(every_run_is_right_and_has_the_same_bits_wherever_its_tensors_lie) {
     result_free(&b);
   }
   printf("the worst error is %.3f of what is allowed\n", worst);
+  cumega_context_destroy(ctx);
+}
+END_TEST
+
+/* In order, what chance may pass over: of one element, of several, and of more than one thread's share. */
+START_TEST(every_form_is_right_in_every_type) {
+  static const int64_t shapes[][3] = {{1, 1, 1}, {3, 80, 5}, {40, 190, 5}};
+  const test_layout short_lines = {.ordered = 1, .order = {0, 1, 2}, .gap = {1, 1, 1}, .shift = 1};
+  placement gaps = {.out_is = -1, .normalized_is = -1};
+  uint64_t seed = 31;
+  double worst = 0;
+  for (int i = 0; i < INPUTS + 2; i++) gaps.layouts[i] = short_lines;
+  cumega_context *ctx = device_is_cuda() ? context_new() : context_of_level(NULL, 3);
+  for (int i = 0; i < 7 * 4 * 2 * 3; i++) {
+    if (i >= 2 * 56 && i / 7 % 4 != 0) continue; /* the largest in one type alone */
+    const int form = i % 7, transposed = i / 28 % 2;
+    const int64_t *shape = shapes[i / 56], D = shape[2];
+    const cumega_residual_kind kind =
+        form < 5 ? (cumega_residual_kind)form : CUMEGA_RESIDUAL_RESIDUAL;
+    problem p = {.gated = form == 6, .norm = -1, .dtype = types[i / 7 % 4], .seed = (uint64_t)i};
+    p.config = cumega_residual_config_default(kind, 3, D);
+    p.config.scalar = 0;
+    if (form == 5) p.config.alpha = 0;
+    p.transposed = transposed && !p.gated && kind != CUMEGA_RESIDUAL_HIGHWAY;
+    if (transposed && !p.transposed) p.norm = i % 4; /* these two have norms instead */
+    const int64_t rows[] = {shape[0], shape[1], D}, columns[] = {shape[0], D, shape[1]};
+    memcpy(p.shape, p.transposed ? columns : rows, sizeof p.shape);
+    const placement at = random_placement(&seed, &p);
+    result a = problem_run(ctx, &p, NULL), b = problem_run(ctx, &p, &at);
+    result c = problem_run(ctx, &p, &gaps);
+    check_right(&p, &a, &worst);
+    expect_same(&p, &a, &b, "another layout, or in place");
+    expect_same(&p, &a, &c, "lines with gaps between them");
+    result_free(&a);
+    result_free(&b);
+    result_free(&c);
+  }
   cumega_context_destroy(ctx);
 }
 END_TEST
@@ -255,6 +293,47 @@ START_TEST(outputs_larger_than_the_caches_have_the_bits_of_small_ones) {
 }
 END_TEST
 
+/* scale_norm divides by no less than eps, and a NaN of the gate is not lost in its sigmoid. */
+START_TEST(rows_of_zeros_stay_zeros_and_nan_stays_nan) {
+  enum { ROWS = 2, D = 5 };
+  cumega_context *ctx = context_new();
+  const cumega_norm_config config = cumega_norm_config_default(CUMEGA_NORM_SCALE, D);
+  cumega_norm *norm;
+  MUST(ctx, cumega_norm_create(ctx, &config, NULL, &norm));
+  for (int type = 0; type < 4; type++) {
+    test_tensor *t[5];
+    for (int k = 0; k < 5; k++) {
+      t[k] = tensor_new_2(types[type], ROWS, D);
+      for (int i = 0; i < ROWS * D; i++)
+        tensor_set(t[k], i / D, i % D, 0, k == 2 && i / D == 1 ? (double)NAN : 0);
+    }
+    const DLTensor *at[5];
+    staging s;
+    const int staged = staging_begin(&s, ctx);
+    for (int k = 0; k < 5; k++) at[k] = dl(t[k]);
+    for (int k = 0; k < 5 && staged; k++) staging_add(&s, &at[k]);
+    if (staged) staging_there(&s);
+    const cumega_residual_gated_io io = {.struct_size = sizeof io,
+                                         .x = at[0],
+                                         .h = at[1],
+                                         .gate = at[2],
+                                         .out = (DLTensor *)(uintptr_t)at[3],
+                                         .norm = norm,
+                                         .normalized = (DLTensor *)(uintptr_t)at[4]};
+    MUST(ctx, cumega_residual_gated_forward(ctx, &io));
+    if (staged) staging_back(&s);
+    for (int k = 3; k < 5; k++)
+      for (int i = 0; i < D; i++) {
+        ck_assert(tensor_get(t[k], 0, i, 0) == 0);
+        ck_assert(isnan(tensor_get(t[k], 1, i, 0)));
+      }
+    for (int k = 0; k < 5; k++) tensor_free(t[k]);
+  }
+  cumega_norm_destroy(norm);
+  cumega_context_destroy(ctx);
+}
+END_TEST
+
 START_TEST(a_run_names_its_kernels) {
   static const struct {
     cumega_residual_kind kind;
@@ -289,10 +368,12 @@ int main(void) {
   Suite *suite = suite_create("residual");
   TCase *tests = add_case(suite, "residual connections", 600);
   tcase_add_test(tests, every_run_is_right_and_has_the_same_bits_wherever_its_tensors_lie);
+  tcase_add_test(tests, every_form_is_right_in_every_type);
   tcase_add_test(tests, every_device_level_and_number_of_threads_gives_the_same_bits);
   tcase_add_test(tests, long_rows_are_right_and_the_same);
   tcase_add_test(tests, one_call_has_the_bits_of_two);
   tcase_add_test(tests, outputs_larger_than_the_caches_have_the_bits_of_small_ones);
+  tcase_add_test(tests, rows_of_zeros_stay_zeros_and_nan_stays_nan);
   tcase_add_test(tests, a_run_names_its_kernels);
   return run_suite(suite);
 }

@@ -83,6 +83,7 @@ SPOIL(no_layer, c->i_layer = 0)
 SPOIL(no_layer_with_gamma, (c->i_layer = 0, c->gamma = 1))
 SPOIL(huge_gamma, (c->i_layer = 3, c->gamma = -1e6))
 SPOIL(nan_power, c->power = NAN)
+SPOIL(infinite_power, (c->power = INFINITY, c->l2 = 0))
 SPOIL(negative_power, c->power = -0.5)
 SPOIL(huge_power, (c->power = -1e6, c->l2 = 0))
 SPOIL(nothing, (void)c)
@@ -106,7 +107,8 @@ START_TEST(a_wrong_setting_is_an_argument_error_that_names_it) {
       {CUMEGA_RESIDUAL_HIGHWAY, half_beta, {"beta is 0.5", "Highway"}},
       {CUMEGA_RESIDUAL_HIGHWAY, nothing, {"Wx.weight is missing", "Highway"}},
       {CUMEGA_RESIDUAL_DECAY, no_layer, {"i_layer is 0", "DecayResidual"}},
-      {CUMEGA_RESIDUAL_DECAY, nan_power, {"power is nan", "finite"}},
+      {CUMEGA_RESIDUAL_DECAY, nan_power, {"power is nan", "finite number >= 0 with l2"}},
+      {CUMEGA_RESIDUAL_DECAY, infinite_power, {"power is inf", "expected a finite number"}},
       {CUMEGA_RESIDUAL_DECAY, negative_power, {"power is -0.5", ">= 0 with l2"}},
       {CUMEGA_RESIDUAL_DECAY, huge_power, {"power is -1e+06", "finite"}}};
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -192,6 +194,9 @@ START_TEST(multipliers_are_those_of_the_definition) {
   c = cumega_residual_config_default(CUMEGA_RESIDUAL_FEEDFORWARD, 5, D);
   multipliers_of(&c, &alpha, &beta);
   ck_assert(alpha == 0 && beta == 1);
+  beta = 7;
+  multipliers_of(&c, NULL, &beta);
+  ck_assert(beta == 1);
 }
 END_TEST
 
@@ -350,6 +355,9 @@ START_TEST(a_wrong_norm_is_an_argument_error_that_names_what_is_wrong) {
   c.eps = -1;
   must_say(cumega_norm_create(ctx, &c, NULL, &norm), CUMEGA_ERROR_ARGUMENT, "config.eps is -1",
            ">= 0");
+  c.eps = INFINITY;
+  must_say(cumega_norm_create(ctx, &c, NULL, &norm), CUMEGA_ERROR_ARGUMENT, "config.eps is inf",
+           "finite");
   c.type = (cumega_norm_type)4;
   must_say(cumega_norm_create(ctx, &c, NULL, &norm), CUMEGA_ERROR_ARGUMENT, "config.type is 4",
            "0 to 3");
@@ -450,6 +458,9 @@ START_TEST(parameters_that_no_machine_holds_are_a_resource_error) {
   cumega_norm *norm;
   must_say(cumega_residual_create(ctx, &c, &p, &made), CUMEGA_ERROR_RESOURCE, "cannot allocate",
            "more than 9223372036854775807 bytes");
+  must_say(cumega_norm_create(ctx, &n, NULL, &norm), CUMEGA_ERROR_RESOURCE, "cannot allocate",
+           "more than 9223372036854775807 bytes");
+  n.size = INT64_MAX / 8; /* a vector fits, what rounds it up to a cache line does not */
   must_say(cumega_norm_create(ctx, &n, NULL, &norm), CUMEGA_ERROR_RESOURCE, "cannot allocate",
            "more than 9223372036854775807 bytes");
   n.size = INT64_MAX / 9; /* a vector fits, all of them do not */

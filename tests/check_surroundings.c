@@ -15,19 +15,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "block.h"
+#include "child.h"
 #include "float_control.h"
 #include "harness.h"
 #include "runner.h"
 #include "settled_threads.h"
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#endif
 #ifdef SANITIZED /* ThreadSanitizer allows no threads after a fork */
 #define THREADS_OF_A_CHILD 1
 #else

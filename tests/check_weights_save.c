@@ -261,6 +261,7 @@ START_TEST(a_tensor_that_cannot_be_saved_is_named) {
   REFUSED((t->shape = negative, t->ndim = 2), "'x' has a negative dimension 1: -1");
   REFUSED((t->shape = huge, t->ndim = 2), "'x' has more bytes than 64 bits can count");
   REFUSED(t->byte_offset = UINT64_MAX, "'x' reaches outside the address space");
+  REFUSED(t->data = (void *)(UINTPTR_MAX - 1), "'x' reaches outside"); /* by its last byte */
   REFUSED((t->shape = two, t->ndim = 2, t->strides = far_up), "'x' reaches outside");
   REFUSED((t->shape = two, t->ndim = 2, t->strides = far_down), "'x' reaches outside");
 #undef REFUSED

@@ -188,6 +188,23 @@ static cumega_status ema_body_f64(scene *s) {
   return ema_body_of(s, cumega_float64);
 }
 
+/* One sequence, whose row of the pool is read and written in place; both slots are the memory's zeros. */
+static cumega_status slots_body(scene *s) {
+  const int64_t x[] = {3, 1, D}, pool[] = {2, D, 4}, slots[] = {1};
+  cumega_ema_config config = cumega_ema_config_default(D);
+  cumega_ema_io io = {.struct_size = sizeof io,
+                      .x = view_at(s, 0, cumega_float32, 3, x),
+                      .y = view_at(s, 1024, cumega_float32, 3, x),
+                      .final_state = view_at(s, 2048, cumega_float32, 3, pool),
+                      .initial_slots = view_at(s, 4096, cumega_int32, 1, slots),
+                      .final_slots = view_at(s, 5120, cumega_int64, 1, slots)};
+  io.initial_state = io.final_state;
+  config.num_heads = 4;
+  DO(cumega_ema_create(s->ctx, &config, NULL, &s->ema));
+  DO(cumega_ema_forward(s->ctx, s->ema, &io));
+  return cumega_context_synchronize(s->ctx);
+}
+
 #define LIFE(name)                                                                                 \
   static life_end live_##name(const cumega_context_options *options) {                             \
     return live(options, name);                                                                    \
@@ -198,11 +215,13 @@ LIFE(highway_body)
 LIFE(norm_body)
 LIFE(ema_body)
 LIFE(ema_body_f64)
+LIFE(slots_body)
 
 const life lives[] = {{"a relative position bias", live_relative_body},
                       {"a rotary position bias", live_rotary_body},
                       {"a Highway", live_highway_body},
                       {"an Affine and a layer norm", live_norm_body},
                       {"an EMA", live_ema_body},
-                      {"an EMA with states in float64", live_ema_body_f64}};
+                      {"an EMA with states in float64", live_ema_body_f64},
+                      {"an EMA with a pool of states", live_slots_body}};
 const int life_count = (int)(sizeof lives / sizeof *lives);

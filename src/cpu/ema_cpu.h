@@ -32,7 +32,9 @@
 
 /* An output of at least so many bytes is written past the caches: by the time someone reads it, it
  * would be out of them anyway, and a plain store first reads the line that it overwrites. */
-#define STREAM_BYTES (16 << 20)
+#ifndef EMA_STREAM_BYTES /* builds that look for mistakes set a small one */
+#define EMA_STREAM_BYTES (16 << 20)
+#endif
 
 /* A sequence, or a slice of its time, and a group of its channels. */
 typedef struct ema_item {

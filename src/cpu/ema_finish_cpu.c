@@ -3,18 +3,18 @@
 
 /* One loop per kind, with the kind a constant inside it, over `rows` vectors that lie `pitch`
  * apart. */
-#define ACTIVATE_CASE(enumerator, number, text)                                                    \
-  case enumerator:                                                                                 \
+#define ACTIVATE_IF(enumerator, number, text)                                                      \
+  if (activation->kind == (enumerator)) {                                                          \
     _Pragma("GCC unroll 4") for (int64_t t = 0; t < rows; t++) for (int i = 0; i < LANES; i++)     \
         values[t * pitch + i] = ACTIVATE(enumerator, a, b, values[t * pitch + i]);                 \
-    break;
+  }
 
 #define ACTIVATE activation_apply_f32
 #define LANES    LANES_F32
 static void activate_f32(const activation_f32 *activation, float *values, int64_t rows,
                          int64_t pitch) {
   const float a = activation->a, b = activation->b;
-  switch (activation->kind) { CUMEGA_ACTIVATION_LIST(ACTIVATE_CASE) }
+  CUMEGA_ACTIVATION_LIST(ACTIVATE_IF)
 }
 #undef ACTIVATE
 #undef LANES
@@ -24,7 +24,7 @@ static void activate_f32(const activation_f32 *activation, float *values, int64_
 static void activate_f64(const activation_f64 *activation, double *values, int64_t rows,
                          int64_t pitch) {
   const double a = activation->a, b = activation->b;
-  switch (activation->kind) { CUMEGA_ACTIVATION_LIST(ACTIVATE_CASE) }
+  CUMEGA_ACTIVATION_LIST(ACTIVATE_IF)
 }
 #undef ACTIVATE
 #undef LANES
@@ -44,7 +44,7 @@ static int can_stream(const cumega_ema *ema, const ema_run *run) {
   if ((uintptr_t)y->data % VECTOR_BYTES || y->stride_t % LANES_F32 || y->stride_b % LANES_F32)
     return 0;
   int64_t elements = run->L * (run->packed ? 1 : run->B) * ema->config.size;
-  return elements >= STREAM_BYTES / (int64_t)sizeof(float);
+  return elements >= EMA_STREAM_BYTES / (int64_t)sizeof(float);
 }
 
 ema_finish LEVEL(ema_finish_of)(const cumega_ema *ema, const ema_run *run) {

@@ -67,7 +67,7 @@ static void run_slice(void *argument, int64_t index, int worker) {
   stream_fence();
 }
 
-/* Whether the slice began as the one before it ended. */
+/* Whether the slice began as the one before it ended; ~0, a NaN, stands for every NaN. */
 #define DEFINE_BEGAN_RIGHT(name, real, bits)                                                       \
   static int name(const ema_state *begin, const ema_state *end, int64_t row, int64_t d0,           \
                   int64_t d1) {                                                                    \
@@ -78,7 +78,9 @@ static void run_slice(void *argument, int64_t index, int worker) {
       bits of_a, of_b;                                                                             \
       memcpy(&of_a, a + i, sizeof of_a);                                                           \
       memcpy(&of_b, b + i, sizeof of_b);                                                           \
-      if (of_a != of_b && (a[i] == a[i] || b[i] == b[i])) return 0;                                \
+      if (a[i] != a[i]) of_a = (bits)~0;                                                           \
+      if (b[i] != b[i]) of_b = (bits)~0;                                                           \
+      if (of_a != of_b) return 0;                                                                  \
     }                                                                                              \
     return 1;                                                                                      \
   }

@@ -3,21 +3,27 @@
 #include "../math/float16.h"
 #include "ema_cpu.h"
 
-/* Runs COPY over a tile's elements, channels or time innermost, whichever is contiguous in the
+/* Runs COPY over a tile's elements, channels innermost, or in FOR_TILE time where that is contiguous in the
  * tensor. A tile of the full width has its own loop, of constant length. */
-#define FOR_TILE(place, width, COPY)                                                               \
+#define FOR_ROWS(place, width, COPY)                                                               \
   do {                                                                                             \
     const int64_t steps = (place)->steps, channels = (place)->channels;                            \
     const int64_t stride_t = (place)->tensor->stride_t, stride_d = (place)->tensor->stride_d;      \
     if (stride_d == 1 && channels == TILE_CHANNELS)                                                \
       for (int64_t t = 0; t < steps; t++)                                                          \
         for (int64_t c = 0; c < TILE_CHANNELS; c++) COPY(t *stride_t + c, t * TILE_CHANNELS + c);  \
-    else if (stride_t == 1)                                                                        \
-      for (int64_t c = 0; c < channels; c++)                                                       \
-        for (int64_t t = 0; t < steps; t++) COPY(t + c * stride_d, t * (width) + c);               \
     else                                                                                           \
       for (int64_t t = 0; t < steps; t++)                                                          \
         for (int64_t c = 0; c < channels; c++) COPY(t *stride_t + c * stride_d, t * (width) + c);  \
+  } while (0)
+#define FOR_TILE(place, width, COPY)                                                               \
+  do {                                                                                             \
+    if ((place)->tensor->stride_t == 1)                                                            \
+      for (int64_t c = 0; c < (place)->channels; c++)                                              \
+        for (int64_t t = 0; t < (place)->steps; t++)                                               \
+          COPY(t + c * (place)->tensor->stride_d, t * (width) + c);                                \
+    else                                                                                           \
+      FOR_ROWS(place, width, COPY);                                                                \
   } while (0)
 
 /* to[column * to_pitch + row] = from[row * from_pitch + column], sixteen numbers at a time. */
@@ -94,24 +100,25 @@ void LEVEL(ema_load_f64)(const ema_place *place, double *tile, int64_t width) {
 #define STORE_FLOAT16(at, from)   (to[at] = float_to_float16(tile[from]))
 #define STORE_BFLOAT16(at, from)  (to[at] = float_to_bfloat16(tile[from]))
 
-#define DEFINE_STORE(name, element, real, STORE_ONE)                                               \
+#define DEFINE_STORE(name, element, real, FOR, STORE_ONE)                                          \
   static void name(const ema_place *place, const real *restrict tile, int64_t width) {             \
     element *to = (element *)place->tensor->data + place->offset;                                  \
-    FOR_TILE(place, width, STORE_ONE);                                                             \
+    FOR(place, width, STORE_ONE);                                                                  \
   }
 
-DEFINE_STORE(store_any_float32, float, float, STORE_UNCHANGED)
-DEFINE_STORE(store_float16, uint16_t, float, STORE_FLOAT16)
-DEFINE_STORE(store_bfloat16, uint16_t, float, STORE_BFLOAT16)
-DEFINE_STORE(store_float64, double, double, STORE_UNCHANGED)
+DEFINE_STORE(store_rows_float32, float, float, FOR_ROWS, STORE_UNCHANGED)
+DEFINE_STORE(store_float16, uint16_t, float, FOR_TILE, STORE_FLOAT16)
+DEFINE_STORE(store_bfloat16, uint16_t, float, FOR_TILE, STORE_BFLOAT16)
+DEFINE_STORE(store_float64, double, double, FOR_TILE, STORE_UNCHANGED)
 
+/* Of an output not both strides are 1. */
 static void store_float32(const ema_place *place, const float *tile, int64_t width) {
   const ema_sequences *s = place->tensor;
-  if (s->stride_t == 1 && s->stride_d != 1)
+  if (s->stride_t == 1)
     transpose_float(tile, width, place->steps, place->channels, (float *)s->data + place->offset,
                     s->stride_d);
   else
-    store_any_float32(place, tile, width);
+    store_rows_float32(place, tile, width);
 }
 
 void LEVEL(ema_store_f32)(const ema_place *place, const float *tile, int64_t width) {
@@ -130,7 +137,7 @@ void LEVEL(ema_zero)(const ema_place *place) {
   const ema_sequences *s = place->tensor;
   const int64_t bytes = tensor_type_bytes(place->type);
   /* Rows along whichever dimension is contiguous. */
-  const int along_time = s->stride_t == 1 && s->stride_d != 1;
+  const int along_time = s->stride_t == 1;
   const int64_t rows = along_time ? place->channels : place->steps;
   const int64_t columns = along_time ? place->steps : place->channels;
   const int64_t row_stride = along_time ? s->stride_d : s->stride_t;

@@ -36,7 +36,7 @@ static void run_item(void *argument, int64_t index, int worker) {
 cumega_status LEVEL(position_bias_forward_cpu)(cumega_context *ctx,
                                                const position_bias_matrix *run) {
   fp_environment environment;
-  job j = {run, run->L < ITEM_VALUES ? ITEM_VALUES / run->L : 1};
+  job j = {run, ITEM_VALUES / run->L + 1};
   const int64_t items = (run->L + j.rows_of_item - 1) / j.rows_of_item;
   fp_begin(&environment);
   if (ctx->pool && items > 3)

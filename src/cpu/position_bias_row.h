@@ -90,7 +90,9 @@ static REAL NAME(maximum)(const REAL *s, int64_t count) {
     a = MAX(LOAD(s + j), a);
     b = MAX(LOAD(s + j + LANES), b);
   }
+#if 2 * VECTOR_BYTES / 4 > ROW_PADDING
   for (; j < count; j += LANES) a = MAX(LOAD(s + j), a);
+#endif
   a = MAX(b, a);
   REAL m = a[0];
   for (int i = 1; i < LANES; i++) m = a[i] > m ? a[i] : m;

@@ -63,7 +63,7 @@ cumega_status LEVEL(position_bias_rows_cpu)(cumega_context *ctx, const position_
   fp_environment environment;
   TRY(context_scratch(ctx, ctx->threads * scratch_bytes(run), &scratch));
   job j = {.run = run, .rows = run->B * run->H * run->Lq, .scratch = scratch};
-  j.rows_of_item = run->Lk < ITEM_SCORES ? ITEM_SCORES / run->Lk : 1;
+  j.rows_of_item = ITEM_SCORES / run->Lk + 1;
   const int64_t items = (j.rows + j.rows_of_item - 1) / j.rows_of_item;
   fp_begin(&environment);
   if (ctx->pool && items > 3)

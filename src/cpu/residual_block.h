@@ -11,16 +11,22 @@ typedef struct NAME(block) {
   int64_t n;
 } NAME(block);
 
-/* Applies VECTOR and SCALAR, which yield the element(s) at i, to all of `to`. */
+/* Applies VECTOR and SCALAR, which yield the element(s) at i, to all of `to`; the second past the caches. */
 #define FOR_BLOCK(VECTOR, SCALAR)                                                                  \
   do {                                                                                             \
-    int64_t i = 0;                                                                                 \
-    if (stream)                                                                                    \
-      for (; i < n && (uintptr_t)(to + i) % VECTOR_BYTES != 0; i++) to[i] = SCALAR;                \
-    if (stream)                                                                                    \
-      for (; i + LANES <= n; i += LANES) STREAM(to + i, VECTOR);                                   \
-    else                                                                                           \
+    if (stream) {                                                                                  \
+      STREAM_BLOCK(VECTOR, SCALAR);                                                                \
+    } else {                                                                                       \
+      int64_t i = 0;                                                                               \
       for (; i + LANES <= n; i += LANES) STORE(to + i, VECTOR);                                    \
+      for (; i < n; i++) to[i] = SCALAR;                                                           \
+    }                                                                                              \
+  } while (0)
+#define STREAM_BLOCK(VECTOR, SCALAR)                                                               \
+  do {                                                                                             \
+    int64_t i = 0;                                                                                 \
+    for (; i < n && (uintptr_t)(to + i) % VECTOR_BYTES != 0; i++) to[i] = SCALAR;                  \
+    for (; i + LANES <= n; i += LANES) STREAM(to + i, VECTOR);                                     \
     for (; i < n; i++) to[i] = SCALAR;                                                             \
   } while (0)
 

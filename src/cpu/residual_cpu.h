@@ -21,7 +21,9 @@
 
 /* An output of at least so many bytes is written past the caches: by the time someone reads it, it
  * would be out of them anyway, and a plain store first reads the line that it overwrites. */
+#ifndef RESIDUAL_STREAM_BYTES /* builds that look for mistakes set a small one */
 #define RESIDUAL_STREAM_BYTES (16 << 20)
+#endif
 
 /* Rows of Highway's products that are done together: two vectors across rows. */
 #define PRODUCT_ROWS_F32 (2 * LANES_F32)

@@ -35,7 +35,7 @@ void LEVEL(residual_load_f32)(const residual_operand *from, int64_t offset, int6
     LOAD_CASE(TYPE_BFLOAT16, uint16_t, bfloat16_to_float)
   default: {
     const float *p = (const float *)from->data + offset;
-    COPY_BOTH(n, stride, to[i] = p[i], to[i] = p[i * stride]);
+    for (int64_t i = 0; i < n; i++) to[i] = p[i * stride];
   }
   }
 }
@@ -44,7 +44,7 @@ void LEVEL(residual_load_f64)(const residual_operand *from, int64_t offset, int6
                               int64_t n, double *buffer) {
   double *restrict to = buffer;
   const double *p = (const double *)from->data + offset;
-  COPY_BOTH(n, stride, to[i] = p[i], to[i] = p[i * stride]);
+  for (int64_t i = 0; i < n; i++) to[i] = p[i * stride];
 }
 
 void LEVEL(residual_store_f32)(const residual_operand *to, int64_t offset, int64_t stride,

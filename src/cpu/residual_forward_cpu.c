@@ -39,8 +39,8 @@ static residual_plan make_plan(const residual_run *run) {
   }
   p.units = p.lines * p.pieces;
   p.per_item = ITEM_ELEMENTS / p.piece;
+  if (p.per_item == 0) p.per_item = 1;
   if (has_products(run)) p.per_item = (p.per_item + rows - 1) / rows * rows;
-  if (p.per_item == 0) p.per_item = has_products(run) ? rows : 1;
   if (p.by_rows) p.bytes_per_thread = whole_lines(length * real);
   if (has_products(run)) p.bytes_per_thread = whole_lines((1 + 3 * rows) * length * real);
   p.stream = can_stream(run, p.lines * length);

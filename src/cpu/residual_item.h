@@ -31,8 +31,7 @@ static void NAME(keep)(const residual_plan *plan, const residual_operand *out, i
     return;
   }
   REAL *to = (REAL *)out->data + offset;
-  const int stream = 1;
-  FOR_BLOCK(LOAD(v + i), v[i]);
+  STREAM_BLOCK(LOAD(v + i), v[i]);
 }
 
 /* Elements from .. to - 1 of the line at p. */
