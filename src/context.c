@@ -184,7 +184,7 @@ static cumega_status check_device(const cumega_context_options *options) {
   if (type == kDLCPU && id != 0)
     return context_fail(NULL, CUMEGA_ERROR_ARGUMENT, "options.device is cpu:%d, expected cpu:0",
                         id);
-  if (cuda && id < 0)
+  if (id < 0)
     return context_fail(NULL, CUMEGA_ERROR_ARGUMENT,
                         "options.device is cuda:%d, expected an id of at least 0", id);
   if (type == kDLCPU && options->stream)

@@ -254,6 +254,25 @@ START_TEST(statistics_are_the_allocators_ledger) {
 }
 END_TEST
 
+START_TEST(memory_of_a_context_is_written_and_read) {
+  cumega_context *ctx = NULL;
+  cumega_context_options options = options_with_ledger();
+  cumega_statistics before = {.struct_size = sizeof before}, after = before;
+  char to[8] = "";
+  void *memory = NULL;
+  ck_assert_int_eq(cumega_context_create(&options, &ctx), CUMEGA_OK);
+  ck_assert_int_eq(cumega_context_statistics(ctx, &before), CUMEGA_OK);
+  ck_assert_int_eq(cumega_memory_allocate(ctx, 8, &memory), CUMEGA_OK);
+  ck_assert_int_eq(cumega_memory_write(ctx, memory, "7 bytes", 8), CUMEGA_OK);
+  ck_assert_int_eq(cumega_memory_read(ctx, to, memory, 8), CUMEGA_OK);
+  ck_assert_str_eq(to, "7 bytes");
+  ck_assert_int_eq(cumega_memory_release(ctx, memory, 8), CUMEGA_OK);
+  ck_assert_int_eq(cumega_context_statistics(ctx, &after), CUMEGA_OK);
+  ck_assert_int_eq(after.bytes_held, before.bytes_held);
+  cumega_context_destroy(ctx);
+}
+END_TEST
+
 START_TEST(the_memory_limit_is_kept_and_named) {
   cumega_context_options options = options_with_ledger();
   cumega_context *ctx = new_context(&options);
@@ -446,6 +465,7 @@ static void add_use(Suite *suite) {
   tcase_add_test(tests, a_success_clears_the_sentence_and_a_failure_replaces_it);
   tcase_add_test(tests, a_cpu_reports_no_bits);
   tcase_add_test(tests, statistics_are_the_allocators_ledger);
+  tcase_add_test(tests, memory_of_a_context_is_written_and_read);
   tcase_add_test(tests, the_memory_limit_is_kept_and_named);
   tcase_add_test(tests, a_limit_below_the_context_itself_is_a_resource_error);
   tcase_add_test(tests, sizes_that_no_machine_has_are_resource_errors);

@@ -291,6 +291,20 @@ END_TEST
 
 /* ---- memory ---- */
 
+START_TEST(a_size_beyond_what_can_be_counted_is_named) {
+  static const int64_t sizes[] = {INT64_MAX, INT64_MAX - 1, INT64_MAX / 2};
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+    cumega_ema_config config = cumega_ema_config_default(sizes[i]);
+    cumega_ema *ema = nowhere;
+    ck_assert_int_eq(cumega_ema_create(ctx, &config, NULL, &ema), CUMEGA_ERROR_RESOURCE);
+    ck_assert_ptr_null(ema);
+    const char *word = i < 2 ? "config.size is 92233720368547758" : "cannot allocate more than";
+    ck_assert_msg(strstr(cumega_context_message(ctx), word) != NULL, "%s",
+                  cumega_context_message(ctx));
+  }
+}
+END_TEST
+
 typedef struct counting {
   int64_t calls, fail_at, live;
 } counting;
@@ -478,6 +492,7 @@ int main(void) {
   tcase_add_test(tests, missing_arguments_are_refused);
   tcase_add_test(tests, weights_that_are_not_finite_are_named_with_their_index);
   tcase_add_test(tests, wrong_parameter_tensors_are_refused);
+  tcase_add_test(tests, a_size_beyond_what_can_be_counted_is_named);
   tcase_add_test(tests, a_parameter_struct_without_its_size_is_refused);
   tcase_add_test(tests, every_allocation_may_fail_and_nothing_leaks);
   tcase_add_test(tests, a_memory_limit_refuses_what_exceeds_it_and_nothing_else);

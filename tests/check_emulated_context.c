@@ -179,6 +179,73 @@ START_TEST(contexts_with_streams_of_their_own_share_objects) {
 }
 END_TEST
 
+/* Managed memory is the device's. */
+START_TEST(a_context_for_managed_memory_takes_the_devices_objects) {
+  cumega_context_options options = cumega_context_options_default();
+  cumega_context *managed = NULL, *ctx = emulated_context(NULL, NULL, NULL);
+  cumega_ema_config config = cumega_ema_config_default(5);
+  options.device = (DLDevice){kDLCUDAManaged, 0};
+  MUST(NULL, cumega_context_create(&options, &managed));
+  cumega_ema *ema = ema_on(managed, &config);
+  MUST(ctx, cumega_ema_reset_parameters(ctx, ema, 0, 1, 1, 1));
+  cumega_ema_destroy(ema);
+  cumega_context_destroy(managed);
+  cumega_context_destroy(ctx);
+}
+END_TEST
+
+START_TEST(an_object_of_another_device_is_refused) {
+  emulation_set_device_count(2);
+  cumega_context_options options = cumega_context_options_default();
+  cumega_context *second = NULL, *ctx = emulated_context(NULL, NULL, NULL);
+  cumega_ema_config config = cumega_ema_config_default(5);
+  options.device = (DLDevice){kDLCUDA, 1};
+  MUST(NULL, cumega_context_create(&options, &second));
+  cumega_ema *ema = ema_on(second, &config);
+  ck_assert_int_eq(cumega_ema_reset_parameters(ctx, ema, 0, 1, 1, 1), CUMEGA_ERROR_ARGUMENT);
+  ck_assert_str_eq(cumega_context_message(ctx),
+                   "ema was made for device (2, 1), expected the context's (2, 0)");
+  cumega_ema_destroy(ema);
+  cumega_context_destroy(second);
+  cumega_context_destroy(ctx);
+}
+END_TEST
+
+/* What the run reads of the context's is there until it is done. */
+START_TEST(a_context_destroyed_behind_a_run_waits_for_it) {
+  emulation_set_schedule(EMULATION_FIXED, 0);
+  emulated_run *run = emulated_run_new(&run_shapes[_i], 1);
+  cumega_context *ctx = emulated_context(NULL, NULL, NULL);
+  run_objects objects = emulated_objects_new(ctx, run->shape);
+  MUST(ctx, emulated_run_start(ctx, &objects, run));
+  cumega_context_destroy(ctx);
+  ck_assert_msg(emulated_run_is_right(run), "%s", run->shape->name);
+  emulated_objects_destroy(&objects);
+  emulated_run_free(run);
+}
+END_TEST
+
+/* Behind what the stream has to do, so by a call of CUDA. */
+START_TEST(memory_is_written_and_read_in_the_stream) {
+  cumega_context *ctx = emulated_context(NULL, NULL, NULL);
+  void *memory;
+  int64_t count;
+  MUST(ctx, cumega_memory_allocate(ctx, 8, &memory));
+  for (int reads = 0; reads < 2; reads++) {
+    char host[8] = "7 bytes", copied = 0;
+    emulation_calls_begin();
+    MUST(ctx, reads ? cumega_memory_read(ctx, host, memory, 8)
+                    : cumega_memory_write(ctx, memory, host, 8));
+    const char *const *calls = emulation_calls(&count);
+    for (int64_t i = 0; i < count; i++) copied |= strcmp(calls[i], "cudaMemcpyAsync") == 0;
+    ck_assert_msg(copied, "%s", reads ? "read" : "written");
+    ck_assert_str_eq(host, "7 bytes");
+  }
+  MUST(ctx, cumega_memory_release(ctx, memory, 8));
+  cumega_context_destroy(ctx);
+}
+END_TEST
+
 /* ---- a lost device ---- */
 
 START_TEST(a_lost_device_poisons_its_contexts_and_no_others) {
@@ -239,6 +306,10 @@ int main(void) {
   tcase_add_test(tests, a_stream_of_another_context_is_refused);
   tcase_add_loop_test(tests, a_prepared_run_neither_allocates_nor_waits, 0, run_shape_count);
   tcase_add_loop_test(tests, contexts_with_streams_of_their_own_share_objects, 0, run_shape_count);
+  tcase_add_test(tests, a_context_for_managed_memory_takes_the_devices_objects);
+  tcase_add_test(tests, an_object_of_another_device_is_refused);
+  tcase_add_loop_test(tests, a_context_destroyed_behind_a_run_waits_for_it, 0, run_shape_count);
+  tcase_add_test(tests, memory_is_written_and_read_in_the_stream);
   tcase_add_test(tests, a_lost_device_poisons_its_contexts_and_no_others);
   tcase_add_test(tests, an_error_of_earlier_work_is_fatal_where_it_is_met);
   return run_suite(suite);

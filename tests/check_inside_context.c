@@ -52,6 +52,11 @@ START_TEST(a_long_sentence_is_cut_and_ends) {
 }
 END_TEST
 
+START_TEST(one_thread_needs_no_pool) {
+  ck_assert_ptr_null(ctx->pool);
+}
+END_TEST
+
 START_TEST(a_call_that_begins_clears_the_sentence) {
   context_fail(ctx, CUMEGA_ERROR_FILE, "old");
   ck_assert_int_eq(context_enter(ctx), CUMEGA_OK);
@@ -355,6 +360,7 @@ int main(void) {
   Suite *suite = suite_create("inside context");
   TCase *tests = add_case(suite, "context", 10);
   tcase_add_checked_fixture(tests, setup, teardown);
+  tcase_add_test(tests, one_thread_needs_no_pool);
   tcase_add_test(tests, a_failure_is_a_status_and_a_sentence);
   tcase_add_test(tests, a_long_sentence_is_cut_and_ends);
   tcase_add_test(tests, a_call_that_begins_clears_the_sentence);
