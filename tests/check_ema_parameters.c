@@ -449,6 +449,41 @@ START_TEST(places_for_parameters_that_are_wrong_are_refused) {
 }
 END_TEST
 
+/* 1e300 is no float32, and a float64 state takes it. */
+START_TEST(what_the_states_type_cannot_hold_is_refused_by_name) {
+  static const char *const names[] = {"ema_expansion_matrix", "kernel_projection_matrix",
+                                      "residual_weight"};
+  for (int is_double = 0; is_double < 2; is_double++) {
+    cumega_ema_config config = cumega_ema_config_default(3);
+    cumega_ema *ema = NULL;
+    config.num_heads = 2;
+    config.state_dtype = is_double ? cumega_float64 : cumega_float32;
+    MUST(ctx, cumega_ema_create(ctx, &config, NULL, &ema));
+    five *before = read_all(ema, cumega_float64, 3, 2);
+    for (int i = 0; i < 3; i++) {
+      char expected[120];
+      five *f = five_new(cumega_float64, 3, 2, 0);
+      five_fill(f, 1);
+      tensor_set(f->t[2 + i], 1, i == 2 ? 0 : 1, 0, -1e300);
+      snprintf(expected, sizeof expected,
+               "%s is beyond the range of state_dtype float32 at channel 1, head %d", names[i],
+               i == 2 ? 0 : 1);
+      const cumega_status status = cumega_ema_set_parameters(ctx, ema, &f->io);
+      ck_assert_int_eq(status, is_double ? CUMEGA_OK : CUMEGA_ERROR_ARGUMENT);
+      if (!is_double) {
+        ck_assert_str_eq(cumega_context_message(ctx), expected);
+        five *after = read_all(ema, cumega_float64, 3, 2);
+        must_hold_the_same(before, after);
+        five_free(after);
+      }
+      five_free(f);
+    }
+    five_free(before);
+    cumega_ema_destroy(ema);
+  }
+}
+END_TEST
+
 int main(void) {
   Suite *suite = suite_create("ema_parameters");
   TCase *tests = add_case(suite, "parameters", 30);
@@ -467,5 +502,6 @@ int main(void) {
   tcase_add_test(tests, settings_are_read_back_with_their_defaults_resolved);
   tcase_add_test(tests, an_ema_is_shared_by_contexts_in_threads_and_outlives_its_own);
   tcase_add_test(tests, a_reserved_context_allocates_nothing_in_runs);
+  tcase_add_test(tests, what_the_states_type_cannot_hold_is_refused_by_name);
   return run_suite(suite);
 }
