@@ -280,7 +280,8 @@ END_TEST
 START_TEST(bad_arguments_of_reset_keep_the_old_parameters) {
   static const double bad[][3] = {{NAN, 0.2, 1},    {INFINITY, 0.2, 1}, {0, -0.2, 1}, {0, NAN, 1},
                                   {0, INFINITY, 1}, {0, 0.2, -1},       {0, 0.2, NAN}};
-  static const char *const words[] = {"val", "val", "std1", "std1", "std1", "std2", "std2"};
+  static const char *const words[] = {
+      "val is nan, expected", "val is inf, expected", "std1", "std1", "std1", "std2", "std2"};
   cumega_ema *ema = reset_ema(3, 3);
   five *before = read_all(ema, cumega_float64, 3, 3);
   for (int i = 0; i < 7; i++) {
