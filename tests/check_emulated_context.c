@@ -4,22 +4,18 @@
 #include "emulated_run.h"
 #include "runner.h"
 
-static void setup(void) {
-  emulation_reset();
-}
-
-/* Nothing is left, and no kernel did anything wrong. */
-static void teardown(void) {
-  const char *text;
-  ck_assert_msg(emulation_faults(&text) == 0, "%s", text);
-  ck_assert_msg(emulation_leaks(&text) == 0, "%s", text);
-  emulation_reset();
-}
-
 static cumega_ema *ema_on(cumega_context *ctx, const cumega_ema_config *config) {
   cumega_ema *ema = NULL;
   MUST(ctx, cumega_ema_create(ctx, config, NULL, &ema));
   return ema;
+}
+
+static cumega_context *context_on(DLDeviceType type, int id) {
+  cumega_context_options options = cumega_context_options_default();
+  cumega_context *ctx = NULL;
+  options.device = (DLDevice){type, id};
+  MUST(NULL, cumega_context_create(&options, &ctx));
+  return ctx;
 }
 
 /* ---- no driver, an old one, no device ---- */
@@ -68,12 +64,9 @@ END_TEST
 
 START_TEST(a_context_on_a_second_device_leaves_the_first_alone) {
   emulation_set_device_count(2);
-  cumega_context_options options = cumega_context_options_default();
-  cumega_context *ctx = NULL;
   cumega_ema_config config = cumega_ema_config_default(5);
-  options.device = (DLDevice){kDLCUDA, 1};
   set_current_context(NULL);
-  MUST(NULL, cumega_context_create(&options, &ctx));
+  cumega_context *ctx = context_on(kDLCUDA, 1);
   cumega_ema *ema = ema_on(ctx, &config);
   MUST(ctx, cumega_context_synchronize(ctx));
   ck_assert_ptr_null(current_context());
@@ -181,11 +174,8 @@ END_TEST
 
 /* Managed memory is the device's. */
 START_TEST(a_context_for_managed_memory_takes_the_devices_objects) {
-  cumega_context_options options = cumega_context_options_default();
-  cumega_context *managed = NULL, *ctx = emulated_context(NULL, NULL, NULL);
+  cumega_context *managed = context_on(kDLCUDAManaged, 0), *ctx = context_on(kDLCUDA, 0);
   cumega_ema_config config = cumega_ema_config_default(5);
-  options.device = (DLDevice){kDLCUDAManaged, 0};
-  MUST(NULL, cumega_context_create(&options, &managed));
   cumega_ema *ema = ema_on(managed, &config);
   MUST(ctx, cumega_ema_reset_parameters(ctx, ema, 0, 1, 1, 1));
   cumega_ema_destroy(ema);
@@ -196,11 +186,8 @@ END_TEST
 
 START_TEST(an_object_of_another_device_is_refused) {
   emulation_set_device_count(2);
-  cumega_context_options options = cumega_context_options_default();
-  cumega_context *second = NULL, *ctx = emulated_context(NULL, NULL, NULL);
+  cumega_context *second = context_on(kDLCUDA, 1), *ctx = context_on(kDLCUDA, 0);
   cumega_ema_config config = cumega_ema_config_default(5);
-  options.device = (DLDevice){kDLCUDA, 1};
-  MUST(NULL, cumega_context_create(&options, &second));
   cumega_ema *ema = ema_on(second, &config);
   ck_assert_int_eq(cumega_ema_reset_parameters(ctx, ema, 0, 1, 1, 1), CUMEGA_ERROR_ARGUMENT);
   ck_assert_str_eq(cumega_context_message(ctx),
@@ -243,6 +230,33 @@ START_TEST(memory_is_written_and_read_in_the_stream) {
   }
   MUST(ctx, cumega_memory_release(ctx, memory, 8));
   cumega_context_destroy(ctx);
+}
+END_TEST
+
+/* Of the libraries the call as well; of a file its name, not the folder of whoever built it. */
+START_TEST(a_failing_call_is_named_without_folders) {
+  static const char *const parts[] = {
+      "sgemm on cuda:0: cuBLAS", "dgemm on cuda:0: cuBLAS",
+      " of cuFFT (ema_fft_cuda.c:", "cudaMalloc at context_cuda.c:"};
+  int seen[4] = {0};
+  for (int i = 0; i < run_shape_count; i++) {
+    emulated_run *run = emulated_run_new(&run_shapes[i], 1);
+    cumega_status status = CUMEGA_ERROR_DEVICE;
+    for (int failing = 1; status != CUMEGA_OK; failing++) {
+      cumega_context *ctx = context_on(kDLCUDA, 0);
+      run_objects objects = emulated_objects_new(ctx, run->shape);
+      emulation_fail(failing, cudaErrorInvalidValue, 0, 0);
+      status = emulated_run_start(ctx, &objects, run);
+      emulation_fail(0, cudaSuccess, 0, 0);
+      const char *sentence = cumega_context_message(ctx);
+      ck_assert_msg(strstr(sentence, "/") == NULL, "%s", sentence);
+      for (int part = 0; part < 4; part++) seen[part] += strstr(sentence, parts[part]) != NULL;
+      emulated_objects_destroy(&objects);
+      cumega_context_destroy(ctx);
+    }
+    emulated_run_free(run);
+  }
+  for (int part = 0; part < 4; part++) ck_assert_msg(seen[part] > 0, "no '%s'", parts[part]);
 }
 END_TEST
 
@@ -297,7 +311,7 @@ END_TEST
 int main(void) {
   Suite *suite = suite_create("emulated_context");
   TCase *tests = add_case(suite, "rules", 60);
-  tcase_add_checked_fixture(tests, setup, teardown);
+  tcase_add_checked_fixture(tests, emulation_reset, emulated_nothing_is_left);
   tcase_add_test(tests, without_a_driver_the_sentence_says_so_and_the_cpu_works);
   tcase_add_test(tests, an_old_driver_is_named_with_what_is_expected);
   tcase_add_test(tests, without_a_device_the_sentence_says_so);
@@ -310,6 +324,7 @@ int main(void) {
   tcase_add_test(tests, an_object_of_another_device_is_refused);
   tcase_add_loop_test(tests, a_context_destroyed_behind_a_run_waits_for_it, 0, run_shape_count);
   tcase_add_test(tests, memory_is_written_and_read_in_the_stream);
+  tcase_add_test(tests, a_failing_call_is_named_without_folders);
   tcase_add_test(tests, a_lost_device_poisons_its_contexts_and_no_others);
   tcase_add_test(tests, an_error_of_earlier_work_is_fatal_where_it_is_met);
   return run_suite(suite);

@@ -4,17 +4,6 @@
 #include "emulated_run.h"
 #include "runner.h"
 
-static void setup(void) {
-  emulation_reset();
-}
-
-static void teardown(void) {
-  const char *text;
-  ck_assert_msg(emulation_faults(&text) == 0, "%s", text);
-  ck_assert_msg(emulation_leaks(&text) == 0, "%s", text);
-  emulation_reset();
-}
-
 START_TEST(chunks_wait_for_one_another_in_any_schedule) {
   const run_shape shape = {
       "chunks", &ema_operation, .own_bits = 1,
@@ -210,7 +199,7 @@ END_TEST
 int main(void) {
   Suite *suite = suite_create("emulated_ema");
   TCase *tests = add_case(suite, "ema", 60);
-  tcase_add_checked_fixture(tests, setup, teardown);
+  tcase_add_checked_fixture(tests, emulation_reset, emulated_nothing_is_left);
   tcase_add_test(tests, chunks_wait_for_one_another_in_any_schedule);
   tcase_add_test(tests, tiles_are_bounded_by_their_most_and_an_eighth_of_the_limit);
   tcase_add_test(tests, a_small_limit_has_the_bits_of_none);

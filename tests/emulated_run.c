@@ -73,6 +73,9 @@ const run_shape run_shapes[] = {
     {"highway", &residual_operation, "cublas residual_lines_kernel",
      "cumega_residual_prepare " SCRATCH, .own_bits = 1,
      .residual = {0, CUMEGA_RESIDUAL_HIGHWAY, 0, -1, 1, 5, 6, F32}},
+    {"highway, double", &residual_operation, "cublas residual_lines_kernel",
+     "cumega_residual_prepare " SCRATCH, .own_bits = 1,
+     .residual = {0, CUMEGA_RESIDUAL_HIGHWAY, 0, -1, 1, 3, 4, F64}},
     {"highway, gathered", &residual_operation, "residual_gather_kernel cublas residual_rows_kernel",
      "cumega_residual_prepare " SCRATCH, .own_bits = 1,
      .residual = {0, CUMEGA_RESIDUAL_HIGHWAY, 1, CUMEGA_NORM_SCALE, 2, 2, 5, B16}},
@@ -261,6 +264,13 @@ static void find_driver(const char *name, void *function) {
   void *symbol = NULL;
   must_succeed(cudaGetDriverEntryPoint(name, &symbol, cudaEnableDefault, NULL));
   memcpy(function, &symbol, sizeof symbol);
+}
+
+void emulated_nothing_is_left(void) {
+  const char *text;
+  ck_assert_msg(emulation_faults(&text) == 0, "%s", text);
+  ck_assert_msg(emulation_leaks(&text) == 0, "%s", text);
+  emulation_reset();
 }
 
 struct CUctx_st *current_context(void) {

@@ -107,6 +107,9 @@ cumega_status emulated_run_prepare(cumega_context *ctx, const run_objects *objec
 cumega_context *emulated_context(counting_allocator *ledger, cudaStream_t stream,
                                  cumega_status *status);
 
+/* After a test: nothing is left, and no kernel did anything wrong. Ends with emulation_reset. */
+void emulated_nothing_is_left(void);
+
 /* The driver's context that is current in this thread, and another one: as a program's own. */
 struct CUctx_st *current_context(void);
 void set_current_context(struct CUctx_st *context);

@@ -66,9 +66,8 @@ cumega_status cuda_is_capturing(cumega_context *ctx, int *capturing) {
 }
 
 cumega_status cuda_check_device(cumega_context *ctx) {
-  int capturing;
-  return cuda_is_capturing(
-      ctx, &capturing); /* any question that finds a lost device and changes nothing */
+  int capturing; /* any question does that finds a lost device and changes nothing */
+  return cuda_is_capturing(ctx, &capturing);
 }
 
 cumega_status cuda_refuse_capture(cumega_context *ctx, const char *what) {

@@ -141,7 +141,7 @@ cumega_status cublas_product(cumega_context *ctx, int is_double, int64_t rows, i
                   : cublas.sgemm(handle, CUBLAS_OP_T, CUBLAS_OP_N, d, n, d, &one_f, weight, d,
                                  (const float *)in + row * in_stride, ld, &zero_f,
                                  (float *)out + row * D, d);
-    if (error != CUBLAS_STATUS_SUCCESS) return fail(ctx, error, "gemm");
+    if (error != CUBLAS_STATUS_SUCCESS) return fail(ctx, error, is_double ? "dgemm" : "sgemm");
   }
   return CUMEGA_OK;
 }

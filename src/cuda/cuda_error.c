@@ -109,13 +109,10 @@ static int is_fatal(cudaError_t error) {
 
 cumega_status cuda_fail(cumega_context *ctx, cudaError_t error, const char *call, const char *file,
                         int line) {
-  const char *name = file; /* without its folders */
   cumega_status status = CUMEGA_ERROR_DEVICE;
-  for (const char *at = file; *at != '\0'; at++)
-    if (*at == '/') name = at + 1;
   if (error == cudaErrorMemoryAllocation) status = CUMEGA_ERROR_RESOURCE;
   if (is_fatal(error)) status = CUMEGA_ERROR_FATAL;
-  front->fail(ctx, status, "%.200s at %s:%d on cuda:%d: %s (%s)", call, name, line,
+  front->fail(ctx, status, "%.200s at %s:%d on cuda:%d: %s (%s)", call, basename(file), line,
               ctx->device.device_id, cudaGetErrorString(error), cudaGetErrorName(error));
   if (status == CUMEGA_ERROR_FATAL) ctx->poisoned = status;
   return status;

@@ -59,5 +59,5 @@ cumega_status cufft_fail(cumega_context *ctx, cufftResult result, const char *ca
   TRY(cuda_check_device(ctx)); /* the better reason */
   return front->fail(ctx,
                      result == CUFFT_ALLOC_FAILED ? CUMEGA_ERROR_RESOURCE : CUMEGA_ERROR_DEVICE,
-                     "%s gave %d of cuFFT (%s:%d)", call, (int)result, file, line);
+                     "%s gave %d of cuFFT (%s:%d)", call, (int)result, basename(file), line);
 }
