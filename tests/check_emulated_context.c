@@ -251,8 +251,8 @@ START_TEST(a_failing_call_is_named_without_folders) {
       const char *sentence = cumega_context_message(ctx);
       ck_assert_msg(strstr(sentence, "/") == NULL, "%s", sentence);
       for (int part = 0; part < 4; part++) seen[part] += strstr(sentence, parts[part]) != NULL;
+      cumega_context_destroy(ctx); /* waits for what was enqueued before the failure */
       emulated_objects_destroy(&objects);
-      cumega_context_destroy(ctx);
     }
     emulated_run_free(run);
   }
