@@ -82,9 +82,11 @@ static cumega_status next_member(const parse *p, weights_object *object, weights
 /* A name may be written with escapes. */
 static cumega_status is_metadata(const parse *p, weights_piece name, int *is) {
   const int64_t plain = (int64_t)strlen("\"" METADATA_KEY "\""), bytes = name.end - name.begin;
+  if (memchr(name.begin, '\\', (size_t)bytes) == NULL) {
+    *is = bytes == plain && memcmp(name.begin, "\"" METADATA_KEY "\"", (size_t)plain) == 0;
+    return CUMEGA_OK;
+  }
   json_t *string;
-  *is = bytes == plain && memcmp(name.begin, "\"" METADATA_KEY "\"", (size_t)plain) == 0;
-  if (*is || bytes > 6 * plain || memchr(name.begin, '\\', (size_t)bytes) == NULL) return CUMEGA_OK;
   TRY(weights_load(p, name, &string));
   *is = strcmp(json_string_value(string), METADATA_KEY) == 0;
   weights_unload(p, name, string);

@@ -246,6 +246,35 @@ START_TEST(every_limit_is_enough_or_a_resource_error) {
 }
 END_TEST
 
+/* An object that is cut anywhere, with the rest of it behind its end: a walk that looks there finds what it misses. */
+START_TEST(a_walk_stays_before_its_end) {
+  static const char text[] = "{ \t\r\n \"na\\\"me\"  : { \"shape\" : [ 2 , \"}\" ] }  , \"b\"  :  "
+                             "123  , \"c\":\"d\\\\\"  }";
+  for (size_t n = 1; n <= strlen(text); n++) {
+    weights_object object = {.at = text, .end = text + n};
+    weights_member member;
+    int members = 0, there;
+    while ((there = weights_next_member(&object, &member)) > 0) {
+      members++;
+      ck_assert_msg(member.value.end <= object.end, "%zu: %s", n, member.value.begin);
+    }
+    ck_assert_msg(there == (n == strlen(text) ? 0 : -1), "%zu", n);
+    ck_assert_msg(there < 0 || members == 3, "%zu: %d members", n, members);
+    ck_assert_msg(object.at <= object.end, "%zu: %td behind its end", n, object.at - object.end);
+  }
+}
+END_TEST
+
+START_TEST(a_header_of_no_bytes_is_not_looked_at) {
+  static const char text[] = "}{}";
+  cumega_weights *weights = NULL;
+  ck_assert_int_eq(weights_parse(files.ctx, "x", text + 1, 0, 0, &weights), CUMEGA_ERROR_FORMAT);
+  ck_assert_msg(strstr(cumega_context_message(files.ctx), "(0 bytes) does not begin with '{'"),
+                "%s", cumega_context_message(files.ctx));
+  ck_assert_ptr_null(weights);
+}
+END_TEST
+
 int main(void) {
   Suite *suite = suite_create("weights from inside");
   TCase *tests = add_case(suite, "memory", 60);
@@ -258,5 +287,7 @@ int main(void) {
   tcase_add_test(tests, a_header_without_memory_to_parse_it_is_a_resource_error);
   tcase_add_test(tests, an_object_that_jansson_has_no_memory_for_is_a_resource_error);
   tcase_add_test(tests, every_limit_is_enough_or_a_resource_error);
+  tcase_add_test(tests, a_walk_stays_before_its_end);
+  tcase_add_test(tests, a_header_of_no_bytes_is_not_looked_at);
   return run_suite(suite);
 }

@@ -213,6 +213,7 @@ START_TEST(a_tensor_of_nine_dimensions_is_listed_without_a_shape) {
       &files, "{\"a\":{\"dtype\":\"U8\",\"shape\":[1,1,1,1,1,1,1,1,3],\"data_offsets\":[0,3]}}", 3);
   const cumega_weights_entry *entry = cumega_weights_at(weights, 0);
   ck_assert_int_eq(entry->ndim, -1);
+  for (int i = 0; i < CUMEGA_MAX_DIMS; i++) ck_assert_int_eq(entry->shape[i], 0);
   ck_assert_int_eq(entry->dtype.bits, 0);
   ck_assert_str_eq(entry->dtype_name, "U8");
   ck_assert_int_eq(entry->bytes, 3);

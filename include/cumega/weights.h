@@ -24,7 +24,7 @@ typedef struct cumega_weights_entry {
   const char *name;
   const char *dtype_name; /* as in the file: "F32", "BF16", "F8_E4M3", ... */
   DLDataType dtype;       /* bits = 0 where DLPack or cumega has no such type */
-  int32_t ndim;
+  int32_t ndim;           /* -1: more than CUMEGA_MAX_DIMS, and dtype.bits and shape are 0 */
   int64_t shape[CUMEGA_MAX_DIMS];
   int64_t bytes;
 } cumega_weights_entry;
