@@ -134,6 +134,8 @@ START_TEST(a_prepared_run_neither_allocates_nor_waits) {
   ck_assert_msg(emulated_run_is_right(run), "%s", run->shape->name);
   ck_assert_msg(strstr(cumega_context_kernels(ctx), run->shape->kernel) != NULL, "%s: %s",
                 run->shape->name, cumega_context_kernels(ctx));
+  ck_assert_msg(strstr(cumega_context_kernels(ctx), ", ") == NULL, "a name with a space: %s",
+                cumega_context_kernels(ctx));
   emulated_objects_destroy(&objects);
   cumega_context_destroy(ctx);
   emulated_run_free(run);
@@ -233,6 +235,138 @@ START_TEST(memory_is_written_and_read_in_the_stream) {
 }
 END_TEST
 
+/* ---- streams ---- */
+
+/* The run before is waited for through the stream that comes after, and has done with the scratch by then. */
+START_TEST(a_new_stream_follows_the_old_one) {
+  for (int seed = 0; seed < 5; seed++) {
+    emulation_set_schedule(seed == 0 ? EMULATION_FIXED : EMULATION_RANDOM, (uint64_t)seed);
+    emulated_run *first = emulated_run_new(&run_shapes[_i], 1);
+    emulated_run *second = emulated_run_new(&run_shapes[_i], 2);
+    cumega_context *ctx = emulated_context(NULL, NULL, NULL);
+    run_objects objects = emulated_objects_new(ctx, first->shape);
+    cudaStream_t stream;
+    ck_assert_int_eq(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), cudaSuccess);
+    MUST(ctx, emulated_run_start(ctx, &objects, first));
+    MUST(ctx, cumega_context_set_stream(ctx, stream));
+    MUST(ctx, emulated_run_start(ctx, &objects, second));
+    ck_assert_int_eq(cudaStreamSynchronize(stream), cudaSuccess);
+    ck_assert_msg(emulated_run_is_right(first), "first %s, seed %d", first->shape->name, seed);
+    ck_assert_msg(emulated_run_is_right(second), "second %s, seed %d", first->shape->name, seed);
+    cumega_context_destroy(ctx);
+    emulated_objects_destroy(&objects);
+    emulated_run_free(first);
+    emulated_run_free(second);
+    ck_assert_int_eq(cudaStreamDestroy(stream), cudaSuccess);
+  }
+}
+END_TEST
+
+static int calls_have(const char *name) {
+  int64_t count;
+  int found = 0;
+  const char *const *calls = emulation_calls(&count);
+  for (int64_t i = 0; i < count; i++) found |= strcmp(calls[i], name) == 0;
+  return found;
+}
+
+START_TEST(a_context_has_one_stream_of_its_own) {
+  cudaStream_t stream;
+  ck_assert_int_eq(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), cudaSuccess);
+  cumega_context *ctx = emulated_context(NULL, NULL, NULL);
+  emulation_calls_begin();
+  MUST(ctx, cumega_context_set_stream(ctx, NULL)); /* where it is already */
+  ck_assert(!calls_have("cudaEventRecord"));
+  MUST(ctx, cumega_context_set_stream(ctx, stream));
+  MUST(ctx, cumega_context_set_stream(ctx, NULL));
+  ck_assert(calls_have("cudaEventRecord") && !calls_have("cudaStreamCreateWithFlags"));
+  cumega_context_destroy(ctx);
+  ck_assert_int_eq(cudaStreamDestroy(stream), cudaSuccess);
+}
+END_TEST
+
+/* What the driver says of a stream that it does not know; anything else it says is its own trouble. */
+START_TEST(a_stream_that_there_is_not_is_an_argument) {
+  static const struct {
+    cudaError_t error;
+    cumega_status status;
+  } answers[] = {{cudaErrorInvalidResourceHandle, CUMEGA_ERROR_ARGUMENT},
+                 {cudaErrorInvalidValue, CUMEGA_ERROR_ARGUMENT},
+                 {cudaErrorDevicesUnavailable, CUMEGA_ERROR_DEVICE}};
+  cudaStream_t stream;
+  int64_t count, nth = 1;
+  ck_assert_int_eq(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), cudaSuccess);
+  cumega_context *ctx = emulated_context(NULL, NULL, NULL);
+  emulation_calls_begin();
+  MUST(ctx, cumega_context_set_stream(ctx, stream));
+  const char *const *calls = emulation_calls(&count);
+  while (nth < count && strcmp(calls[nth - 1], "cuStreamGetCtx") != 0) nth++;
+  ck_assert_int_lt(nth, count);
+  for (int i = 0; i < 3; i++) {
+    emulation_fail(nth, answers[i].error, 0, 0);
+    ck_assert_int_eq(cumega_context_set_stream(ctx, stream), answers[i].status);
+    const int is_argument = strncmp(cumega_context_message(ctx), "stream is ", 10) == 0;
+    ck_assert_int_eq(is_argument, answers[i].status == CUMEGA_ERROR_ARGUMENT);
+  }
+  cumega_context_destroy(ctx);
+  ck_assert_int_eq(cudaStreamDestroy(stream), cudaSuccess);
+}
+END_TEST
+
+/* Neither of two streams gets into the capture of the other. */
+START_TEST(a_capture_is_entered_and_left_alone) {
+  cudaStream_t stream;
+  cudaGraph_t graph;
+  ck_assert_int_eq(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), cudaSuccess);
+  cumega_context *ctx = emulated_context(NULL, NULL, NULL);
+  ck_assert_int_eq(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), cudaSuccess);
+  MUST(ctx, cumega_context_set_stream(ctx, stream));
+  MUST(ctx, cumega_context_set_stream(ctx, NULL));
+  MUST(ctx, cumega_context_synchronize(ctx));
+  ck_assert_int_eq(cudaStreamEndCapture(stream, &graph), cudaSuccess);
+  ck_assert_int_eq(cudaGraphDestroy(graph), cudaSuccess);
+  cumega_context_destroy(ctx);
+  ck_assert_int_eq(cudaStreamDestroy(stream), cudaSuccess);
+}
+END_TEST
+
+/* ---- memory ---- */
+
+static void assert_scratch(cumega_context *ctx, int64_t scratch, int64_t others) {
+  cumega_statistics statistics = {.struct_size = sizeof statistics};
+  MUST(ctx, cumega_context_statistics(ctx, &statistics));
+  ck_assert_int_eq(statistics.scratch_bytes, scratch);
+  ck_assert_int_eq(statistics.bytes_held, scratch + others);
+}
+
+START_TEST(scratch_never_shrinks_and_what_it_grew_from_is_given_back) {
+  cumega_statistics empty = {.struct_size = sizeof empty};
+  cumega_context *ctx = emulated_context(NULL, NULL, NULL);
+  MUST(ctx, cumega_context_statistics(ctx, &empty));
+  emulation_calls_begin();
+  MUST(ctx, cumega_context_reserve(ctx, 1000));
+  ck_assert(!calls_have("cudaStreamSynchronize")); /* there was nothing to wait for */
+  assert_scratch(ctx, 1000, empty.bytes_held);
+  MUST(ctx, cumega_context_reserve(ctx, 3000));
+  assert_scratch(ctx, 3000, empty.bytes_held);
+  MUST(ctx, cumega_context_reserve(ctx, 2000));
+  assert_scratch(ctx, 3000, empty.bytes_held);
+  cumega_context_destroy(ctx);
+}
+END_TEST
+
+START_TEST(what_the_device_cannot_give_is_named) {
+  cumega_context *ctx = context_on(kDLCUDA, 0);
+  void *memory = ctx;
+  ck_assert_int_eq(cumega_memory_allocate(ctx, (int64_t)1 << 60, &memory), CUMEGA_ERROR_RESOURCE);
+  ck_assert_ptr_null(memory);
+  ck_assert_str_eq(
+      cumega_context_message(ctx),
+      "cannot allocate 1152921504606846976 bytes on cuda:0 for the caller: out of memory");
+  cumega_context_destroy(ctx);
+}
+END_TEST
+
 /* Of the libraries the call as well; of a file its name, not the folder of whoever built it. */
 START_TEST(a_failing_call_is_named_without_folders) {
   static const char *const parts[] = {
@@ -324,6 +458,12 @@ int main(void) {
   tcase_add_test(tests, an_object_of_another_device_is_refused);
   tcase_add_loop_test(tests, a_context_destroyed_behind_a_run_waits_for_it, 0, run_shape_count);
   tcase_add_test(tests, memory_is_written_and_read_in_the_stream);
+  tcase_add_loop_test(tests, a_new_stream_follows_the_old_one, 0, run_shape_count);
+  tcase_add_test(tests, a_context_has_one_stream_of_its_own);
+  tcase_add_test(tests, a_stream_that_there_is_not_is_an_argument);
+  tcase_add_test(tests, a_capture_is_entered_and_left_alone);
+  tcase_add_test(tests, scratch_never_shrinks_and_what_it_grew_from_is_given_back);
+  tcase_add_test(tests, what_the_device_cannot_give_is_named);
   tcase_add_test(tests, a_failing_call_is_named_without_folders);
   tcase_add_test(tests, a_lost_device_poisons_its_contexts_and_no_others);
   tcase_add_test(tests, an_error_of_earlier_work_is_fatal_where_it_is_met);

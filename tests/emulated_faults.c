@@ -204,8 +204,28 @@ static void manners_held(const manners *before, const plan *p, int excused, int 
 
 /* ---- one injection ---- */
 
-static void judge(const scenario *s, world *w, const plan *p, cumega_status status) {
+/* Whether a call has nothing to say where this one failed: it returns nothing or makes calls of its own, or what failed
+ * gives back memory or the caller's context, after the work. */
+static int may_succeed(const scenario *s, const plan *p, int64_t nth) {
+  static const char *const releases[] = {"cudaFree", "cudaStreamDestroy", "cudaEventDestroy",
+                                         "cufftDestroy", "cublasDestroy"};
+  int64_t count;
+  if (p->from == JSON_ALLOCATION || strstr(s->name, "_destroy") || (s->needs & CALLS_CUDA))
+    return 1;
+  if (p->from == HOST_ALLOCATION) return 0;
+  const char *const *names = emulation_calls(&count), *failed = names[nth - 1];
+  for (size_t i = 0; i < sizeof releases / sizeof releases[0]; i++)
+    if (strcmp(failed, releases[i]) == 0) return 1;
+  if (strcmp(failed, "cudaSetDevice") == 0)
+    return nth < count && strcmp(names[nth], "cudaFree") == 0;
+  return nth > 1 && strncmp(failed, "cuCtx", 5) == 0;
+}
+
+static void judge(const scenario *s, world *w, const plan *p, const char *failed,
+                  cumega_status status) {
   const char *sentence = cumega_context_message(w->ctx);
+  if (p->error == cudaErrorMemoryAllocation && strcmp(failed, "cudaMalloc") == 0)
+    ck_assert_msg(status == CUMEGA_ERROR_RESOURCE, "status %d: %s", (int)status, sentence);
   if (status != CUMEGA_OK) ck_assert_msg(sentence[0] != '\0', "no sentence");
   if (status == CUMEGA_ERROR_FATAL) ck_assert_msg(p->sticky, "FATAL: %s", sentence);
   if (p->sticky) {
@@ -240,6 +260,7 @@ static void end_capture(cudaStream_t stream, const plan *p) {
 static int inject(const scenario *s, emulated_run *run, cudaStream_t stream,
                   struct CUctx_st *foreign, const plan *p, int64_t nth, int *failed) {
   world w;
+  int64_t count;
   const char *text;
   const int64_t leaks = emulation_leaks(&text);
   world_open(&w, s, run, stream);
@@ -254,7 +275,11 @@ static int inject(const scenario *s, emulated_run *run, cudaStream_t stream,
   if (s->needs & CALLS_CUDA) end_capture(stream, p);
   ck_assert_msg(reached || !*failed, "fails without a fault: %s", cumega_context_message(w.ctx));
   if (!reached && s->holds != NULL) ck_assert_msg(s->holds(&w, status), "outputs without a fault");
-  if (reached) judge(s, &w, p, status);
+  if (reached) {
+    const char *call = p->from == CUDA_CALL ? emulation_calls(&count)[nth - 1] : "an allocation";
+    ck_assert_msg(*failed || may_succeed(s, p, nth), "succeeds after %s failed", call);
+    judge(s, &w, p, call, status);
+  }
   world_close(&w);
   (void)cudaGetLastError();
   ck_assert_msg(emulation_leaks(&text) == leaks, "leaks:\n%s", text);

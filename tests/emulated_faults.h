@@ -3,7 +3,8 @@
  * errors that pass and with a lost device. After each the world has to be whole:
  *
  *   no leak on the host or the device, no fault of a kernel, and the caller's current CUDA context and
- *   pending error as they were; a failure has a sentence; what the scenario says of its outputs holds;
+ *   pending error as they were; the call fails, unless all that failed was a release, and has a sentence; what the
+ *   scenario says of its outputs holds;
  *   after an error that passes, a run on the same context has the right bits; after a lost device the
  *   context answers FATAL, and can be destroyed. */
 #ifndef CUMEGA_TESTS_EMULATED_FAULTS_H

@@ -23,8 +23,10 @@ typedef struct cumega_context cumega_context;
 
 /* Host memory of the caller's own making. allocate returns memory aligned to `alignment` (a power
  * of two) or NULL; release gets back what allocate returned, and its size. Both are called from the
- * thread that makes the cumega call, possibly from several threads at once where several contexts
- * share it. */
+ * thread that makes the cumega call: from several at once where contexts share an allocator, and
+ * where an object is changed or destroyed in one thread while its maker's context works in another,
+ * for an object's memory is always its maker's. Functions and user are needed until the context and
+ * all objects made through it are destroyed. */
 typedef struct cumega_allocator {
   void *(*allocate)(void *user, size_t bytes, size_t alignment);
   void (*release)(void *user, void *memory, size_t bytes);
@@ -32,18 +34,20 @@ typedef struct cumega_allocator {
 } cumega_allocator;
 
 typedef enum cumega_log_level {
-  CUMEGA_LOG_INFO = 0, /* what was chosen, and why: device, CPU level, scratch that grew */
-  CUMEGA_LOG_WARNING =
-      1 /* an environment variable that was ignored, a report that was never read */
+  CUMEGA_LOG_INFO = 0,   /* what was chosen, and why: device, CPU level, scratch that grew */
+  CUMEGA_LOG_WARNING = 1 /* none yet */
 } cumega_log_level;
 
+/* Called in the thread that makes the cumega call, within it: it may not use the context. message is
+ * valid until it returns. */
 typedef void (*cumega_log_callback)(void *user, cumega_log_level level, const char *message);
 
 typedef struct cumega_context_options {
   size_t struct_size;
   DLDevice device; /* default cumega_cpu; {kDLCUDA, n} for a GPU */
   void *stream; /* CUDA: the caller's cudaStream_t; NULL: an own non-blocking stream. CPU: NULL */
-  int32_t threads; /* CPU: threads that share a call's work, the caller's among them; default 1 */
+  int32_t threads; /* CPU: threads that share a call's work, the caller's among them: 1 (the default)
+                      to 1024 */
   int64_t memory_limit; /* bytes that the context and the objects made through it may hold; 0: no
                            limit */
   cumega_allocator allocator;       /* all NULL: the C library's */
@@ -85,13 +89,14 @@ static inline cumega_context_options cumega_context_options_default(void) {
 /* options may be NULL: the default. *ctx is set to NULL on failure; the sentence is then in
  * cumega_context_message(NULL). The environment variable CUMEGA_CPU=plain|v3|v4 chooses the CPU
  * level (docs/environment.md); a level that the machine lacks is CUMEGA_ERROR_UNSUPPORTED. Returns
- * CUMEGA_OK, CUMEGA_ERROR_ARGUMENT, _UNSUPPORTED, _RESOURCE, or _DEVICE (no CUDA backend, driver or
- * such device). */
+ * CUMEGA_OK, CUMEGA_ERROR_ARGUMENT, _UNSUPPORTED, _RESOURCE, _DEVICE (no CUDA backend, driver or
+ * such device), _STATE (the stream is being captured), or _FATAL. */
 CUMEGA_API CUMEGA_CHECK_RESULT cumega_status
 cumega_context_create(const cumega_context_options *options, cumega_context **ctx);
 
 /* Waits for the context's work, then releases what it holds. NULL is allowed. Objects made through
- * it live on and are destroyed by their own calls, before or after. */
+ * it live on and are destroyed by their own calls, before or after; they give back their memory
+ * through the context's allocator. */
 CUMEGA_API void cumega_context_destroy(cumega_context *ctx);
 
 /* Waits until all that was enqueued through ctx has finished. Returns CUMEGA_OK, _ARGUMENT, _STATE,
@@ -104,23 +109,28 @@ CUMEGA_API CUMEGA_CHECK_RESULT cumega_status cumega_context_synchronize(cumega_c
 CUMEGA_API const char *cumega_context_message(const cumega_context *ctx);
 
 /* Makes the scratch memory at least `bytes` large, so that later runs which need no more (see the
- * _workspace_size calls) allocate nothing. It never shrinks.
+ * _workspace_size calls) allocate no scratch. It never shrinks.
  * Returns CUMEGA_OK, _ARGUMENT (bytes < 0), _RESOURCE, _STATE, _FATAL. */
 CUMEGA_API CUMEGA_CHECK_RESULT cumega_status cumega_context_reserve(cumega_context *ctx,
                                                                     int64_t bytes);
 
-/* CUDA: later calls are enqueued on `stream` (a cudaStream_t of the context's device; NULL: the own
- * one). CPU: CUMEGA_ERROR_UNSUPPORTED unless NULL. */
+/* CUDA: later calls are enqueued on `stream` (a cudaStream_t of the device's primary context; NULL: the
+ * context's own), and there they wait for what was enqueued through ctx before, by an event: this
+ * call does not wait. While one of the two streams is being captured it orders nothing; the caller
+ * does, as for every launch of a graph. A stream of the caller's has to live until another one is
+ * set or ctx is destroyed, and may be destroyed behind that. CPU: CUMEGA_ERROR_UNSUPPORTED unless
+ * NULL. Returns CUMEGA_OK, _ARGUMENT, _UNSUPPORTED, _STATE, _DEVICE, _FATAL. */
 CUMEGA_API CUMEGA_CHECK_RESULT cumega_status cumega_context_set_stream(cumega_context *ctx,
                                                                        void *stream);
 
-/* *bits: what the runs since the last report met, as a sum of cumega_report_bit, then cleared. Call
- * it after synchronising. Always 0 on a CPU, where index tensors are checked before anything is
- * written. */
+/* *bits: what the runs since the last report met, as a sum of cumega_report_bit, then cleared. Waits
+ * for them. Always 0 on a CPU, where index tensors are checked before anything is written. Returns
+ * CUMEGA_OK, _ARGUMENT, _STATE, _DEVICE, _FATAL. */
 CUMEGA_API CUMEGA_CHECK_RESULT cumega_status cumega_context_report(cumega_context *ctx,
                                                                    uint32_t *bits);
 
-/* Fills *statistics, whose struct_size the caller has set. */
+/* Fills *statistics, whose struct_size the caller has set. Returns CUMEGA_OK, _ARGUMENT,
+ * _UNSUPPORTED (a larger struct than this version knows), _STATE, _FATAL. */
 CUMEGA_API CUMEGA_CHECK_RESULT cumega_status
 cumega_context_statistics(cumega_context *ctx, cumega_statistics *statistics);
 

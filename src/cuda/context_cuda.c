@@ -41,6 +41,35 @@ static cumega_status check_device(cumega_context *ctx) {
                      ctx->device.device_id, count);
 }
 
+static cumega_status is_capturing(cumega_context *ctx, cudaStream_t stream, int *capturing) {
+  enum cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+  CUDA_TRY(ctx, cudaStreamIsCapturing(stream, &capture));
+  *capturing = capture != cudaStreamCaptureStatusNone;
+  return CUMEGA_OK;
+}
+
+cumega_status cuda_is_capturing(cumega_context *ctx, int *capturing) {
+  return is_capturing(ctx, cuda_context_of(ctx)->stream, capturing);
+}
+
+/* What comes in `stream` waits for what was enqueued before, which has the same scratch; and so does who waits for
+ * `stream`. A capture has no place for that: whoever launches its graph keeps the order. */
+static cumega_status follow(cumega_context *ctx, cudaStream_t stream) {
+  cuda_context *c = cuda_context_of(ctx);
+  cudaEvent_t before;
+  int leaving_capture = 0, entering_capture = 0;
+  if (c->stream == NULL || c->stream == stream) return CUMEGA_OK;
+  TRY(is_capturing(ctx, c->stream, &leaving_capture));
+  TRY(is_capturing(ctx, stream, &entering_capture));
+  if (leaving_capture || entering_capture) return CUMEGA_OK;
+  CUDA_TRY(ctx, cudaEventCreateWithFlags(&before, cudaEventDisableTiming));
+  cudaError_t error = cudaEventRecord(before, c->stream);
+  if (error == cudaSuccess) error = cudaStreamWaitEvent(stream, before, 0);
+  (void)cudaEventDestroy(before); /* once it has been reached */
+  return error == cudaSuccess ? CUMEGA_OK
+                              : cuda_fail(ctx, error, "leaving a stream", __FILE__, __LINE__);
+}
+
 static cumega_status choose_stream(cumega_context *ctx, cudaStream_t stream) {
   cuda_context *c = cuda_context_of(ctx);
   int ours = 1;
@@ -50,18 +79,12 @@ static cumega_status choose_stream(cumega_context *ctx, cudaStream_t stream) {
       return front->fail(ctx, CUMEGA_ERROR_ARGUMENT,
                          "stream is %p, expected a stream of the primary context of cuda:%d",
                          (void *)stream, ctx->device.device_id);
-    c->stream = stream;
-    return CUMEGA_OK;
+  } else {
+    if (c->own == NULL) CUDA_TRY(ctx, cudaStreamCreateWithFlags(&c->own, cudaStreamNonBlocking));
+    stream = c->own;
   }
-  if (c->own == NULL) CUDA_TRY(ctx, cudaStreamCreateWithFlags(&c->own, cudaStreamNonBlocking));
-  c->stream = c->own;
-  return CUMEGA_OK;
-}
-
-cumega_status cuda_is_capturing(cumega_context *ctx, int *capturing) {
-  enum cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
-  CUDA_TRY(ctx, cudaStreamIsCapturing(cuda_context_of(ctx)->stream, &capture));
-  *capturing = capture != cudaStreamCaptureStatusNone;
+  TRY(follow(ctx, stream));
+  c->stream = stream;
   return CUMEGA_OK;
 }
 

@@ -69,9 +69,7 @@ cumega_status cuda_enter(cumega_context *ctx, cuda_scope *scope) {
 }
 
 void cuda_scope_leave(const cuda_scope *scope) {
-  struct CUctx_st *current = NULL;
-  if (scope->entered && (driver.get_current(&current) != 0 || current != scope->current))
-    driver.set_current(scope->current);
+  if (scope->entered) driver.set_current(scope->current);
   if (scope->pending == cudaSuccess) (void)cudaGetLastError();
 }
 
@@ -80,7 +78,7 @@ cudaError_t cuda_stream_is_ours(cudaStream_t stream, int *ours) {
   cudaError_t error = (cudaError_t)driver.get_current(&current);
   if (error != cudaSuccess) return error;
   error = (cudaError_t)driver.stream_context(stream, &of_stream);
-  *ours = error == cudaSuccess && of_stream == current;
+  *ours = of_stream == current; /* which is the primary one */
   const int is_no_stream =
       error == cudaErrorInvalidResourceHandle || error == cudaErrorInvalidValue;
   return is_no_stream ? cudaSuccess : error;

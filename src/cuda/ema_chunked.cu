@@ -245,18 +245,20 @@ int64_t ema_chunked_scratch(const ema_launch *launch) {
   return counter_bytes(launch) + chains * CHANNELS * launch->heads * real_bytes(launch);
 }
 
-#define LAUNCH(...)                                                                                \
+/* The name has no space (cumega_context_kernels). */
+#define LAUNCH(REAL, HEADS)                                                                        \
   do {                                                                                             \
-    *kernel = #__VA_ARGS__;                                                                        \
-    return CUMEGA_LAUNCH((__VA_ARGS__), grid, dim3(THREADS), shared, stream, a);                   \
+    *kernel = "ema_chunked_kernel<" #REAL "," #HEADS ">";                                          \
+    return CUMEGA_LAUNCH((ema_chunked_kernel<REAL, HEADS>), grid, dim3(THREADS), shared, stream,   \
+                         a);                                                                       \
   } while (0)
 
 #define LAUNCH_BY_HEADS(REAL)                                                                      \
-  if (heads > 8) LAUNCH(ema_chunked_kernel<REAL, 16>);                                             \
-  if (heads > 4) LAUNCH(ema_chunked_kernel<REAL, 8>);                                              \
-  if (heads > 2) LAUNCH(ema_chunked_kernel<REAL, 4>);                                              \
-  if (heads > 1) LAUNCH(ema_chunked_kernel<REAL, 2>);                                              \
-  LAUNCH(ema_chunked_kernel<REAL, 1>)
+  if (heads > 8) LAUNCH(REAL, 16);                                                                 \
+  if (heads > 4) LAUNCH(REAL, 8);                                                                  \
+  if (heads > 2) LAUNCH(REAL, 4);                                                                  \
+  if (heads > 1) LAUNCH(REAL, 2);                                                                  \
+  LAUNCH(REAL, 1)
 
 cudaError_t ema_chunked_launch_all(const ema_launch *launch, void *scratch, cudaStream_t stream,
                                    const char **kernel) {

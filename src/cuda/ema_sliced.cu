@@ -65,18 +65,20 @@ static __global__ void __launch_bounds__(THREADS, 2)
   }
 }
 
-#define LAUNCH(...)                                                                                \
+/* The name has no space (cumega_context_kernels). */
+#define LAUNCH(REAL, HEADS)                                                                        \
   do {                                                                                             \
-    *kernel = #__VA_ARGS__;                                                                        \
-    return CUMEGA_LAUNCH((__VA_ARGS__), grid, dim3(THREADS), 0, stream, *launch);                  \
+    *kernel = "ema_sliced_check_kernel<" #REAL "," #HEADS ">";                                     \
+    return CUMEGA_LAUNCH((ema_sliced_check_kernel<REAL, HEADS>), grid, dim3(THREADS), 0, stream,   \
+                         *launch);                                                                 \
   } while (0)
 
 #define LAUNCH_BY_HEADS(REAL)                                                                      \
-  if (heads > 8) LAUNCH(ema_sliced_check_kernel<REAL, 16>);                                        \
-  if (heads > 4) LAUNCH(ema_sliced_check_kernel<REAL, 8>);                                         \
-  if (heads > 2) LAUNCH(ema_sliced_check_kernel<REAL, 4>);                                         \
-  if (heads > 1) LAUNCH(ema_sliced_check_kernel<REAL, 2>);                                         \
-  LAUNCH(ema_sliced_check_kernel<REAL, 1>)
+  if (heads > 8) LAUNCH(REAL, 16);                                                                 \
+  if (heads > 4) LAUNCH(REAL, 8);                                                                  \
+  if (heads > 2) LAUNCH(REAL, 4);                                                                  \
+  if (heads > 1) LAUNCH(REAL, 2);                                                                  \
+  LAUNCH(REAL, 1)
 
 cudaError_t ema_sliced_check_launch(const ema_sliced_launch *launch, cudaStream_t stream,
                                     const char **kernel) {

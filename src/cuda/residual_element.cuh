@@ -217,10 +217,10 @@ static inline bool residual_is_vector(const residual_run *run) {
 }
 
 /* The name has no space (cumega_context_kernels). */
-#define RESIDUAL_LAUNCH(grid, block, shared, ...)                                                  \
+#define RESIDUAL_LAUNCH(grid, block, shared, KERNEL, ...)                                          \
   do {                                                                                             \
-    *kernel = #__VA_ARGS__;                                                                        \
-    return CUMEGA_LAUNCH((__VA_ARGS__), grid, block, shared, stream, *run);                        \
+    *kernel = #KERNEL;                                                                             \
+    return CUMEGA_LAUNCH((KERNEL<__VA_ARGS__>), grid, block, shared, stream, *run);                \
   } while (0)
 
 #endif

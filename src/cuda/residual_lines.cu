@@ -53,8 +53,8 @@ template <typename ELEMENT>
 static cudaError_t launch(const residual_run *run, cudaStream_t stream, const char **kernel) {
   const int WIDTH = VECTOR_BYTES / (int)sizeof(typename ELEMENT::stored);
   if (residual_is_vector(run))
-    RESIDUAL_LAUNCH(grid_of(run, WIDTH), dim3(THREADS), 0, residual_lines_kernel<ELEMENT, WIDTH>);
-  RESIDUAL_LAUNCH(grid_of(run, 1), dim3(THREADS), 0, residual_lines_kernel<ELEMENT, 1>);
+    RESIDUAL_LAUNCH(grid_of(run, WIDTH), dim3(THREADS), 0, residual_lines_kernel, ELEMENT, WIDTH);
+  RESIDUAL_LAUNCH(grid_of(run, 1), dim3(THREADS), 0, residual_lines_kernel, ELEMENT, 1);
 }
 
 cudaError_t residual_lines_launch(const residual_run *run, cudaStream_t stream,

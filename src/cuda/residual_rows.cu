@@ -267,14 +267,14 @@ static cudaError_t launch(const residual_run *run, cudaStream_t stream, const ch
   const int64_t D = run->shape[run->ndim - 1];
   if (D > GROUP)
     RESIDUAL_LAUNCH(dim3(blocks_of(run, 1)), dim3(MOST_THREADS), MOST_THREADS * sizeof(real),
-                    residual_long_rows_kernel<ELEMENT>);
+                    residual_long_rows_kernel, ELEMENT);
   const bool is_vector = residual_is_vector(run);
   const int width = is_vector ? WIDTH : 1, threads = threads_of(D, width);
   const int block = threads == 32 ? LEAST_THREADS : threads;
   const size_t bytes = threads == 32 ? 0 : 2 * (size_t)width * (size_t)threads * sizeof(real);
   const dim3 grid(blocks_of(run, block / threads));
-  if (is_vector) RESIDUAL_LAUNCH(grid, dim3(block), bytes, residual_rows_kernel<ELEMENT, WIDTH>);
-  RESIDUAL_LAUNCH(grid, dim3(block), bytes, residual_rows_kernel<ELEMENT, 1>);
+  if (is_vector) RESIDUAL_LAUNCH(grid, dim3(block), bytes, residual_rows_kernel, ELEMENT, WIDTH);
+  RESIDUAL_LAUNCH(grid, dim3(block), bytes, residual_rows_kernel, ELEMENT, 1);
 }
 
 cudaError_t residual_rows_launch(const residual_run *run, cudaStream_t stream,
