@@ -2,12 +2,13 @@
  * with each sequence's length beside it.
  *
  *   ema_forward                      random parameters
- *   ema_forward WEIGHTS.safetensors PREFIX      a model's, 64 channels and 4 heads */
+ *   ema_forward WEIGHTS.safetensors PREFIX      a model's, 128 channels and 4 heads, as
+ *   ema_forward examples/data/ema_forward-trained-layer0.safetensors parameters */
 #include <stdio.h>
 #include <stdlib.h>
 #include <cumega/cumega.h>
 
-enum { LENGTH = 12, BATCH = 3, CHANNELS = 64, HEADS = 4 };
+enum { LENGTH = 12, BATCH = 3, CHANNELS = 128, HEADS = 4 };
 
 static cumega_status create_ema(cumega_context *ctx, const char *path, const char *prefix,
                                 cumega_ema **ema) {

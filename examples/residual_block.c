@@ -2,13 +2,14 @@
  * norm that follows, in one pass over memory. In place: the sum takes y's memory.
  *
  *   residual_block                   random parameters
- *   residual_block WEIGHTS.safetensors PREFIX      a model's layer norm of 64 channels */
+ *   residual_block WEIGHTS.safetensors PREFIX      a model's layer norm of 128 channels, as
+ *   residual_block examples/data/gated_residual-trained-layer0.safetensors parameters.norm */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <cumega/cumega.h>
 
-enum { TOKENS = 6, CHANNELS = 64, LAYERS = 4 };
+enum { TOKENS = 6, CHANNELS = 128, LAYERS = 4 };
 
 static cumega_status create_norm(cumega_context *ctx, const char *path, const char *prefix,
                                  cumega_norm **norm) {

@@ -36,11 +36,16 @@ static cumega_context *context_with_limit(int64_t limit) {
   return ctx;
 }
 
-static cumega_ema *ema_of(cumega_context *ctx, int64_t D) {
+static cumega_ema *truncated_ema_of(cumega_context *ctx, int64_t D, int64_t truncation) {
   cumega_ema_config config = cumega_ema_config_default(D);
+  config.truncation_length = truncation;
   cumega_ema *ema = NULL;
   MUST(ctx, cumega_ema_create(ctx, &config, NULL, &ema));
   return ema;
+}
+
+static cumega_ema *ema_of(cumega_context *ctx, int64_t D) {
+  return truncated_ema_of(ctx, D, CUMEGA_NO_TRUNCATION);
 }
 
 /* x and y in one place, of which only the beginning may be there. */
@@ -79,6 +84,22 @@ START_TEST(tiles_are_bounded_by_their_most_and_an_eighth_of_the_limit) {
   ck_assert_int_eq(workspace(0, L, B, 1), B * row);
   ck_assert_int_eq(workspace(0, 0, B, D), 0);
   ck_assert_int_eq(workspace(0, L, 0, D), 0);
+}
+END_TEST
+
+/* One row: L + min(L, truncation) - 1 numbers, on to the next even one without a factor above 7, and two more. */
+START_TEST(a_row_has_the_least_good_length) {
+  static float nothing[1];
+  cumega_context *ctx = context_with_limit(0);
+  cumega_ema *ema = truncated_ema_of(ctx, 1, 5);
+  in_place t;
+  int64_t bytes = -1;
+  ck_assert_int_eq(workspace(0, 47, 1, 1), 4 * (96 + 2)); /* 94 is 2 * 47 */
+  ck_assert_int_eq(workspace(0, 100, 1, 1), 4 * (200 + 2));
+  MUST(ctx, cumega_ema_workspace_size(ctx, ema, at(&t, nothing, 100, 1, 1), &bytes));
+  ck_assert_int_eq(bytes, 4 * (108 + 2)); /* 104 has 13, 106 has 53 */
+  cumega_ema_destroy(ema);
+  cumega_context_destroy(ctx);
 }
 END_TEST
 
@@ -169,26 +190,29 @@ START_TEST(the_ninth_plan_waits_for_work_with_the_oldest) {
 }
 END_TEST
 
-/* The plan of such a run is there, and not its spectrum. */
-START_TEST(a_capture_needs_the_spectrum_of_its_own_ema) {
+/* The plan of such a run is there and not its spectrum, or the spectrum and not the plan for so many rows. */
+START_TEST(a_capture_needs_its_own_spectrum_and_plan) {
+  enum { BYTES = 320 };
   cudaStream_t stream;
   cudaGraph_t graph;
-  in_place t;
+  in_place t, twice;
   void *data;
   ck_assert_int_eq(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), cudaSuccess);
   cumega_context *ctx = emulated_context(NULL, stream, NULL);
   cumega_ema *ema = ema_of(ctx, 2), *other = ema_of(ctx, 2);
-  MUST(ctx, cumega_memory_allocate(ctx, 160, &data));
+  MUST(ctx, cumega_memory_allocate(ctx, BYTES, &data));
   const cumega_ema_io *io = at(&t, data, 20, 1, 2);
   MUST(ctx, cumega_ema_prepare(ctx, ema, io));
   MUST(ctx, cumega_context_reserve(ctx, 4096));
   ck_assert_int_eq(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), cudaSuccess);
   ck_assert_int_eq(cumega_ema_forward(ctx, other, io), CUMEGA_ERROR_RESOURCE);
   ck_assert_ptr_nonnull(strstr(cumega_context_message(ctx), "call cumega_ema_prepare before"));
+  ck_assert_int_eq(cumega_ema_forward(ctx, ema, at(&twice, data, 20, 2, 2)), CUMEGA_ERROR_RESOURCE);
+  ck_assert_ptr_nonnull(strstr(cumega_context_message(ctx), "call cumega_ema_prepare before"));
   MUST(ctx, cumega_ema_forward(ctx, ema, io));
   ck_assert_int_eq(cudaStreamEndCapture(stream, &graph), cudaSuccess);
   ck_assert_int_eq(cudaGraphDestroy(graph), cudaSuccess);
-  MUST(ctx, cumega_memory_release(ctx, data, 160));
+  MUST(ctx, cumega_memory_release(ctx, data, BYTES));
   cumega_ema_destroy(ema);
   cumega_ema_destroy(other);
   cumega_context_destroy(ctx);
@@ -202,9 +226,10 @@ int main(void) {
   tcase_add_checked_fixture(tests, emulation_reset, emulated_nothing_is_left);
   tcase_add_test(tests, chunks_wait_for_one_another_in_any_schedule);
   tcase_add_test(tests, tiles_are_bounded_by_their_most_and_an_eighth_of_the_limit);
+  tcase_add_test(tests, a_row_has_the_least_good_length);
   tcase_add_test(tests, a_small_limit_has_the_bits_of_none);
   tcase_add_test(tests, a_run_without_steps_or_sequences_makes_nothing);
   tcase_add_test(tests, the_ninth_plan_waits_for_work_with_the_oldest);
-  tcase_add_test(tests, a_capture_needs_the_spectrum_of_its_own_ema);
+  tcase_add_test(tests, a_capture_needs_its_own_spectrum_and_plan);
   return run_suite(suite);
 }

@@ -72,7 +72,8 @@ int command_info(int argc, char **argv) {
   printf("cpu         %s in use\n", backend);
   for (int i = 0; i < LEVELS; i++) {
     int runs = try_level(levels[i], text, sizeof text) == CUMEGA_OK;
-    printf("  %-8s  %s%s\n", levels[i], runs ? "runs here: " : "", text);
+    const char *reason = strstr(text, "but "); /* of a level that nobody asked for */
+    printf("  %-8s  %s%s\n", levels[i], runs ? "runs here: " : "", reason ? reason + 4 : text);
   }
   printf("cuda:0      %s\n", cuda);
   return EXIT_OK;

@@ -19,8 +19,9 @@ typedef struct command {
 static const char algorithm_help[] =
     "  --algorithm A      of ema_forward: recurrent (one chain), sliced (the chain in slices of\n"
     "                     time), chunked (parallel in time), fft (the long convolution), direct\n"
-    "                     (a truncated sum) or auto (the fastest); default: the library's choice\n"
-    "                     among those with the chain's bits\n";
+    "                     (a truncated sum) or auto (the default, and chunked on a GPU where few\n"
+    "                     channels are long); default: the library's choice among those with the\n"
+    "                     chain's bits\n";
 
 static const char threads_help[] =
     "  --threads N        CPU: threads that share the work; default 1\n";

@@ -10,6 +10,9 @@
  * (rounding mode, flush-to-zero, exception flags) as found, and computes the same bits whatever it
  * is.
  *
+ * What a call may return is said with it. Where nothing is, it returns CUMEGA_OK, _ARGUMENT, _STATE or
+ * _FATAL (docs/errors.md).
+ *
  * After fork, calls in the child return CUMEGA_ERROR_STATE on contexts made in the parent;
  * destroying them there releases nothing but is allowed. */
 #ifndef CUMEGA_CONTEXT_H
@@ -46,8 +49,8 @@ typedef struct cumega_context_options {
   size_t struct_size;
   DLDevice device; /* default cumega_cpu; {kDLCUDA, n} for a GPU */
   void *stream; /* CUDA: the caller's cudaStream_t; NULL: an own non-blocking stream. CPU: NULL */
-  int32_t threads; /* CPU: threads that share a call's work, the caller's among them: 1 (the default)
-                      to 1024 */
+  int32_t
+      threads; /* CPU: threads that share a call's work, the caller's too: 1 (default) .. 1024 */
   int64_t memory_limit; /* bytes that the context and the objects made through it may hold; 0: no
                            limit */
   cumega_allocator allocator;       /* all NULL: the C library's */
@@ -129,8 +132,8 @@ CUMEGA_API CUMEGA_CHECK_RESULT cumega_status cumega_context_set_stream(cumega_co
 CUMEGA_API CUMEGA_CHECK_RESULT cumega_status cumega_context_report(cumega_context *ctx,
                                                                    uint32_t *bits);
 
-/* Fills *statistics, whose struct_size the caller has set. Returns CUMEGA_OK, _ARGUMENT,
- * _UNSUPPORTED (a larger struct than this version knows), _STATE, _FATAL. */
+/* Fills *statistics, whose struct_size the caller has set. Returns CUMEGA_OK, _ARGUMENT, _STATE,
+ * _FATAL. */
 CUMEGA_API CUMEGA_CHECK_RESULT cumega_status
 cumega_context_statistics(cumega_context *ctx, cumega_statistics *statistics);
 
@@ -139,7 +142,7 @@ cumega_context_statistics(cumega_context *ctx, cumega_statistics *statistics);
 CUMEGA_API const char *cumega_context_backend(const cumega_context *ctx);
 
 /* The names of the kernels that the last run on ctx launched, with spaces between; "" on a CPU, and
- * where there was nothing to launch. Valid as long as ctx; "" for NULL. */
+ * where there was nothing to launch. Valid until the next run on ctx; "" for NULL. */
 CUMEGA_API const char *cumega_context_kernels(const cumega_context *ctx);
 
 /* Memory of the context's device, for programs that have no other way to it: on a CPU the host's.

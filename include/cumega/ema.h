@@ -67,7 +67,7 @@ typedef enum cumega_ema_algorithm {
    * a step reach all steps of its channel and sequence. */
   CUMEGA_EMA_FFT = 5,
   /* RECURRENT, or CHUNKED on CUDA where few channels walk through many steps and slices of time do
-   * not pay: the fastest, at the price of bits that depend on shapes and coefficients. */
+   * not pay: fast, at the price of bits that depend on shapes and coefficients. */
   CUMEGA_EMA_AUTO = 6
 } cumega_ema_algorithm;
 
@@ -168,13 +168,13 @@ CUMEGA_API CUMEGA_CHECK_RESULT int cumega_activation_from_name(const char *name,
  * their memory is free on return. *ema is NULL on failure. Contexts of one device share an EMA; a
  * run never changes it. Returns CUMEGA_OK, _ARGUMENT (a setting or parameter; one that is not
  * finite, or beyond the range of state_dtype, is named with its index), _UNSUPPORTED (a struct with
- * settings that this version does not know), _RESOURCE, _STATE, _FATAL. */
+ * settings that this version does not know), _RESOURCE, _STATE, _DEVICE, _FATAL. */
 CUMEGA_API CUMEGA_CHECK_RESULT cumega_status
 cumega_ema_create(cumega_context *ctx, const cumega_ema_config *config,
                   const cumega_ema_parameters *parameters, cumega_ema **ema);
 
 /* The same from a weight file: the tensors prefix.damping_factor and so on (prefix NULL or "": no
- * prefix; a dot is put between where prefix has none at its end). Other tensors of the file are
+ * prefix; a dot is put between where prefix has none at its end; a name has at most 1,023 bytes). Other tensors of the file are
  * ignored. Also returns _FILE, and _FORMAT where a tensor is missing or has another shape or type
  * than config says. */
 CUMEGA_API CUMEGA_CHECK_RESULT cumega_status cumega_ema_create_from_weights(
@@ -184,13 +184,14 @@ CUMEGA_API CUMEGA_CHECK_RESULT cumega_status cumega_ema_create_from_weights(
 /* NULL is allowed. No run may still use it. */
 CUMEGA_API void cumega_ema_destroy(cumega_ema *ema);
 
-/* Fills *config, whose struct_size the caller has set, with every default resolved. */
+/* Fills *config, whose struct_size the caller has set, with every default resolved. Returns CUMEGA_OK,
+ * _ARGUMENT, _STATE, _FATAL. */
 CUMEGA_API CUMEGA_CHECK_RESULT cumega_status cumega_ema_get_config(cumega_context *ctx,
                                                                    const cumega_ema *ema,
                                                                    cumega_ema_config *config);
 
 /* Copies the parameters out, rounded once to the types of the given tensors; NULL members are left
- * out. */
+ * out. Returns as cumega_ema_get_config. */
 CUMEGA_API CUMEGA_CHECK_RESULT cumega_status cumega_ema_get_parameters(
     cumega_context *ctx, const cumega_ema *ema, const cumega_ema_parameters *parameters);
 
@@ -203,27 +204,30 @@ CUMEGA_API CUMEGA_CHECK_RESULT cumega_status cumega_ema_set_parameters(
  * 0.02) plus +1, -1, ... along the heads; projection and residual weight normal(val, std2).
  * ESPnet's defaults are 0, 0.2, 1. The generator is Philox4x32-10 with Box-Muller: the same numbers
  * on every machine. Returns CUMEGA_OK, _ARGUMENT (a negative or non-finite number), _RESOURCE,
- * _STATE, _FATAL. */
+ * _STATE, _DEVICE, _FATAL. */
 CUMEGA_API CUMEGA_CHECK_RESULT cumega_status cumega_ema_reset_parameters(
     cumega_context *ctx, cumega_ema *ema, double val, double std1, double std2, uint64_t seed);
 
 /* p and q, each (D, N, 1) or (D, N), any floating type: computed in double within 3 units in the
- * last place, then rounded once. Either may be NULL. ESPnet: compute_ema_coefficients,
+ * last place, then rounded once. Either may be NULL. In the host's memory and finished on return, on
+ * every device. Returns CUMEGA_OK, _ARGUMENT, _STATE, _FATAL. ESPnet: compute_ema_coefficients,
  * get_ema_coefficients. */
 CUMEGA_API CUMEGA_CHECK_RESULT cumega_status
 cumega_ema_compute_coefficients(cumega_context *ctx, const cumega_ema *ema,
                                 DLTensor *damping_factor, DLTensor *prev_timestep_weight);
 
 /* kernel (D, length), any floating type: k[d, l] = sum over heads of scaling * projection * p *
- * expansion * q^l. The length is the tensor's, not cut by truncation_length. ESPnet:
- * compute_ema_kernel. */
+ * expansion * q^l. The length is the tensor's, not cut by truncation_length. In the host's memory and
+ * finished on return, on every device. Returns CUMEGA_OK, _ARGUMENT, _RESOURCE, _STATE, _FATAL.
+ * ESPnet: compute_ema_kernel. */
 CUMEGA_API CUMEGA_CHECK_RESULT cumega_status cumega_ema_compute_kernel(cumega_context *ctx,
                                                                        const cumega_ema *ema,
                                                                        DLTensor *kernel);
 
 /* Scratch bytes that forward or step of this io needs: give the largest to cumega_context_reserve,
- * and runs allocate nothing. Depends on shapes and types only; values of index tensors are not
- * read. */
+ * and runs need no other. Depends on shapes, types, io.algorithm, whether y is x, ctx's threads and
+ * memory_limit, and the decays: new parameters need it anew. Values of tensors are not read. Returns
+ * as forward. */
 CUMEGA_API CUMEGA_CHECK_RESULT cumega_status cumega_ema_workspace_size(cumega_context *ctx,
                                                                        const cumega_ema *ema,
                                                                        const cumega_ema_io *io,

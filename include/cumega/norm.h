@@ -106,7 +106,8 @@ CUMEGA_API CUMEGA_CHECK_RESULT cumega_status cumega_norm_get_parameters(
     cumega_context *ctx, const cumega_norm *norm, const cumega_norm_parameters *parameters);
 
 /* Replaces all parameters of the type (NULL members: ESPnet's initial values). On failure the old
- * ones stay. No run may use norm meanwhile. Returns as cumega_norm_create. */
+ * ones stay. No run may use norm meanwhile. Unlike in cumega_norm_create, parameters may not be NULL.
+ * Otherwise returns as that. */
 CUMEGA_API CUMEGA_CHECK_RESULT cumega_status cumega_norm_set_parameters(
     cumega_context *ctx, cumega_norm *norm, const cumega_norm_parameters *parameters);
 

@@ -84,7 +84,7 @@ static inline cumega_position_bias_io cumega_position_bias_io_default(void) {
  * rotary: both) means reset_parameters(0, 0.02, seed 0). max_positions >= 1; size >= 2 and even.
  * *bias is NULL on failure. Contexts of one device share a bias; a run never changes it. Return
  * CUMEGA_OK, _ARGUMENT (a setting, or a parameter: one that is not finite is named with its index),
- * _RESOURCE, _STATE (also while ctx's stream is being captured), _FATAL. */
+ * _RESOURCE, _STATE (also while ctx's stream is being captured), _DEVICE, _FATAL. */
 CUMEGA_API CUMEGA_CHECK_RESULT cumega_status cumega_position_bias_create_relative(
     cumega_context *ctx, int64_t max_positions, const DLTensor *relative_position_bias,
     cumega_position_bias **bias);
@@ -117,14 +117,15 @@ cumega_position_bias_get_parameters(cumega_context *ctx, const cumega_position_b
 
 /* Replaces all of the bias's parameters and what is derived from them; tables that contexts hold
  * are made anew. On failure the old ones stay. No run may use bias meanwhile, and no graph that was
- * captured with it may be launched afterwards. Returns as create. */
+ * captured with it may be launched afterwards. Returns as create, and _UNSUPPORTED (a struct with
+ * settings that this version does not know). */
 CUMEGA_API CUMEGA_CHECK_RESULT cumega_status
 cumega_position_bias_set_parameters(cumega_context *ctx, cumega_position_bias *bias,
                                     const cumega_position_bias_parameters *parameters);
 
 /* New random parameters, float32 values, normal(val, std); ESPnet's defaults are 0 and 0.02. The
  * generator is Philox4x32-10 with Box-Muller: the same numbers on every machine. Returns CUMEGA_OK,
- * _ARGUMENT (a negative or non-finite number), _RESOURCE, _STATE, _FATAL. */
+ * _ARGUMENT (a negative or non-finite number), _RESOURCE, _STATE, _DEVICE, _FATAL. */
 CUMEGA_API CUMEGA_CHECK_RESULT cumega_status cumega_position_bias_reset_parameters(
     cumega_context *ctx, cumega_position_bias *bias, double val, double std, uint64_t seed);
 
@@ -136,7 +137,7 @@ CUMEGA_API CUMEGA_CHECK_RESULT cumega_status cumega_position_bias_reset_paramete
  * context makes its next table, and with the context; those that a captured graph has seen with the
  * context only. Returns CUMEGA_OK, _ARGUMENT (length negative, or beyond a relative bias's
  * max_positions), _RESOURCE (also: a table is missing, and the stream is being captured), _STATE,
- * _FATAL. */
+ * _DEVICE, _FATAL. */
 CUMEGA_API CUMEGA_CHECK_RESULT cumega_status
 cumega_position_bias_prepare(cumega_context *ctx, const cumega_position_bias *bias, int64_t length);
 
@@ -149,7 +150,7 @@ CUMEGA_API CUMEGA_CHECK_RESULT cumega_status cumega_position_bias_forward(
 
 /* Scratch bytes that apply and softmax of this io need: give the largest to
  * cumega_context_reserve, and with the tables prepared runs allocate nothing. Depends on shapes,
- * types and the context's threads only. */
+ * types and the context's threads only. Returns as apply. */
 CUMEGA_API CUMEGA_CHECK_RESULT cumega_status
 cumega_position_bias_workspace_size(cumega_context *ctx, const cumega_position_bias *bias,
                                     const cumega_position_bias_io *io, int64_t *bytes);

@@ -158,7 +158,7 @@ CUMEGA_API CUMEGA_CHECK_RESULT cumega_status cumega_residual_set_parameters(
     cumega_context *ctx, cumega_residual *residual, const cumega_residual_parameters *parameters);
 
 /* Scratch bytes that forward of this io needs: give the largest to cumega_context_reserve, and runs
- * allocate nothing. Depends on shapes, strides, types and alignment only. */
+ * allocate nothing. Depends on shapes, strides, types and alignment only. Return as forward. */
 CUMEGA_API CUMEGA_CHECK_RESULT cumega_status
 cumega_residual_workspace_size(cumega_context *ctx, const cumega_residual *residual,
                                const cumega_residual_io *io, int64_t *bytes);

@@ -2,8 +2,9 @@
  * is the exchange format of PyTorch, CuPy, JAX and TVM (https://dmlc.github.io/dlpack), so a tensor
  * of theirs is passed as it is. This header lets a C program make one in a line.
  *
- * Every call takes `const DLTensor *`; it reads the struct during the call only, and keeps no
- * pointer to it. NULL strides mean compact (row-major); lanes must be 1; at most CUMEGA_MAX_DIMS
+ * A call reads the struct during the call only, and keeps no pointer to it. What it takes as
+ * `DLTensor *`, not const, is written: the elements, never the struct. Memory of the CPU is kDLCPU or
+ * kDLCUDAHost, of a GPU kDLCUDA or kDLCUDAManaged. NULL strides mean compact (row-major); lanes must be 1; at most CUMEGA_MAX_DIMS
  * dimensions. */
 #ifndef CUMEGA_TENSOR_H
 #define CUMEGA_TENSOR_H

@@ -47,7 +47,8 @@ extern "C" {
 /* Opens a file and checks its header. ctx lends its allocator and takes the message; it need not
  * outlive *weights. *weights is NULL on failure. A cumega_weights is never changed after this:
  * threads may share it. Returns CUMEGA_OK, _ARGUMENT (NULL), _FILE (not a regular file,
- * unreadable), _FORMAT (the sentence says which tensor, and what is wrong), _RESOURCE. */
+ * unreadable), _FORMAT (the sentence says which tensor, and what is wrong), _RESOURCE, _STATE,
+ * _FATAL. */
 CUMEGA_API CUMEGA_CHECK_RESULT cumega_status cumega_weights_open(cumega_context *ctx,
                                                                  const char *path,
                                                                  cumega_weights **weights);
@@ -73,7 +74,8 @@ CUMEGA_API cumega_metadata cumega_weights_metadata_at(const cumega_weights *weig
 
 /* Reads one tensor's data into memory (CPU, entry->bytes bytes), row-major, little-endian as in the
  * file. Returns CUMEGA_OK, _ARGUMENT (NULL, an entry of another file, too few bytes), _FILE
- * (unreadable, or the file has shrunk since it was opened; memory may then be partly written). */
+ * (unreadable, or the file has shrunk since it was opened; memory may then be partly written),
+ * _STATE, _FATAL. */
 CUMEGA_API CUMEGA_CHECK_RESULT cumega_status cumega_weights_read(cumega_context *ctx,
                                                                  const cumega_weights *weights,
                                                                  const cumega_weights_entry *entry,
@@ -85,7 +87,7 @@ CUMEGA_API CUMEGA_CHECK_RESULT cumega_status cumega_weights_read(cumega_context 
  * metadata keeps the given order, where that library's is random. metadata may be NULL where
  * metadata_count is 0. A symbolic link is followed; path may not be a device. Returns CUMEGA_OK,
  * _ARGUMENT (NULL, a duplicate or invalid UTF-8 name, a device or type that the format has not),
- * _FILE (cannot be written: the sentence has the system's reason), _RESOURCE. */
+ * _FILE (cannot be written: the sentence has the system's reason), _RESOURCE, _STATE, _FATAL. */
 CUMEGA_API CUMEGA_CHECK_RESULT cumega_status
 cumega_weights_save(cumega_context *ctx, const char *path, const cumega_named_tensor *tensors,
                     int64_t tensor_count, const cumega_metadata *metadata, int64_t metadata_count);
