@@ -49,8 +49,7 @@ typedef struct cumega_context_options {
   size_t struct_size;
   DLDevice device; /* default cumega_cpu; {kDLCUDA, n} for a GPU */
   void *stream; /* CUDA: the caller's cudaStream_t; NULL: an own non-blocking stream. CPU: NULL */
-  int32_t
-      threads; /* CPU: threads that share a call's work, the caller's too: 1 (default) .. 1024 */
+  int32_t threads; /* CPU: threads that share a call's work: 1 (default: the caller's) .. 1024 */
   int64_t memory_limit; /* bytes that the context and the objects made through it may hold; 0: no
                            limit */
   cumega_allocator allocator;       /* all NULL: the C library's */
