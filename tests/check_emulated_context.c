@@ -273,7 +273,9 @@ static int calls_have(const char *name) {
 START_TEST(a_context_has_one_stream_of_its_own) {
   cudaStream_t stream;
   ck_assert_int_eq(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), cudaSuccess);
+  emulation_calls_begin();
   cumega_context *ctx = emulated_context(NULL, NULL, NULL);
+  ck_assert(!calls_have("cudaEventRecord")); /* it follows no other */
   emulation_calls_begin();
   MUST(ctx, cumega_context_set_stream(ctx, NULL)); /* where it is already */
   ck_assert(!calls_have("cudaEventRecord"));
@@ -309,6 +311,33 @@ START_TEST(a_stream_that_there_is_not_is_an_argument) {
     ck_assert_int_eq(is_argument, answers[i].status == CUMEGA_ERROR_ARGUMENT);
   }
   cumega_context_destroy(ctx);
+  ck_assert_int_eq(cudaStreamDestroy(stream), cudaSuccess);
+}
+END_TEST
+
+START_TEST(a_stream_that_cannot_follow_is_not_taken) {
+  cudaStream_t stream;
+  int64_t count, nth = 1;
+  emulation_set_schedule(EMULATION_FIXED, 0);
+  ck_assert_int_eq(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), cudaSuccess);
+  emulated_run *run = emulated_run_new(&run_shapes[0], 1);
+  cumega_context *ctx = emulated_context(NULL, NULL, NULL);
+  run_objects objects = emulated_objects_new(ctx, run->shape);
+  emulation_calls_begin();
+  MUST(ctx, cumega_context_set_stream(ctx, stream));
+  const char *const *calls = emulation_calls(&count);
+  while (nth < count && strcmp(calls[nth - 1], "cudaEventRecord") != 0) nth++;
+  MUST(ctx, cumega_context_set_stream(ctx, NULL));
+  emulation_fail(nth, cudaErrorNotSupported, 0, 0);
+  ck_assert_int_eq(cumega_context_set_stream(ctx, stream), CUMEGA_ERROR_DEVICE);
+  MUST(ctx, emulated_run_start(ctx, &objects, run));
+  ck_assert_int_eq(cudaStreamSynchronize(stream), cudaSuccess);
+  ck_assert(emulated_run_is_clear(run)); /* for it is in the context's own stream */
+  MUST(ctx, cumega_context_synchronize(ctx));
+  ck_assert(emulated_run_is_right(run));
+  cumega_context_destroy(ctx);
+  emulated_objects_destroy(&objects);
+  emulated_run_free(run);
   ck_assert_int_eq(cudaStreamDestroy(stream), cudaSuccess);
 }
 END_TEST
@@ -461,6 +490,7 @@ int main(void) {
   tcase_add_loop_test(tests, a_new_stream_follows_the_old_one, 0, run_shape_count);
   tcase_add_test(tests, a_context_has_one_stream_of_its_own);
   tcase_add_test(tests, a_stream_that_there_is_not_is_an_argument);
+  tcase_add_test(tests, a_stream_that_cannot_follow_is_not_taken);
   tcase_add_test(tests, a_capture_is_entered_and_left_alone);
   tcase_add_test(tests, scratch_never_shrinks_and_what_it_grew_from_is_given_back);
   tcase_add_test(tests, what_the_device_cannot_give_is_named);

@@ -224,7 +224,8 @@ static int may_succeed(const scenario *s, const plan *p, int64_t nth) {
 static void judge(const scenario *s, world *w, const plan *p, const char *failed,
                   cumega_status status) {
   const char *sentence = cumega_context_message(w->ctx);
-  if (p->error == cudaErrorMemoryAllocation && strcmp(failed, "cudaMalloc") == 0)
+  if (p->error == cudaErrorMemoryAllocation &&
+      (strcmp(failed, "cudaMalloc") == 0 || strncmp(failed, "cudaEventCreate", 15) == 0))
     ck_assert_msg(status == CUMEGA_ERROR_RESOURCE, "status %d: %s", (int)status, sentence);
   if (status != CUMEGA_OK) ck_assert_msg(sentence[0] != '\0', "no sentence");
   if (status == CUMEGA_ERROR_FATAL) ck_assert_msg(p->sticky, "FATAL: %s", sentence);

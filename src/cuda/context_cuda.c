@@ -56,7 +56,7 @@ cumega_status cuda_is_capturing(cumega_context *ctx, int *capturing) {
  * `stream`. A capture has no place for that: whoever launches its graph keeps the order. */
 static cumega_status follow(cumega_context *ctx, cudaStream_t stream) {
   cuda_context *c = cuda_context_of(ctx);
-  cudaEvent_t before;
+  cudaEvent_t before = NULL;
   int leaving_capture = 0, entering_capture = 0;
   if (c->stream == NULL || c->stream == stream) return CUMEGA_OK;
   TRY(is_capturing(ctx, c->stream, &leaving_capture));
