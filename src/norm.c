@@ -50,21 +50,22 @@ static int has_parameter(const cumega_norm *norm, int which) {
   }
 }
 
+/* Of a parameter that the type has. */
 static parameter parameter_of(const cumega_norm *norm, int which) {
   parameter p = {parameter_names[which], {"(D)", 1, {norm->config.size}}, {NULL, 0, {0}}};
   const int is_number =
-      which == P_EPS || (which == P_SCALE && norm->config.type == CUMEGA_NORM_SCALE);
+      norm->config.type == CUMEGA_NORM_BASIC || norm->config.type == CUMEGA_NORM_SCALE;
   if (!is_number) return p;
   p.shape = (parameter_shape){"()", 0, {0}};
   p.also = (parameter_shape){"(1)", 1, {1}};
   return p;
 }
 
-/* Where its values lie in an object. */
+/* Where its values lie in an object, of a parameter that the type has. */
 static double *place_of(cumega_norm *norm, int which) {
   if (which == P_WEIGHT) return norm->table.f64[NORM_WEIGHT];
   if (which == P_BIAS) return norm->table.f64[NORM_BIAS];
-  if (which == P_SCALE && norm->config.type == CUMEGA_NORM_RMS) return norm->table.f64[NORM_WEIGHT];
+  if (norm->config.type == CUMEGA_NORM_RMS) return norm->table.f64[NORM_WEIGHT];
   return &norm->scalar;
 }
 

@@ -126,12 +126,12 @@ static int start_workers(pool *p, int count) {
   for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) sigdelset(&every, faults[i]);
   pthread_sigmask(SIG_SETMASK, &every, &saved);
   int error = 0;
-  while (error == 0 && p->started < count) {
+  for (; p->started < count; p->started++) {
     worker *w = &p->workers[p->started];
     w->pool = p;
     w->id = p->started + 1;
     error = start_worker(w);
-    if (error == 0) p->started++;
+    if (error != 0) break;
   }
   pthread_sigmask(SIG_SETMASK, &saved, NULL);
   return error;

@@ -330,6 +330,11 @@ START_TEST(a_norm_begins_as_espnets) {
     MUST(ctx, cumega_norm_get_parameters(ctx, norm, &out));
     ck_assert_double_eq_tol(tensor_get(has_number ? number : vector, 0, 0, 0),
                             type == CUMEGA_NORM_BASIC ? log(0.25) : 1, 0x1p-50);
+    if (type == CUMEGA_NORM_LAYER) {
+      out = (cumega_norm_parameters){.struct_size = sizeof out, .bias = dl(vector)};
+      MUST(ctx, cumega_norm_get_parameters(ctx, norm, &out));
+      ck_assert(tensor_get(vector, 0, 0, 0) == 0 && !signbit(tensor_get(vector, 0, 0, 0)));
+    }
     out.bias = dl(type == CUMEGA_NORM_LAYER ? number : vector);
     must_say(cumega_norm_get_parameters(ctx, norm, &out), CUMEGA_ERROR_ARGUMENT, "bias",
              type == CUMEGA_NORM_LAYER ? "(D) = (6)" : "has none");
@@ -338,6 +343,34 @@ START_TEST(a_norm_begins_as_espnets) {
     cumega_norm_destroy(norm);
   }
   cumega_norm_destroy(NULL);
+}
+END_TEST
+
+/* No type but the layer norm adds anything. On the CPU. */
+START_TEST(a_zero_keeps_its_sign) {
+  static const cumega_norm_type types[] = {CUMEGA_NORM_RMS, CUMEGA_NORM_SCALE, CUMEGA_NORM_BASIC};
+  const cumega_residual_config c =
+      cumega_residual_config_default(CUMEGA_RESIDUAL_FEEDFORWARD, 1, D);
+  cumega_context *cpu = NULL;
+  cumega_residual *residual;
+  MUST(NULL, cumega_context_create(NULL, &cpu));
+  MUST(cpu, cumega_residual_create(cpu, &c, NULL, &residual));
+  for (int i = 0; i < 3; i++) {
+    const cumega_norm_config config = cumega_norm_config_default(types[i], D);
+    float y[D] = {-0.0f, 1, 2, 3, 4, 5}, normalized[D] = {9};
+    cumega_tensor t_y, t_normalized;
+    cumega_norm *norm;
+    MUST(cpu, cumega_norm_create(cpu, &config, NULL, &norm));
+    cumega_residual_io io = {.struct_size = sizeof io, .norm = norm};
+    io.y = io.out = cumega_tensor_init(&t_y, y, cumega_cpu, cumega_float32, 1, (int64_t[]){D});
+    io.normalized = cumega_tensor_init(&t_normalized, normalized, cumega_cpu, cumega_float32, 1,
+                                       (int64_t[]){D});
+    MUST(cpu, cumega_residual_forward(cpu, residual, &io));
+    ck_assert(normalized[0] == 0 && signbit(normalized[0]));
+    cumega_norm_destroy(norm);
+  }
+  cumega_residual_destroy(residual);
+  cumega_context_destroy(cpu);
 }
 END_TEST
 
@@ -352,6 +385,8 @@ START_TEST(a_wrong_norm_is_an_argument_error_that_names_what_is_wrong) {
   must_say(cumega_norm_create(ctx, &c, NULL, &norm), CUMEGA_ERROR_ARGUMENT, "config.eps is 0",
            "above 0");
   c.type = CUMEGA_NORM_LAYER;
+  MUST(ctx, cumega_norm_create(ctx, &c, NULL, &norm));
+  cumega_norm_destroy(norm);
   c.eps = -1;
   must_say(cumega_norm_create(ctx, &c, NULL, &norm), CUMEGA_ERROR_ARGUMENT, "config.eps is -1",
            ">= 0");
@@ -472,6 +507,23 @@ END_TEST
 
 /* ---- weight files ---- */
 
+/* Both parameters of a layer norm of 24 channels. */
+static void must_have_read(const cumega_weights *file, const cumega_norm *norm) {
+  test_tensor *read[2] = {numbers(1, 24, 1, 9), numbers(1, 24, 1, 9)};
+  const char *const names[] = {"parameters.norm.weight", "parameters.norm.bias"};
+  cumega_norm_parameters out = {.struct_size = sizeof out};
+  out.weight = dl(read[0]);
+  out.bias = dl(read[1]);
+  MUST(ctx, cumega_norm_get_parameters(ctx, norm, &out));
+  for (int k = 0; k < 2; k++) {
+    float values[24];
+    MUST(ctx, cumega_weights_read(ctx, file, cumega_weights_find(file, names[k]), values,
+                                  sizeof values));
+    for (int i = 0; i < 24; i++) ck_assert_double_eq(tensor_get(read[k], i, 0, 0), values[i]);
+    tensor_free(read[k]);
+  }
+}
+
 START_TEST(parameters_come_from_weight_files_under_espnets_names) {
   const char *path = SOURCE_DIR "/tests/golden/residual-H.safetensors";
   cumega_weights *file;
@@ -496,6 +548,7 @@ START_TEST(parameters_come_from_weight_files_under_espnets_names) {
                 ctx, SOURCE_DIR "/tests/golden/gated_residual-layer_norm.safetensors", &file));
   n = cumega_norm_config_default(CUMEGA_NORM_LAYER, 24);
   MUST(ctx, cumega_norm_create_from_weights(ctx, file, "parameters.norm", &n, &norm));
+  must_have_read(file, norm);
   cumega_norm_destroy(norm);
   char prefix[1100];
   memset(prefix, 'p', sizeof prefix);
@@ -520,6 +573,7 @@ int main(void) {
   tcase_add_test(tests, parameters_are_set_and_read_back_exactly);
   tcase_add_test(tests, a_highway_needs_all_of_its_parameters);
   tcase_add_test(tests, a_norm_begins_as_espnets);
+  tcase_add_test(tests, a_zero_keeps_its_sign);
   tcase_add_test(tests, a_wrong_norm_is_an_argument_error_that_names_what_is_wrong);
   tcase_add_test(tests, parameters_of_a_norm_are_set_and_read_back_exactly);
   tcase_add_test(tests, wrong_parameters_and_places_for_them_are_named);
