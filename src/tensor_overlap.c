@@ -13,7 +13,7 @@
 __extension__ typedef __int128 wide; /* sums of two extents of 63 bits each */
 
 #define SEARCH_LIMIT 10000
-#define TERMS        (2 * CUMEGA_MAX_DIMS + 2)
+#define TERMS        (2 * CUMEGA_MAX_DIMS + 2) /* the last one stays 0, behind the others */
 
 typedef struct term {
   wide stride; /* > 0 */
@@ -24,8 +24,8 @@ static int add_term(term *terms, int n, wide stride, wide count) {
   if (stride < 0) stride = -stride;
   if (stride == 0 || count == 0) return n;
   int at = 0;
-  while (at < n && terms[at].stride > stride) at++;
-  if (at < n && terms[at].stride == stride) {
+  while (terms[at].stride > stride) at++;
+  if (terms[at].stride == stride) {
     terms[at].count += count;
     return n;
   }
@@ -50,7 +50,7 @@ static int reaches(const term *terms, const wide *rest, int n, int i, wide targe
 
 static int share_a_byte(const tensor_view *a, const tensor_view *b) {
   if (a->low >= b->high || b->low >= a->high) return 0;
-  term terms[TERMS];
+  term terms[TERMS] = {{0, 0}};
   int n = 0;
   /* From a's lowest byte upwards on the one side; from b's highest byte downwards on the other. */
   for (int i = 0; i < a->ndim; i++)
@@ -67,7 +67,7 @@ static int share_a_byte(const tensor_view *a, const tensor_view *b) {
 
 cumega_status tensor_view_check_output(cumega_context *ctx, const tensor_view *view) {
   if (view->count == 0) return CUMEGA_OK;
-  term terms[TERMS];
+  term terms[TERMS] = {{0, 0}};
   int n = 0;
   int64_t lost = 0; /* a stride of 0 over several elements, or two dimensions with one stride */
   for (int i = 0; i < view->ndim; i++) {
@@ -77,7 +77,7 @@ cumega_status tensor_view_check_output(cumega_context *ctx, const tensor_view *v
     lost |= n == before;
   }
   wide reach = 0;
-  for (int i = n - 1; i >= 0 && !lost; i--) {
+  for (int i = n - 1; i >= 0; i--) {
     lost |= terms[i].stride <= reach;
     reach += terms[i].stride * terms[i].count;
   }

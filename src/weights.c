@@ -39,10 +39,11 @@ static cumega_status read_at(cumega_context *ctx, const char *path, int fd, void
   while (done < bytes) {
     int64_t piece = bytes - done < INT64_C(1) << 30 ? bytes - done : INT64_C(1) << 30;
     ssize_t got = pread(fd, (char *)buffer + done, (size_t)piece, offset + done);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0)
+    if (got < 0) {
+      if (errno == EINTR) continue;
       return weights_fail(ctx, CUMEGA_ERROR_FILE, path, "cannot be read at byte %" PRId64 ": %s",
                           offset + done, strerror(errno));
+    }
     if (got == 0)
       return weights_fail(ctx, CUMEGA_ERROR_FILE, path,
                           "ends at byte %" PRId64 " where %" PRId64
@@ -157,8 +158,7 @@ cumega_metadata cumega_weights_metadata_at(const cumega_weights *weights, int64_
 static const weights_tensor *tensor_of(const cumega_weights *weights,
                                        const cumega_weights_entry *entry) {
   uintptr_t first = (uintptr_t)weights->tensors, address = (uintptr_t)entry;
-  if (address < first) return NULL;
-  uintptr_t index = (address - first) / sizeof(weights_tensor);
+  uintptr_t index = (address - first) / sizeof(weights_tensor); /* of one before the first: huge */
   if (index >= (uintptr_t)weights->count) return NULL;
   return &weights->tensors[index].entry == entry ? &weights->tensors[index] : NULL;
 }

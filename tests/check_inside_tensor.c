@@ -121,7 +121,67 @@ START_TEST(tensors_are_the_same_where_everything_is) {
       view_of(bytes, cumega_float32, 2, two, columns)};
   tensor_view again = view_of(bytes, cumega_float32, 2, two, NULL);
   ck_assert(tensor_view_same(&one, &again));
-  for (int i = 0; i < 5; i++) ck_assert_msg(!tensor_view_same(&one, &others[i]), "%d", i);
+  for (int i = 0; i < 5; i++)
+    ck_assert_msg(!tensor_view_same(&one, &others[i]) && !tensor_view_same(&others[i], &one), "%d",
+                  i);
+  static const int64_t flat[] = {1, 3}, far[] = {99, 1}, near[] = {3, 1};
+  const tensor_view a = view_of(bytes, cumega_float32, 2, flat, far);
+  const tensor_view b = view_of(bytes, cumega_float32, 2, flat, near);
+  ck_assert(tensor_view_same(&a, &b)); /* where there is one step, its stride is nothing */
+}
+END_TEST
+
+/* What is read of a description, and of an empty one nothing more. */
+START_TEST(descriptions_are_judged_by_what_they_describe) {
+  static float data[4];
+  const struct {
+    DLDevice device;
+    void *data;
+    int ndim;
+    int64_t shape[2], strides[2];
+    const char *refusal; /* NULL: none */
+  } rows[] = {
+      {{kDLCUDAHost, 0}, data, 1, {4}, {1}, NULL},
+      {{kDLCUDA, 0}, data, 1, {4}, {1}, "x is on device (2, 0), expected CPU memory"},
+      {{kDLCPU, 0}, NULL, 2, {0, 3}, {3, 1}, NULL},
+      {{kDLCPU, 0}, NULL, 2, {1, 3}, {3, 1}, "x has 3 elements, but its data is NULL"},
+      {{kDLCPU, 0}, (void *)UINTPTR_MAX, 2, {0, 3}, {3, 1}, NULL},
+      {{kDLCPU, 0}, data, 2, {0, 3}, {1, INT64_MAX}, NULL},
+      {{kDLCPU, 0}, data, 2, {2, 3}, {1, INT64_MAX}, "its strides reach further than 63 bits"},
+      {{kDLCPU, 0}, data, 2, {2, -3}, {1, 1}, "x has shape (2, -3): a dimension is negative"},
+      {{kDLCPU, 0},
+       data,
+       2,
+       {INT64_C(1) << 32, INT64_C(1) << 32},
+       {0, 0},
+       "more elements than 63 bits can count"},
+  };
+  tensor_view view;
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    int64_t shape[] = {rows[i].shape[0], rows[i].shape[1]};
+    int64_t strides[] = {rows[i].strides[0], rows[i].strides[1]};
+    DLTensor t = {.data = rows[i].data,
+                  .device = rows[i].device,
+                  .ndim = rows[i].ndim,
+                  .dtype = cumega_float32,
+                  .shape = shape,
+                  .strides = strides};
+    cumega_status status = tensor_view_make(ctx, "x", &t, TYPES_FLOAT, &view);
+    ck_assert_msg(status == (rows[i].refusal ? CUMEGA_ERROR_ARGUMENT : CUMEGA_OK), "row %d: %s",
+                  (int)i, cumega_context_message(ctx));
+    if (rows[i].refusal) check_sentence(rows[i].refusal);
+  }
+  DLTensor scalar = {.data = data, .device = cumega_cpu, .ndim = 0, .dtype = cumega_float32};
+  ck_assert_int_eq(tensor_view_make(ctx, "x", &scalar, TYPES_FLOAT, &view), CUMEGA_OK);
+  scalar.ndim = 1;
+  ck_assert_int_eq(tensor_view_make(ctx, "x", &scalar, TYPES_FLOAT, &view), CUMEGA_ERROR_ARGUMENT);
+  check_sentence("x has 1 dimensions, but its shape is NULL");
+  scalar.ndim = 0;
+  scalar.dtype = cumega_int32;
+  ck_assert_int_eq(tensor_view_make(ctx, "x", &scalar, TYPES_FLOAT, &view), CUMEGA_ERROR_ARGUMENT);
+  check_sentence("x is int32, expected float32, float16, bfloat16 or float64");
+  ck_assert_int_eq(tensor_view_make(ctx, "x", &scalar, TYPE_BOOL, &view), CUMEGA_ERROR_ARGUMENT);
+  check_sentence("x is int32, expected bool");
 }
 END_TEST
 
@@ -139,6 +199,64 @@ START_TEST(interleaved_tensors_are_apart_and_tensors_that_share_a_byte_are_not) 
       cumega_status status = tensor_view_check_apart(ctx, &a, &b, 0);
       ck_assert_int_eq(status, shift % (2 * width) == 0 ? CUMEGA_OK : CUMEGA_ERROR_ARGUMENT);
     }
+}
+END_TEST
+
+/* One byte at an offset from `bytes`, beside a tensor of bytes. */
+static cumega_status check_byte(const tensor_view *a, char *byte) {
+  const tensor_view one = view_of(byte, cumega_uint8, 0, NULL, NULL);
+  const cumega_status status = tensor_view_check_apart(ctx, a, &one, 0);
+  ck_assert_int_eq(tensor_view_check_apart(ctx, &one, a, 0), status);
+  return status;
+}
+
+/* Every byte in and around a tensor, by its own elements. */
+START_TEST(a_byte_is_shared_where_an_element_is) {
+  static const struct {
+    int64_t shape[2], strides[2];
+  } rows[] = {{{2, 2}, {10, 1}}, {{2, 6}, {10, 7}}, {{2, 6}, {-10, 7}},
+              {{3, 5}, {0, 4}},  {{1, 1}, {5, 5}},  {{4, 3}, {-9, -2}}};
+  static char bytes[200];
+  for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
+    const tensor_view a = view_of(bytes + 100, cumega_uint8, 2, rows[r].shape, rows[r].strides);
+    for (int64_t offset = -60; offset <= 60; offset++) {
+      int is_element = 0;
+      for (int64_t i = 0; i < rows[r].shape[0]; i++)
+        for (int64_t j = 0; j < rows[r].shape[1]; j++)
+          is_element |= i * rows[r].strides[0] + j * rows[r].strides[1] == offset;
+      ck_assert_msg((check_byte(&a, bytes + 100 + offset) != CUMEGA_OK) == is_element,
+                    "row %d, byte %d", (int)r, (int)offset);
+    }
+  }
+}
+END_TEST
+
+START_TEST(an_empty_tensor_is_nowhere) {
+  static char bytes[16];
+  static const int64_t all[] = {16}, none[] = {0}, wide[] = {0, 3}, zeros[] = {0, 0};
+  const tensor_view a = view_of(bytes, cumega_uint8, 1, all, NULL);
+  const tensor_view b = view_of(bytes + 4, cumega_uint8, 1, none, NULL);
+  const tensor_view c = view_of(bytes + 4, cumega_uint8, 2, wide, zeros);
+  ck_assert_int_eq(tensor_view_check_apart(ctx, &a, &b, 0), CUMEGA_OK);
+  ck_assert_int_eq(tensor_view_check_apart(ctx, &b, &a, 0), CUMEGA_OK);
+  ck_assert_int_eq(tensor_view_check_apart(ctx, &b, &b, 0), CUMEGA_OK);
+  ck_assert_int_eq(tensor_view_check_output(ctx, &c), CUMEGA_OK);
+}
+END_TEST
+
+START_TEST(an_output_has_an_address_for_each_element) {
+  static const struct {
+    int64_t strides[2];
+    int fits;
+  } rows[] = {{{3, 1}, 1}, {{1, 3}, 1}, {{-3, 1}, 1}, {{2, 1}, 0}, {{1, 2}, 0},
+              {{1, 1}, 0}, {{0, 1}, 0}, {{3, 0}, 0},  {{-1, 1}, 0}};
+  static const int64_t three[] = {3, 3};
+  static char bytes[64];
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    const tensor_view view = view_of(bytes + 32, cumega_uint8, 2, three, rows[i].strides);
+    const cumega_status status = tensor_view_check_output(ctx, &view);
+    ck_assert_msg(status == (rows[i].fits ? CUMEGA_OK : CUMEGA_ERROR_ARGUMENT), "row %d", (int)i);
+  }
 }
 END_TEST
 
@@ -165,6 +283,10 @@ int main(void) {
   tcase_add_test(tests, tensors_end_where_addresses_do);
   tcase_add_test(tests, tensors_are_the_same_where_everything_is);
   tcase_add_test(tests, interleaved_tensors_are_apart_and_tensors_that_share_a_byte_are_not);
+  tcase_add_test(tests, descriptions_are_judged_by_what_they_describe);
+  tcase_add_test(tests, a_byte_is_shared_where_an_element_is);
+  tcase_add_test(tests, an_empty_tensor_is_nowhere);
+  tcase_add_test(tests, an_output_has_an_address_for_each_element);
   tcase_add_test(tests, tensors_too_tangled_to_tell_apart_count_as_overlapping);
   return run_suite(suite);
 }

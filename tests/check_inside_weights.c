@@ -265,6 +265,16 @@ START_TEST(a_walk_stays_before_its_end) {
 }
 END_TEST
 
+START_TEST(an_entry_behind_the_last_is_none) {
+  cumega_weights *weights = open_header(&files, SMALL, 11);
+  char data[16];
+  const cumega_weights_entry *behind = &weights->tensors[weights->count].entry;
+  ck_assert_int_eq(cumega_weights_read(files.ctx, weights, behind, data, sizeof data),
+                   CUMEGA_ERROR_ARGUMENT);
+  cumega_weights_close(weights);
+}
+END_TEST
+
 START_TEST(a_header_of_no_bytes_is_not_looked_at) {
   static const char text[] = "}{}";
   cumega_weights *weights = NULL;
@@ -288,6 +298,7 @@ int main(void) {
   tcase_add_test(tests, an_object_that_jansson_has_no_memory_for_is_a_resource_error);
   tcase_add_test(tests, every_limit_is_enough_or_a_resource_error);
   tcase_add_test(tests, a_walk_stays_before_its_end);
+  tcase_add_test(tests, an_entry_behind_the_last_is_none);
   tcase_add_test(tests, a_header_of_no_bytes_is_not_looked_at);
   return run_suite(suite);
 }

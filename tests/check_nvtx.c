@@ -129,6 +129,8 @@ START_TEST(what_makes_no_sense_counts_nothing) {
   int64_t two = 2;
   DLTensor narrow = {.ndim = 1, .dtype = cumega_uint8, .shape = &two};
   BYTES(2, cumega_ema_compute_coefficients(ctx, ema, &wide, &narrow));
+  shape[0] = INT64_C(1) << 60, shape[1] = 5; /* 5/4 of what 64 bits count, a quarter too much */
+  BYTES(2, cumega_ema_compute_coefficients(ctx, ema, &wide, &narrow));
   shape[1] = 1;
   cumega_ema_io smaller = {.struct_size = sizeof smaller.struct_size, .x = &narrow};
   BYTES(0, cumega_ema_forward(ctx, ema, &smaller));
@@ -145,6 +147,23 @@ START_TEST(what_makes_no_sense_counts_nothing) {
 }
 END_TEST
 
+static void find_domain(void *found, cumega_log_level level, const char *message) {
+  (void)level;
+  *(int *)found += strstr(message, "NVTX ranges of domain cumega") != NULL;
+}
+
+START_TEST(a_context_with_ranges_says_so) {
+  cumega_context_options options = cumega_context_options_default();
+  cumega_context *made = NULL;
+  int found = 0;
+  options.log_callback = find_domain;
+  options.log_user = &found;
+  MUST(NULL, cumega_context_create(&options, &made));
+  ck_assert_int_eq(found, 1);
+  cumega_context_destroy(made);
+}
+END_TEST
+
 int main(void) {
   const int file = mkstemp(path);
   if (file < 0) return EXIT_FAILURE;
@@ -156,6 +175,7 @@ int main(void) {
   tcase_add_checked_fixture(tests, begin, end);
   tcase_add_test(tests, every_tensor_of_a_call_counts);
   tcase_add_test(tests, what_makes_no_sense_counts_nothing);
+  tcase_add_test(tests, a_context_with_ranges_says_so);
   const int status = run_suite(suite);
   unlink(path);
   return status;
