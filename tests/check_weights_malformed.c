@@ -87,6 +87,7 @@ static const struct {
     /* a tensor's description */
     {"{\"a\":1}", 0, "tensor 'a' is not described by an object"},
     {"{\"a\":[]}", 0, "tensor 'a' is not described by an object"},
+    {"{\"a\":[1,[2,3]]}", 0, "tensor 'a' is not described by an object"},
     {"{\"a\":{}}", 0, "tensor 'a' has no dtype"},
     {"{\"a\":{\"dtype\":\"F32\",\"shape\":[]}}", 4, "tensor 'a' has no data_offsets"},
     {"{\"a\":{\"dtype\":\"F32\",\"data_offsets\":[0,4]}}", 4, "tensor 'a' has no shape"},
