@@ -25,12 +25,8 @@ static cumega_status fail(const weights_output *output, const char *what) {
 /* output->final: path, or what it leads to. */
 static cumega_status resolve(weights_output *output) {
   struct stat file;
-  if (strlen(output->path) >= PATH_MAX) {
-    errno = ENAMETOOLONG;
-    return fail(output, "written");
-  }
   if (lstat(output->path, &file) != 0) {
-    if (errno != ENOENT) return fail(output, "written");
+    if (errno != ENOENT) return fail(output, "written"); /* ENAMETOOLONG from PATH_MAX bytes on */
     strcpy(output->final, output->path);
     return CUMEGA_OK;
   }
@@ -73,8 +69,10 @@ static cumega_status write_all(weights_output *output, const char *data, int64_t
   while (bytes > 0) {
     int64_t piece = bytes < INT64_C(1) << 30 ? bytes : INT64_C(1) << 30;
     ssize_t written = write(output->fd, data, (size_t)piece);
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return fail(output, "written");
+    if (written < 0) {
+      if (errno == EINTR) continue;
+      return fail(output, "written");
+    }
     data += written;
     bytes -= written;
   }

@@ -50,8 +50,8 @@ static int reaches_outside(const DLTensor *t, int64_t element, int64_t bytes) {
   uintptr_t address;
   int64_t below = 0, above = t->strides == NULL ? bytes : element, reach;
   int outside = __builtin_add_overflow((uintptr_t)t->data, t->byte_offset, &address);
-  for (int i = 0; i < t->ndim && t->strides != NULL && !outside; i++) {
-    int64_t stride = t->shape[i] < 2 ? 0 : t->strides[i], *side = stride < 0 ? &below : &above;
+  for (int i = 0; i < t->ndim && t->strides != NULL; i++) {
+    int64_t stride = t->strides[i], *side = stride < 0 ? &below : &above;
     outside |= __builtin_mul_overflow(t->shape[i] - 1, stride, &reach);
     outside |= __builtin_mul_overflow(reach, stride < 0 ? -element : element, &reach);
     outside |= __builtin_add_overflow(*side, reach, side);

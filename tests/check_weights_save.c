@@ -330,12 +330,15 @@ START_TEST(a_place_that_cannot_hold_a_file_is_an_error_with_a_reason) {
   assert_file_error(address.sun_path, "is a socket, not a regular file");
   save_bytes(files.path, "x", 1);
   snprintf(path, sizeof path, "%s/x", files.path);
-  assert_file_error(path, strerror(ENOTDIR));
+  assert_file_error(path, "cannot be written: Not a directory");
   snprintf(path, sizeof path, "%s/%0300d", files.folder, 0);
-  assert_file_error(path, strerror(ENAMETOOLONG));
-  memset(path, 'x', PATH_MAX + 50);
-  path[PATH_MAX + 50] = '\0';
-  assert_file_error(path, strerror(ENAMETOOLONG));
+  assert_file_error(path, "cannot be written: File name too long");
+  for (int length = PATH_MAX; length < PATH_MAX + 60; length += 50) {
+    memset(path, 'x', PATH_MAX + 50);
+    for (int i = 100; i < length; i += 100) path[i] = '/';
+    path[length] = '\0';
+    assert_file_error(path, "cannot be written: File name too long");
+  }
   snprintf(path, sizeof path, "%s/link", files.folder);
   ck_assert_int_eq(symlink("nowhere/at/all", path), 0);
   assert_file_error(path, strerror(ENOENT));
@@ -372,6 +375,20 @@ START_TEST(a_file_in_the_working_directory_needs_no_folder_in_its_path) {
   close(before);
   ck_assert_msg(status == CUMEGA_OK, "%s", cumega_context_message(files.ctx));
   ck_assert_int_eq(files_in_folder(&files, 0), 1);
+}
+END_TEST
+
+/* Where the working directory cannot have it. */
+START_TEST(the_new_file_is_made_beside_its_place) {
+  static source s;
+  cumega_named_tensor tensor = small_source(&s, "x");
+  int before = open(".", O_RDONLY | O_DIRECTORY);
+  ck_assert_int_ge(before, 0);
+  ck_assert_int_eq(chdir("/proc/self"), 0);
+  cumega_status status = cumega_weights_save(files.ctx, files.path, &tensor, 1, NULL, 0);
+  ck_assert_int_eq(fchdir(before), 0);
+  close(before);
+  ck_assert_msg(status == CUMEGA_OK, "%s", cumega_context_message(files.ctx));
 }
 END_TEST
 
@@ -493,6 +510,7 @@ int main(void) {
   tcase_add_test(tests, a_place_that_cannot_hold_a_file_is_an_error_with_a_reason);
   tcase_add_test(tests, a_file_replaces_the_old_one_under_the_umask_and_leaves_nothing_else);
   tcase_add_test(tests, a_file_in_the_working_directory_needs_no_folder_in_its_path);
+  tcase_add_test(tests, the_new_file_is_made_beside_its_place);
   tcase_add_test(tests, a_symbolic_link_stays_one_and_its_file_is_replaced);
   tcase_add_test(tests, a_write_that_fails_keeps_the_old_file);
   tcase_add_test(tests, memory_that_runs_out_is_a_status_and_leaks_nothing);
