@@ -265,6 +265,10 @@ START_TEST(a_tensor_that_cannot_be_saved_is_named) {
   REFUSED((t->shape = two, t->ndim = 2, t->strides = far_up), "'x' reaches outside");
   REFUSED((t->shape = two, t->ndim = 2, t->strides = far_down), "'x' reaches outside");
 #undef REFUSED
+  int64_t none[] = {0, 2};
+  *t = good;
+  t->shape = none, t->ndim = 2, t->strides = far_up; /* of elements that there are not */
+  assert_saved(&tensor, 1, NULL, 0);
 }
 END_TEST
 
