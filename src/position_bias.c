@@ -94,19 +94,22 @@ static cumega_status replace_values(cumega_context *ctx, cumega_position_bias *b
   return status;
 }
 
+static cumega_status check_count(cumega_context *ctx, const char *name, int64_t count) {
+  if (count <= MOST_PARAMETERS) return CUMEGA_OK;
+  return context_fail(ctx, CUMEGA_ERROR_RESOURCE, "%s is %lld: too large for memory", name,
+                      (long long)count);
+}
+
 static cumega_status check_config(cumega_context *ctx, const cumega_position_bias_config *config) {
-  const int rotary = config->kind == CUMEGA_POSITION_BIAS_ROTARY;
   if (config->max_positions < 1)
     return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "max_positions is %lld, expected at least 1",
                         (long long)config->max_positions);
-  if (rotary && (config->size < 2 || config->size % 2 != 0))
+  if (config->kind == CUMEGA_POSITION_BIAS_RELATIVE)
+    return check_count(ctx, "max_positions", config->max_positions);
+  if (config->size < 2 || config->size % 2 != 0)
     return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "size is %lld, expected an even number >= 2",
                         (long long)config->size);
-  if ((rotary ? config->size : config->max_positions) > MOST_PARAMETERS)
-    return context_fail(ctx, CUMEGA_ERROR_RESOURCE, "%s is %lld: too large for memory",
-                        rotary ? "size" : "max_positions",
-                        (long long)(rotary ? config->size : config->max_positions));
-  return CUMEGA_OK;
+  return check_count(ctx, "size", config->size);
 }
 
 static cumega_status create(cumega_context *ctx, cumega_position_bias_config config,
@@ -221,9 +224,8 @@ static cumega_status read_parameter_struct(cumega_context *ctx, const cumega_pos
   memset(&p, 0, sizeof p);
   TRY(context_read_struct(ctx, "parameters", given, POSITION_PARAMETERS_SMALLEST, &p, sizeof p));
   const int relative = bias->config.kind == CUMEGA_POSITION_BIAS_RELATIVE;
-  const char *stray = NULL;
-  if (relative && (p.alpha || p.beta)) stray = p.alpha ? "alpha" : "beta";
-  if (!relative && p.relative_position_bias) stray = "relative_position_bias";
+  const char *stray = p.relative_position_bias ? "relative_position_bias" : NULL;
+  if (relative) stray = p.alpha ? "alpha" : p.beta ? "beta" : NULL;
   if (stray)
     return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
                         "parameters.%s is given to a %s bias, expected NULL", stray,
@@ -239,6 +241,7 @@ cumega_position_bias_get_parameters(cumega_context *ctx, const cumega_position_b
   TRACE(ctx, 0);
   DLTensor *tensors[2] = {NULL, NULL};
   tensor_view views[2];
+  memset(views, 0, sizeof views); /* a tensor that is left out shares no memory */
   TRY(position_bias_enter(ctx, bias));
   TRY(read_parameter_struct(ctx, bias, parameters, tensors));
   const int count = parameters_of(&bias->config);
@@ -246,8 +249,7 @@ cumega_position_bias_get_parameters(cumega_context *ctx, const cumega_position_b
     const parameter p = parameter_of(&bias->config, i);
     if (tensors[i]) TRY(parameter_check_output(ctx, &p, tensors[i], &views[i]));
   }
-  if (count == 2 && tensors[0] && tensors[1])
-    TRY(tensor_view_check_apart(ctx, &views[1], &views[0], 0));
+  TRY(tensor_view_check_apart(ctx, &views[1], &views[0], 0));
   for (int i = 0; i < count; i++)
     if (tensors[i]) parameter_write(&views[i], bias->values.parameters[i]);
   return CUMEGA_OK;

@@ -129,12 +129,19 @@ static cumega_status make_entry(cumega_context *ctx, const cumega_position_bias 
   return CUMEGA_OK;
 }
 
+/* NULL: none is long enough. */
+static position_entry *entry_for(const cumega_context *ctx, const position_ticket *ticket,
+                                 int64_t length) {
+  position_entry *entry = ctx->position_tables;
+  while (entry != NULL && (entry->ticket != ticket || entry->table.reach < length))
+    entry = entry->next;
+  return entry;
+}
+
 static cumega_status find_rotary(cumega_context *ctx, const cumega_position_bias *bias,
                                  int64_t length, position_table *table) {
   int capturing = 0;
-  position_entry *entry = ctx->position_tables;
-  while (entry != NULL && (entry->ticket != bias->values.ticket || entry->table.reach < length))
-    entry = entry->next;
+  position_entry *entry = entry_for(ctx, bias->values.ticket, length);
   if (ctx->backend->device) TRY(ctx->backend->device->is_capturing(ctx, &capturing));
   if (entry == NULL && capturing)
     return context_fail(ctx, CUMEGA_ERROR_RESOURCE,

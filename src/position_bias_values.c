@@ -141,10 +141,12 @@ cumega_status position_values_derive(cumega_context *ctx, const cumega_position_
   const int64_t wrong = derive_relative(bias, v);
   fp_end(&environment);
   if (wrong >= 0) return fail_range(ctx, "relative_position_bias", wrong, v->parameters[0][wrong]);
-  v->table = table_at(v->block, v, bias->config.max_positions);
-  if (ctx->backend->device == NULL) return CUMEGA_OK;
-  TRY(ctx->backend->device->object_upload(ctx, "a position bias", v->block, v->block_bytes,
-                                          &v->device_block));
-  v->table = table_at(v->device_block, v, bias->config.max_positions);
+  const char *block = v->block;
+  if (ctx->backend->device) {
+    TRY(ctx->backend->device->object_upload(ctx, "a position bias", v->block, v->block_bytes,
+                                            &v->device_block));
+    block = v->device_block;
+  }
+  v->table = table_at(block, v, bias->config.max_positions);
   return CUMEGA_OK;
 }
