@@ -147,6 +147,7 @@ START_TEST(a_call_without_a_context_says_so) {
   NO_CONTEXT(cumega_position_bias_create_relative_from_weights(NULL, weights, NULL, 4, &p));
   ck_assert_ptr_null(p);
   NO_CONTEXT(cumega_position_bias_create_relative_from_weights(NULL, weights, NULL, 4, NULL));
+  NO_CONTEXT(cumega_position_bias_create_relative_from_weights(NULL, NULL, NULL, 4, &p));
   NO_CONTEXT(cumega_position_bias_create_rotary(NULL, 4, 4, NULL, NULL, &p));
   NO_CONTEXT(cumega_position_bias_create_rotary_from_weights(NULL, weights, NULL, 4, 4, &p));
   NO_CONTEXT(cumega_position_bias_forward(NULL, bias, tensor));
@@ -238,6 +239,8 @@ START_TEST(a_call_without_its_object_names_it) {
   MISSING("weights", cumega_norm_create_from_weights(ctx, NULL, NULL, &nc, &(cumega_norm *){NULL}));
   MISSING("weights",
           cumega_residual_create_from_weights(ctx, NULL, NULL, &rc, &(cumega_residual *){NULL}));
+  MISSING("weights", cumega_position_bias_create_relative_from_weights(
+                         ctx, NULL, NULL, 4, &(cumega_position_bias *){NULL}));
   MISSING("weights", cumega_position_bias_create_rotary_from_weights(
                          ctx, NULL, NULL, 4, 4, &(cumega_position_bias *){NULL}));
   MISSING("weights", cumega_weights_read(ctx, NULL, NULL, NULL, 0));
@@ -282,6 +285,7 @@ START_TEST(a_call_without_io_or_a_place_for_its_answer_names_it) {
   MISSING("parameters", cumega_norm_get_parameters(ctx, norm, NULL));
   MISSING("parameters", cumega_norm_set_parameters(ctx, norm, NULL));
   MISSING("io", cumega_position_bias_apply(ctx, NULL, NULL));
+  MISSING("bias", cumega_position_bias_create_relative(ctx, 4, NULL, NULL));
   MISSING("bias", cumega_position_bias_create_rotary(ctx, 4, 4, NULL, NULL, NULL));
   MISSING("output", cumega_position_bias_forward(ctx, bias, NULL));
   MISSING("config", cumega_position_bias_get_config(ctx, bias, NULL));

@@ -173,6 +173,25 @@ START_TEST(a_sequence_whose_keys_are_all_masked_counts_as_unmasked) {
 }
 END_TEST
 
+START_TEST(a_mask_of_four_dimensions_is_each_sequences_own) {
+  test_tensor *row = tensor_new(cumega_float32, 4, (int64_t[]){2, 1, 1, 2}, NULL);
+  test_tensor *mask = tensor_new(cumega_bool, 4, (int64_t[]){2, 1, 1, 2}, NULL);
+  cumega_position_bias_io io = cumega_position_bias_io_default();
+  io.scores = io.output = dl(row);
+  io.attention_mask = dl(mask);
+  for (int b = 0; b < 2; b++)
+    for (int j = 0; j < 2; j++) {
+      tensor_set_4(row, b, 0, 0, j, 1);
+      tensor_set_4(mask, b, 0, 0, j, b == j);
+    }
+  MUST(ctx, cumega_position_bias_softmax(ctx, NULL, &io));
+  for (int b = 0; b < 2; b++)
+    for (int j = 0; j < 2; j++) ck_assert(tensor_get_4(row, b, 0, 0, j) == (b != j));
+  tensor_free(row);
+  tensor_free(mask);
+}
+END_TEST
+
 /* Wherever the only key lies that is not masked. */
 START_TEST(one_key_that_is_not_masked_has_all_the_weight) {
   double scores[200] = {0};
@@ -242,9 +261,16 @@ START_TEST(what_lies_behind_the_lengths_is_zero_and_minus_infinity) {
 }
 END_TEST
 
-START_TEST(empty_scores_succeed) {
+static int64_t bytes_held(cumega_context *of) {
+  cumega_statistics statistics = {.struct_size = sizeof statistics};
+  MUST(of, cumega_context_statistics(of, &statistics));
+  return statistics.bytes_held;
+}
+
+START_TEST(empty_scores_succeed_and_make_no_table) {
   static const int64_t shapes[][4] = {{0, 2, 3, 4}, {2, 0, 3, 4}, {2, 2, 0, 4}, {2, 2, 0, 0}};
   cumega_position_bias *bias = new_bias(ROTARY, 1);
+  const int64_t before = bytes_held(ctx);
   for (int n = 0; n < 4; n++) {
     test_tensor *scores = tensor_new(cumega_float32, 4, shapes[n], NULL);
     cumega_position_bias_io io = cumega_position_bias_io_default();
@@ -255,6 +281,7 @@ START_TEST(empty_scores_succeed) {
   }
   test_tensor *matrix = matrix_of(bias, cumega_float32, 0);
   tensor_free(matrix);
+  ck_assert_int_eq(bytes_held(ctx), before);
   cumega_position_bias_destroy(bias);
 }
 END_TEST
@@ -349,12 +376,6 @@ START_TEST(reset_draws_normal_numbers_by_seed) {
 }
 END_TEST
 
-static int64_t bytes_held(cumega_context *of) {
-  cumega_statistics statistics = {.struct_size = sizeof statistics};
-  MUST(of, cumega_context_statistics(of, &statistics));
-  return statistics.bytes_held;
-}
-
 START_TEST(tables_of_biases_that_are_gone_do_not_pile_up) {
   int64_t first = 0;
   for (int i = 0; i < 20; i++) {
@@ -367,6 +388,54 @@ START_TEST(tables_of_biases_that_are_gone_do_not_pile_up) {
     if (i == 1) first = bytes_held(ctx);
   }
   ck_assert_int_eq(bytes_held(ctx), first);
+}
+END_TEST
+
+/* Beside what others run in the same context, and beyond the length that was there. */
+START_TEST(a_table_is_made_once_and_found_again) {
+  cumega_position_bias *biases[2];
+  test_tensor *right[2];
+  for (int i = 0; i < 2; i++) {
+    biases[i] = new_bias(ROTARY, (uint64_t)(7 + i));
+    right[i] = matrix_of(biases[i], cumega_float32, 20);
+  }
+  const int64_t before = bytes_held(ctx);
+  for (int i = 0; i < 2; i++) {
+    test_tensor *found = matrix_of(biases[i], cumega_float32, 20);
+    for (int j = 0; j < 20; j++)
+      ck_assert_uint_eq(tensor_bits(found, 0, j, 0), tensor_bits(right[i], 0, j, 0));
+    tensor_free(found);
+    tensor_free(right[i]);
+  }
+  ck_assert_int_eq(bytes_held(ctx), before);
+  MUST(ctx, cumega_position_bias_prepare(ctx, biases[0], 257));
+  const int64_t longer = bytes_held(ctx);
+  ck_assert_int_eq(longer - before, 256 * 2 * (8 + 4)); /* in the place of the shorter one */
+  MUST(ctx, cumega_position_bias_prepare(ctx, biases[1], 20));
+  ck_assert_int_eq(bytes_held(ctx), longer);
+  for (int i = 0; i < 2; i++) cumega_position_bias_destroy(biases[i]);
+}
+END_TEST
+
+/* The tables of a rotary bias are the context's, and a relative bias has its table twice on a GPU. */
+START_TEST(a_bias_holds_what_its_kind_needs) {
+  static const int64_t positions[] = {1, 2048};
+  int64_t held[2][2];
+  for (int kind = RELATIVE; kind <= ROTARY; kind++)
+    for (int i = 0; i < 2; i++) {
+      const int64_t before = bytes_held(ctx);
+      cumega_position_bias *bias = NULL;
+      if (kind == RELATIVE)
+        MUST(ctx, cumega_position_bias_create_relative(ctx, positions[i], NULL, &bias));
+      else
+        MUST(ctx, cumega_position_bias_create_rotary(ctx, 8, positions[i], NULL, NULL, &bias));
+      held[kind == ROTARY][i] = bytes_held(ctx) - before;
+      cumega_position_bias_destroy(bias);
+      ck_assert_int_eq(bytes_held(ctx), before);
+    }
+  ck_assert_int_eq(held[0][1] - held[0][0], 4094 * (8 + 4) * (device_is_cuda() ? 2 : 1));
+  ck_assert_int_eq(held[1][0], held[1][1]);
+  ck_assert_int_lt(held[1][0], 2048);
 }
 END_TEST
 
@@ -450,14 +519,17 @@ int main(void) {
   tcase_add_test(tests, a_group_without_a_number_is_left_out_or_makes_the_row_nan);
   tcase_add_test(tests, a_row_without_a_number_is_zero_or_nan);
   tcase_add_test(tests, a_sequence_whose_keys_are_all_masked_counts_as_unmasked);
+  tcase_add_test(tests, a_mask_of_four_dimensions_is_each_sequences_own);
   tcase_add_test(tests, one_key_that_is_not_masked_has_all_the_weight);
   tcase_add_test(tests, rows_sum_to_one);
   tcase_add_test(tests, what_lies_behind_the_lengths_is_zero_and_minus_infinity);
-  tcase_add_test(tests, empty_scores_succeed);
+  tcase_add_test(tests, empty_scores_succeed_and_make_no_table);
   tcase_add_test(tests, new_parameters_make_new_tables);
   tcase_add_test(tests, parameters_come_back_as_they_were_given);
   tcase_add_test(tests, reset_draws_normal_numbers_by_seed);
   tcase_add_test(tests, tables_of_biases_that_are_gone_do_not_pile_up);
+  tcase_add_test(tests, a_table_is_made_once_and_found_again);
+  tcase_add_test(tests, a_bias_holds_what_its_kind_needs);
   tcase_add_test(tests, prepared_runs_allocate_nothing);
   tcase_add_test(tests, failing_allocations_leak_nothing);
   return run_suite(suite);

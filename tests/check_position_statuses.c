@@ -42,10 +42,12 @@ START_TEST(settings_are_refused_by_name) {
   REFUSED(ARGUMENT, "max_positions is -1",
           cumega_position_bias_create_rotary(ctx, 4, -1, NULL, NULL, &bias));
   REFUSED(ARGUMENT, "bias is NULL", cumega_position_bias_create_relative(ctx, 8, NULL, NULL));
-  REFUSED(CUMEGA_ERROR_RESOURCE, "too large for memory",
+  REFUSED(CUMEGA_ERROR_RESOURCE, "max_positions is 9223372036854775807: too large for memory",
           cumega_position_bias_create_relative(ctx, INT64_MAX, NULL, &bias));
-  REFUSED(CUMEGA_ERROR_RESOURCE, "too large for memory",
+  REFUSED(CUMEGA_ERROR_RESOURCE, "size is 9223372036854775806: too large for memory",
           cumega_position_bias_create_rotary(ctx, INT64_MAX - 1, 8, NULL, NULL, &bias));
+  MUST(ctx, cumega_position_bias_create_rotary(ctx, 4, INT64_MAX, NULL, NULL, &bias));
+  cumega_position_bias_destroy(bias); /* a rotary bias's max_positions takes no memory */
   ck_assert_int_eq(cumega_position_bias_create_relative(NULL, 8, NULL, &bias), ARGUMENT);
   ck_assert_str_eq(cumega_context_message(NULL), "ctx is NULL");
 }
@@ -167,6 +169,7 @@ START_TEST(wrong_tensors_are_refused_by_name) {
   SPOILED("attention_mask is int64", c.io.attention_mask = dl(c.queries));
   SPOILED("attention_mask has shape (2, 5), expected (Lq, Lk) = (3, 5)",
           c.io.attention_mask = dl(c.padding));
+  SPOILED("key_padding_mask is int64", c.io.key_padding_mask = dl(c.queries));
   SPOILED("key_padding_mask has shape (3, 5), expected (B, Lk) = (2, 5)",
           c.io.key_padding_mask = dl(c.attention));
   SPOILED("query_lengths is bool", c.io.query_lengths = dl(c.padding));
@@ -180,7 +183,23 @@ START_TEST(wrong_tensors_are_refused_by_name) {
            c.io.key_lengths = NULL, c.io.key_padding_mask = NULL, c.io.scale = INFINITY));
   SPOILED("output", c.output->view.strides[3] = 0);
   SPOILED("output", c.output->view.dl.data = (char *)c.scores->view.dl.data + 4);
+  SPOILED("output overlaps attention_mask", c.attention->view.dl.data = c.output->view.dl.data);
+  SPOILED("output overlaps key_padding_mask", c.padding->view.dl.data = c.output->view.dl.data);
+  SPOILED("output overlaps query_lengths", c.queries->view.dl.data = c.output->view.dl.data);
+  SPOILED("output overlaps key_lengths", c.keys->view.dl.data = c.output->view.dl.data);
   REFUSED(ARGUMENT, "io is NULL", cumega_position_bias_apply(ctx, relative, NULL));
+}
+END_TEST
+
+START_TEST(a_scale_beyond_float32_is_one_for_float64) {
+  test_tensor *one = tensor_new(cumega_float64, 4, (int64_t[]){1, 1, 1, 1}, NULL);
+  cumega_position_bias_io io = cumega_position_bias_io_default();
+  io.scores = io.output = dl(one);
+  io.scale = 1e300;
+  tensor_set_4(one, 0, 0, 0, 0, 2);
+  MUST(ctx, cumega_position_bias_apply(ctx, NULL, &io));
+  ck_assert(tensor_get_4(one, 0, 0, 0, 0) == 2e300);
+  tensor_free(one);
 }
 END_TEST
 
@@ -254,6 +273,9 @@ START_TEST(forward_refuses_what_is_no_square) {
   REFUSED(ARGUMENT, "output has shape (4), expected 2 dimensions",
           cumega_position_bias_forward(ctx, relative, dl(line)));
   REFUSED(ARGUMENT, "bias is NULL", cumega_position_bias_forward(ctx, NULL, dl(matrix)));
+  matrix->view.shape[1] = 4;
+  matrix->view.strides[1] = 0;
+  REFUSED(ARGUMENT, "output", cumega_position_bias_forward(ctx, relative, dl(matrix)));
   ck_assert(tensor_unchanged(matrix));
   tensor_free(matrix);
   tensor_free(line);
@@ -326,6 +348,10 @@ START_TEST(a_bias_of_another_device_is_refused) {
   cumega_position_bias_config config = {.struct_size = sizeof config};
   ck_assert_int_eq(cumega_position_bias_get_config(host, relative, &config), ARGUMENT);
   ck_assert_ptr_nonnull(strstr(cumega_context_message(host), "bias was made for device"));
+  call c = good_call();
+  ck_assert_int_eq(cumega_position_bias_softmax(host, relative, &c.io), ARGUMENT);
+  ck_assert_ptr_nonnull(strstr(cumega_context_message(host), "bias was made for device"));
+  end_call(&c);
   cumega_context_destroy(host);
 }
 END_TEST
@@ -348,6 +374,7 @@ int main(void) {
   tcase_add_test(tests, parameters_are_refused_by_name);
   tcase_add_test(tests, the_call_that_is_spoiled_below_is_good);
   tcase_add_test(tests, wrong_tensors_are_refused_by_name);
+  tcase_add_test(tests, a_scale_beyond_float32_is_one_for_float64);
   tcase_add_test(tests, a_mask_of_four_dimensions_is_checked);
   tcase_add_test(tests, lengths_outside_their_tensors_are_refused);
   tcase_add_test(tests, lengths_beyond_max_positions_are_refused_by_the_relative_kind_only);
