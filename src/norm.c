@@ -133,8 +133,8 @@ static cumega_status resolve_eps(cumega_context *ctx, cumega_norm *norm) {
 static cumega_status replace(cumega_context *ctx, cumega_norm *norm, const source *from) {
   cumega_norm made = *norm;
   memory *account = context_use_account(ctx, norm->owner.memory);
-  const int64_t sizes[NORM_VECTORS] = {norm->config.size, norm->config.size};
-  cumega_status status = real_table_allocate(ctx, what, NORM_VECTORS, sizes, &made.table);
+  const int64_t sizes[REAL_TABLE_VECTORS] = {norm->config.size, norm->config.size};
+  cumega_status status = real_table_allocate(ctx, what, sizes, &made.table);
   if (status == CUMEGA_OK) status = read_source(ctx, &made, from);
   if (status == CUMEGA_OK) status = resolve_eps(ctx, &made);
   if (status == CUMEGA_OK) status = real_table_finish(ctx, what, &made.table);

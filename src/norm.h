@@ -5,7 +5,7 @@
 #include <cumega/norm.h>
 #include "real_table.h"
 
-enum { NORM_WEIGHT, NORM_BIAS, NORM_VECTORS };
+enum { NORM_WEIGHT, NORM_BIAS };
 
 struct cumega_norm {
   object_owner owner;

@@ -6,31 +6,27 @@ object_owner object_owner_of(const cumega_context *ctx) {
   return (object_owner){ctx->memory, ctx->backend, ctx->device, ctx->owner};
 }
 
-/* Every vector begins on a cache line of its own; base NULL: only the size is wanted. Returns the
- * bytes, or -1 where 63 bits do not hold them. */
-static int64_t lay_out(real_table *t, char *base) {
-  int64_t used = 0;
-  for (int i = 0; i < 2 * t->count; i++) {
-    const int wide = i < t->count, v = wide ? i : i - t->count;
-    int64_t bytes;
-    if (__builtin_mul_overflow(t->sizes[v], wide ? (int64_t)sizeof(double) : (int64_t)sizeof(float),
-                               &bytes) ||
-        __builtin_add_overflow(bytes, MEMORY_ALIGNMENT - 1, &bytes))
-      return -1;
-    if (base && wide) t->f64[v] = (double *)(base + used);
-    if (base && !wide) t->f32[v] = (float *)(base + used);
-    bytes &= ~(int64_t)(MEMORY_ALIGNMENT - 1);
-    if (__builtin_add_overflow(used, bytes, &used)) return -1;
+__extension__ typedef __int128 wide; /* sums of vectors whose sizes nobody has checked */
+
+/* Where the doubles lie, then where the floats: every vector begins on a cache line of its own.
+ * Returns the bytes, or -1 where 63 bits do not hold them. */
+static int64_t lay_out(const int64_t *sizes, int64_t at[2 * REAL_TABLE_VECTORS]) {
+  wide used = 0;
+  for (int i = 0; i < 2 * REAL_TABLE_VECTORS; i++) {
+    at[i] = (int64_t)used;
+    used += (wide)sizes[i % REAL_TABLE_VECTORS] *
+            (int64_t)(i < REAL_TABLE_VECTORS ? sizeof(double) : sizeof(float));
+    used = (used + MEMORY_ALIGNMENT - 1) & ~(wide)(MEMORY_ALIGNMENT - 1);
   }
-  return used;
+  return used <= INT64_MAX ? (int64_t)used : -1;
 }
 
-cumega_status real_table_allocate(cumega_context *ctx, const char *what, int count,
-                                  const int64_t *sizes, real_table *table) {
+cumega_status real_table_allocate(cumega_context *ctx, const char *what, const int64_t *sizes,
+                                  real_table *table) {
+  int64_t at[2 * REAL_TABLE_VECTORS];
   memset(table, 0, sizeof *table);
-  table->count = count;
-  for (int i = 0; i < count; i++) table->sizes[i] = sizes[i];
-  table->bytes = lay_out(table, NULL);
+  memcpy(table->sizes, sizes, sizeof table->sizes);
+  table->bytes = lay_out(sizes, at);
   if (table->bytes < 0)
     return context_fail(ctx, CUMEGA_ERROR_RESOURCE,
                         "cannot allocate more than %lld bytes for the parameters of %s",
@@ -38,7 +34,10 @@ cumega_status real_table_allocate(cumega_context *ctx, const char *what, int cou
   if (table->bytes == 0) return CUMEGA_OK;
   TRY(context_allocate(ctx, table->bytes, what, &table->block));
   memset(table->block, 0, (size_t)table->bytes);
-  lay_out(table, table->block);
+  for (int v = 0; v < REAL_TABLE_VECTORS; v++) {
+    table->f64[v] = (double *)((char *)table->block + at[v]);
+    table->f32[v] = (float *)((char *)table->block + at[REAL_TABLE_VECTORS + v]);
+  }
   return CUMEGA_OK;
 }
 
@@ -53,7 +52,7 @@ void real_table_free(const object_owner *owner, real_table *table) {
 cumega_status real_table_finish(cumega_context *ctx, const char *what, real_table *table) {
   fp_environment environment;
   fp_begin(&environment);
-  for (int v = 0; v < table->count; v++)
+  for (int v = 0; v < REAL_TABLE_VECTORS; v++)
     for (int64_t i = 0; i < table->sizes[v]; i++) table->f32[v][i] = (float)table->f64[v][i];
   fp_end(&environment);
   if (ctx->backend->device == NULL || table->bytes == 0) return CUMEGA_OK;

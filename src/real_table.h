@@ -11,7 +11,6 @@
 typedef struct real_table {
   void *block, *device_block; /* device_block NULL where runs read the host's */
   int64_t bytes;
-  int count;
   int64_t sizes[REAL_TABLE_VECTORS];
   double *f64[REAL_TABLE_VECTORS];
   float *f32[REAL_TABLE_VECTORS];
@@ -27,10 +26,10 @@ typedef struct object_owner {
 
 object_owner object_owner_of(const cumega_context *ctx);
 
-/* Room for count vectors of these sizes, zeroed; `what` is for the sentence ("a residual
- * connection"). Free takes a zeroed table too. */
-cumega_status real_table_allocate(cumega_context *ctx, const char *what, int count,
-                                  const int64_t *sizes, real_table *table);
+/* Room for REAL_TABLE_VECTORS vectors of these sizes, zeroed; `what` is for the sentence ("a
+ * residual connection"). Free takes a zeroed table too. */
+cumega_status real_table_allocate(cumega_context *ctx, const char *what, const int64_t *sizes,
+                                  real_table *table);
 void real_table_free(const object_owner *owner, real_table *table);
 
 /* The floats from the doubles, then the device's copy where ctx's backend has memory of its own. */

@@ -87,8 +87,8 @@ static cumega_status read_source(cumega_context *ctx, const cumega_residual_conf
       TRY(parameter_read_weights(ctx, &p, from->weights, from->prefix, values));
     else if (tensors[which])
       TRY(parameter_read(ctx, &p, p.name, tensors[which], values));
-    else if (which == RESIDUAL_AFFINE)
-      TRY(fill_affine(ctx, config, values, table->sizes[slot]));
+    else if (which == RESIDUAL_AFFINE) /* an Affine has no other */
+      return fill_affine(ctx, config, values, table->sizes[slot]);
     else
       return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "%s is missing, which Highway needs", p.name);
   }
@@ -99,7 +99,6 @@ static cumega_status read_source(cumega_context *ctx, const cumega_residual_conf
 static cumega_status make_table(cumega_context *ctx, const cumega_residual_config *config,
                                 const source *from, real_table *table) {
   int64_t sizes[REAL_TABLE_VECTORS] = {0}, square;
-  int count = 0;
   memset(table, 0, sizeof *table);
   if (__builtin_mul_overflow(config->d_model, config->d_model, &square)) square = INT64_MAX;
   for (int which = 0; which < RESIDUAL_PARAMETER_COUNT; which++) {
@@ -107,9 +106,8 @@ static cumega_status make_table(cumega_context *ctx, const cumega_residual_confi
     if (slot < 0) continue;
     const parameter p = parameter_of(config, which);
     sizes[slot] = p.shape.ndim == 2 ? square : p.shape.sizes[0];
-    count++;
   }
-  cumega_status status = real_table_allocate(ctx, what, count, sizes, table);
+  cumega_status status = real_table_allocate(ctx, what, sizes, table);
   if (status == CUMEGA_OK) status = read_source(ctx, config, from, table);
   if (status == CUMEGA_OK) status = real_table_finish(ctx, what, table);
   if (status != CUMEGA_OK) {
@@ -235,6 +233,7 @@ cumega_status cumega_residual_get_parameters(cumega_context *ctx, const cumega_r
   tensor_view views[RESIDUAL_PARAMETER_COUNT];
   TRY(residual_enter(ctx, residual));
   TRY(read_parameter_struct(ctx, parameters, tensors));
+  memset(views, 0, sizeof views); /* what is absent has no elements */
   const cumega_residual_config *c = &residual->config;
   for (int i = 0; i < RESIDUAL_PARAMETER_COUNT; i++) {
     if (tensors[i] == NULL) continue;
@@ -243,8 +242,7 @@ cumega_status cumega_residual_get_parameters(cumega_context *ctx, const cumega_r
                           parameter_names[i], cumega_residual_kind_name(c->kind));
     const parameter p = parameter_of(c, i);
     TRY(parameter_check_output(ctx, &p, tensors[i], &views[i]));
-    for (int j = 0; j < i; j++)
-      if (tensors[j]) TRY(tensor_view_check_apart(ctx, &views[i], &views[j], 0));
+    for (int j = 0; j < i; j++) TRY(tensor_view_check_apart(ctx, &views[i], &views[j], 0));
   }
   for (int i = 0; i < RESIDUAL_PARAMETER_COUNT; i++)
     if (tensors[i]) parameter_write(&views[i], residual->table.f64[residual_slot(c, i)]);

@@ -55,16 +55,12 @@ int residual_reads_x(const cumega_residual_config *config) {
 }
 
 int residual_slot(const cumega_residual_config *config, int which) {
+  /* of a Highway: affine, Wx.weight, Wx.bias, Wy.weight, Wy.bias, Wy */
+  static const int slots[2][RESIDUAL_PARAMETER_COUNT] = {{-1, 0, 1, 2, 3, -1},
+                                                         {-1, 0, 1, -1, -1, 2}};
   if (config->kind == CUMEGA_RESIDUAL_AFFINE) return which == RESIDUAL_AFFINE ? 0 : -1;
   if (config->kind != CUMEGA_RESIDUAL_HIGHWAY) return -1;
-  switch (which) {
-  case RESIDUAL_WX_WEIGHT: return 0;
-  case RESIDUAL_WX_BIAS: return 1;
-  case RESIDUAL_WY_WEIGHT: return config->elemwise ? -1 : 2;
-  case RESIDUAL_WY_BIAS: return config->elemwise ? -1 : 3;
-  case RESIDUAL_WY: return config->elemwise ? 2 : -1;
-  default: return -1;
-  }
+  return slots[config->elemwise != 0][which];
 }
 
 static cumega_status fail_number(cumega_context *ctx, const char *name, double value,
@@ -145,7 +141,7 @@ void residual_config_resolve(const cumega_residual_config *c, double *alpha, dou
     *beta = 1;
     break;
   case CUMEGA_RESIDUAL_AFFINE:
-    if (c->gamma != 0) *beta = c->beta * math_exp(-c->gamma * log_layer);
+    *beta = c->beta * math_exp(-c->gamma * log_layer); /* exactly beta where gamma is 0 */
     break;
   case CUMEGA_RESIDUAL_DECAY:
     *beta = math_exp(-c->power * log_layer);

@@ -61,15 +61,13 @@ static cumega_status check_norm(cumega_context *ctx, const request *r) {
   return context_check_device(ctx, "norm", r->norm->owner.device);
 }
 
-/* Outputs do not overlap each other or partly overlap inputs. */
+/* Outputs do not overlap each other or partly overlap inputs. Absent ones have no elements. */
 static cumega_status check_memory(cumega_context *ctx, const request *r) {
   for (int i = OPERAND_OUT; i < OPERAND_COUNT; i++) {
-    if (r->tensors[i] == NULL) continue;
     TRY(tensor_view_check_output(ctx, &r->views[i]));
     for (int j = 0; j < OPERAND_OUT; j++)
-      if (r->tensors[j]) TRY(tensor_view_check_apart(ctx, &r->views[i], &r->views[j], 1));
+      TRY(tensor_view_check_apart(ctx, &r->views[i], &r->views[j], 1));
   }
-  if (r->tensors[OPERAND_OUT] == NULL || r->tensors[OPERAND_NORMALIZED] == NULL) return CUMEGA_OK;
   return tensor_view_check_apart(ctx, &r->views[OPERAND_NORMALIZED], &r->views[OPERAND_OUT], 0);
 }
 
@@ -115,8 +113,7 @@ static void make_loops(const request *r, residual_run *run, int needs_channel, i
   for (int i = 0; i < y->ndim; i++) {
     loop l = {.size = y->shape[i], .is_channel = needs_channel && i == channel};
     if (l.size == 1 && !l.is_channel) continue;
-    for (int k = 0; k < OPERAND_COUNT; k++)
-      if (r->tensors[k]) l.strides[k] = r->views[k].strides[i];
+    for (int k = 0; k < OPERAND_COUNT; k++) l.strides[k] = r->views[k].strides[i];
     l.order = l.strides[key] < 0 ? -l.strides[key] : l.strides[key];
     if (l.is_channel && channel_last) l.order = -1;
     int at = n++;
@@ -147,7 +144,6 @@ static void make_run(const request *r, residual_run *run) {
   run->type = r->views[OPERAND_Y].type;
   run->norm = norm_run_of(r->norm);
   for (int k = 0; k < OPERAND_COUNT; k++) {
-    if (r->tensors[k] == NULL) continue;
     run->operands[k].data = r->views[k].data;
     run->operands[k].type = r->views[k].type;
   }
@@ -233,10 +229,9 @@ static cumega_status prepare_gated(cumega_context *ctx, const cumega_residual_ga
   r.tensors[OPERAND_GATE] = io.gate;
   r.tensors[OPERAND_OUT] = io.out;
   r.tensors[OPERAND_NORMALIZED] = io.normalized;
-  for (int i = 0; i < OPERAND_OUT; i++)
-    if (r.tensors[i] == NULL)
-      return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "%s is NULL, expected a tensor",
-                          gated_names[i]);
+  if (io.x == NULL || io.gate == NULL)
+    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "%s is NULL, expected a tensor",
+                        io.x == NULL ? "x" : "gate");
   TRY(check_request(ctx, &r));
   run->form = RESIDUAL_GATED;
   make_run(&r, run);
