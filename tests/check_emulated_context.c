@@ -384,6 +384,20 @@ START_TEST(scratch_never_shrinks_and_what_it_grew_from_is_given_back) {
 }
 END_TEST
 
+START_TEST(an_object_without_parameters_has_no_memory_on_the_device) {
+  cumega_residual_config config = cumega_residual_config_default(CUMEGA_RESIDUAL_FEEDFORWARD, 1, 5);
+  cumega_context *ctx = emulated_context(NULL, NULL, NULL);
+  cumega_residual *residual;
+  int64_t count;
+  emulation_calls_begin();
+  MUST(ctx, cumega_residual_create(ctx, &config, NULL, &residual));
+  cumega_residual_destroy(residual);
+  (void)emulation_calls(&count);
+  ck_assert_int_eq(count, 0);
+  cumega_context_destroy(ctx);
+}
+END_TEST
+
 START_TEST(what_the_device_cannot_give_is_named) {
   cumega_context *ctx = context_on(kDLCUDA, 0);
   void *memory = ctx;
@@ -493,6 +507,7 @@ int main(void) {
   tcase_add_test(tests, a_stream_that_cannot_follow_is_not_taken);
   tcase_add_test(tests, a_capture_is_entered_and_left_alone);
   tcase_add_test(tests, scratch_never_shrinks_and_what_it_grew_from_is_given_back);
+  tcase_add_test(tests, an_object_without_parameters_has_no_memory_on_the_device);
   tcase_add_test(tests, what_the_device_cannot_give_is_named);
   tcase_add_test(tests, a_failing_call_is_named_without_folders);
   tcase_add_test(tests, a_lost_device_poisons_its_contexts_and_no_others);

@@ -75,8 +75,11 @@ SPOIL(no_channels, c->d_model = 0)
 SPOIL(no_input, c->d_input = -1)
 SPOIL(another_input, c->d_input = 5)
 SPOIL(nan_alpha, c->alpha = NAN)
+SPOIL(nan_alpha_and_another_input, (c->alpha = NAN, c->d_input = 5))
+SPOIL(nan_beta, c->beta = NAN)
 SPOIL(infinite_beta, c->beta = INFINITY)
 SPOIL(nan_gamma, c->gamma = NAN)
+SPOIL(infinite_gamma, c->gamma = INFINITY)
 SPOIL(half_alpha, c->alpha = 0.5)
 SPOIL(half_beta, c->beta = 0.5)
 SPOIL(no_layer, c->i_layer = 0)
@@ -97,12 +100,16 @@ START_TEST(a_wrong_setting_is_an_argument_error_that_names_it) {
       {CUMEGA_RESIDUAL_RESIDUAL, another_input, {"d_input is 5", "d_model, 6"}},
       {CUMEGA_RESIDUAL_DECAY, another_input, {"d_input is 5", "d_model, 6"}},
       {CUMEGA_RESIDUAL_RESIDUAL, nan_alpha, {"alpha is nan", "finite"}},
+      {CUMEGA_RESIDUAL_RESIDUAL, nan_alpha_and_another_input, {"d_input is 5", "x is read"}},
       {CUMEGA_RESIDUAL_AFFINE, infinite_beta, {"beta is inf", "finite"}},
-      {CUMEGA_RESIDUAL_AFFINE, nan_gamma, {"gamma is nan", "finite"}},
+      {CUMEGA_RESIDUAL_AFFINE, nan_gamma, {"gamma is nan", "expected a finite number"}},
+      {CUMEGA_RESIDUAL_AFFINE, infinite_gamma, {"gamma is inf", "expected a finite number"}},
       {CUMEGA_RESIDUAL_AFFINE, no_layer_with_gamma, {"i_layer is 0", "gamma"}},
       {CUMEGA_RESIDUAL_AFFINE, huge_gamma, {"gamma is -1e+06", "finite"}},
       {CUMEGA_RESIDUAL_DECAY, half_alpha, {"alpha is 0.5", "DecayResidual"}},
       {CUMEGA_RESIDUAL_DECAY, half_beta, {"beta is 0.5", "DecayResidual"}},
+      {CUMEGA_RESIDUAL_DECAY, nan_alpha, {"alpha is nan", "DecayResidual"}},
+      {CUMEGA_RESIDUAL_DECAY, nan_beta, {"beta is nan", "DecayResidual"}},
       {CUMEGA_RESIDUAL_HIGHWAY, half_alpha, {"alpha is 0.5", "Highway"}},
       {CUMEGA_RESIDUAL_HIGHWAY, half_beta, {"beta is 0.5", "Highway"}},
       {CUMEGA_RESIDUAL_HIGHWAY, nothing, {"Wx.weight is missing", "Highway"}},
@@ -140,6 +147,32 @@ START_TEST(kinds_that_do_not_read_x_take_any_d_input_and_layer) {
 }
 END_TEST
 
+static void multipliers_of(const cumega_residual_config *c, double *alpha, double *beta) {
+  cumega_residual *made;
+  MUST(ctx, cumega_residual_create(ctx, c, NULL, &made));
+  MUST(ctx, cumega_residual_get_multipliers(ctx, made, alpha, beta));
+  cumega_residual_destroy(made);
+}
+
+START_TEST(settings_that_change_nothing_are_ignored) {
+  cumega_residual_config c = cumega_residual_config_default(CUMEGA_RESIDUAL_AFFINE, 0, D);
+  double alpha, beta;
+  c.beta = 1.1;
+  multipliers_of(&c, &alpha, &beta); /* any i_layer to the power of 0 is 1 */
+  ck_assert(alpha == 1 && beta == c.beta);
+  c.kind = CUMEGA_RESIDUAL_RESIDUAL;
+  c.scalar = 0;
+  multipliers_of(&c, &alpha, &beta);
+  ck_assert(alpha == 1 && beta == c.beta);
+  c = cumega_residual_config_default(CUMEGA_RESIDUAL_DECAY, 4, D);
+  c.l2 = 0; /* so that power may be negative */
+  c.power = -0.5;
+  multipliers_of(&c, &alpha, &beta);
+  ck_assert_double_eq_tol(alpha, -1, 0x1p-50);
+  ck_assert_double_eq_tol(beta, 2, 0x1p-50);
+}
+END_TEST
+
 START_TEST(settings_read_back_make_the_same_again) {
   cumega_residual_config c = cumega_residual_config_default(CUMEGA_RESIDUAL_DECAY, 7, D), back;
   cumega_residual *made, *again;
@@ -160,13 +193,6 @@ START_TEST(settings_read_back_make_the_same_again) {
 END_TEST
 
 /* ---- multipliers ---- */
-
-static void multipliers_of(const cumega_residual_config *c, double *alpha, double *beta) {
-  cumega_residual *made;
-  MUST(ctx, cumega_residual_create(ctx, c, NULL, &made));
-  MUST(ctx, cumega_residual_get_multipliers(ctx, made, alpha, beta));
-  cumega_residual_destroy(made);
-}
 
 /* An exponential of a product of a logarithm: three roundings, the last of an argument of up to 5 *
  * 1.7. */
@@ -285,11 +311,50 @@ START_TEST(parameters_are_set_and_read_back_exactly) {
 }
 END_TEST
 
+static int64_t bytes_held(void) {
+  cumega_statistics statistics = {.struct_size = sizeof statistics};
+  MUST(ctx, cumega_context_statistics(ctx, &statistics));
+  return statistics.bytes_held;
+}
+
+/* Of every number a double and a float, in vectors of whole cache lines; on a device once more. */
+START_TEST(an_object_holds_its_parameters_and_no_more) {
+  enum { WIDE = 64, VECTOR = 12 * WIDE, MATRIX = WIDE * VECTOR, NUMBER = 128 };
+  static const struct {
+    cumega_residual_kind kind;
+    int32_t scalar, elemwise;
+    int64_t bytes;
+  } rows[] = {{CUMEGA_RESIDUAL_FEEDFORWARD, 1, 0, 0},
+              {CUMEGA_RESIDUAL_DECAY, 1, 0, 0},
+              {CUMEGA_RESIDUAL_AFFINE, 1, 0, NUMBER},
+              {CUMEGA_RESIDUAL_AFFINE, 0, 0, VECTOR},
+              {CUMEGA_RESIDUAL_HIGHWAY, 1, 0, 2 * (MATRIX + VECTOR)},
+              {CUMEGA_RESIDUAL_HIGHWAY, 1, 1, MATRIX + 2 * VECTOR}};
+  int64_t alone = 0;
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    problem p = {.norm = -1, .dtype = cumega_float32, .shape = {1, 1, WIDE}, .seed = 1};
+    cumega_residual *made;
+    cumega_norm *norm;
+    const int64_t before = bytes_held();
+    p.config = cumega_residual_config_default(rows[i].kind, 1, WIDE);
+    p.config.scalar = rows[i].scalar;
+    p.config.elemwise = rows[i].elemwise;
+    problem_make(ctx, &p, &made, &norm);
+    const int64_t held = bytes_held() - before;
+    if (i == 0) alone = held;
+    ck_assert_int_eq(held - alone, rows[i].bytes * (device_is_cuda() ? 2 : 1));
+    cumega_residual_destroy(made);
+    ck_assert_int_eq(bytes_held(), before);
+  }
+}
+END_TEST
+
 START_TEST(a_highway_needs_all_of_its_parameters) {
   test_tensor *square = numbers(2, D, D, 0), *vector = numbers(1, D, 1, 0);
   cumega_residual_config c = cumega_residual_config_default(CUMEGA_RESIDUAL_HIGHWAY, 1, D);
   cumega_residual_parameters in = {.struct_size = sizeof in, .Wx_weight = dl(square)};
   cumega_residual *made;
+  const int64_t before = bytes_held();
   must_say(cumega_residual_create(ctx, &c, &in, &made), CUMEGA_ERROR_ARGUMENT, "Wx.bias",
            "missing");
   in.Wx_bias = dl(vector);
@@ -303,6 +368,7 @@ START_TEST(a_highway_needs_all_of_its_parameters) {
   must_say(cumega_residual_create(ctx, &c, &in, &made), CUMEGA_ERROR_ARGUMENT, "Wy is missing",
            "Highway");
   in.Wy = dl(vector);
+  ck_assert_int_eq(bytes_held(), before);
   MUST(ctx, cumega_residual_create(ctx, &c, &in, &made));
   cumega_residual_destroy(made);
   tensor_free(square);
@@ -495,6 +561,12 @@ START_TEST(parameters_that_no_machine_holds_are_a_resource_error) {
            "more than 9223372036854775807 bytes");
   must_say(cumega_norm_create(ctx, &n, NULL, &norm), CUMEGA_ERROR_RESOURCE, "cannot allocate",
            "more than 9223372036854775807 bytes");
+  c.d_input = c.d_model = (int64_t)1 << 40; /* whose square's low bits are 0 */
+  must_say(cumega_residual_create(ctx, &c, &p, &made), CUMEGA_ERROR_RESOURCE, "cannot allocate",
+           "more than 9223372036854775807 bytes");
+  n.size = (int64_t)1 << 62; /* all of whose bytes' low bits are 0 */
+  must_say(cumega_norm_create(ctx, &n, NULL, &norm), CUMEGA_ERROR_RESOURCE, "cannot allocate",
+           "more than 9223372036854775807 bytes");
   n.size = INT64_MAX / 8; /* a vector fits, what rounds it up to a cache line does not */
   must_say(cumega_norm_create(ctx, &n, NULL, &norm), CUMEGA_ERROR_RESOURCE, "cannot allocate",
            "more than 9223372036854775807 bytes");
@@ -524,6 +596,25 @@ static void must_have_read(const cumega_weights *file, const cumega_norm *norm) 
   }
 }
 
+/* All four of a Highway of 8 channels. */
+static void must_have_read_highway(const cumega_weights *file, const cumega_residual *made) {
+  test_tensor *read[4] = {numbers(2, 8, 8, 9), numbers(1, 8, 1, 9), numbers(2, 8, 8, 9),
+                          numbers(1, 8, 1, 9)};
+  static const char *const names[] = {"parameters.Wx.weight", "parameters.Wx.bias",
+                                      "parameters.Wy.weight", "parameters.Wy.bias"};
+  cumega_residual_parameters out = {sizeof out,  NULL,        dl(read[0]), dl(read[1]),
+                                    dl(read[2]), dl(read[3]), NULL};
+  MUST(ctx, cumega_residual_get_parameters(ctx, made, &out));
+  for (int k = 0; k < 4; k++) {
+    float values[64];
+    MUST(ctx, cumega_weights_read(ctx, file, cumega_weights_find(file, names[k]), values,
+                                  sizeof values));
+    for (int i = 0; i < (k % 2 ? 8 : 64); i++)
+      ck_assert_double_eq(tensor_get(read[k], k % 2 ? i : i / 8, k % 2 ? 0 : i % 8, 0), values[i]);
+    tensor_free(read[k]);
+  }
+}
+
 START_TEST(parameters_come_from_weight_files_under_espnets_names) {
   const char *path = SOURCE_DIR "/tests/golden/residual-H.safetensors";
   cumega_weights *file;
@@ -533,6 +624,7 @@ START_TEST(parameters_come_from_weight_files_under_espnets_names) {
   cumega_norm_config n = cumega_norm_config_default(CUMEGA_NORM_RMS, 8);
   MUST(ctx, cumega_weights_open(ctx, path, &file));
   MUST(ctx, cumega_residual_create_from_weights(ctx, file, "parameters", &c, &made));
+  must_have_read_highway(file, made);
   cumega_residual_destroy(made);
   must_say(cumega_residual_create_from_weights(ctx, file, "", &c, &made), CUMEGA_ERROR_FORMAT,
            "no tensor", "'Wx.weight'");
@@ -566,11 +658,13 @@ int main(void) {
   tcase_add_test(tests, classes_and_names_of_the_registry_are_kinds);
   tcase_add_test(tests, a_wrong_setting_is_an_argument_error_that_names_it);
   tcase_add_test(tests, kinds_that_do_not_read_x_take_any_d_input_and_layer);
+  tcase_add_test(tests, settings_that_change_nothing_are_ignored);
   tcase_add_test(tests, settings_read_back_make_the_same_again);
   tcase_add_test(tests, multipliers_are_those_of_the_definition);
   tcase_add_test(tests, a_higher_power_and_a_greater_depth_decay_faster);
   tcase_add_test(tests, multipliers_that_are_not_there_are_refused);
   tcase_add_test(tests, parameters_are_set_and_read_back_exactly);
+  tcase_add_test(tests, an_object_holds_its_parameters_and_no_more);
   tcase_add_test(tests, a_highway_needs_all_of_its_parameters);
   tcase_add_test(tests, a_norm_begins_as_espnets);
   tcase_add_test(tests, a_zero_keeps_its_sign);

@@ -164,6 +164,8 @@ START_TEST(a_wrong_shape_or_type_is_named_with_what_was_expected) {
           "normalized has shape (4, 3, 6)", "(3, 4, 6)");
   REFUSED(decay, io.x = dl(spare_of(cumega_float16, 3, A, B, D)), "x is float16", "float32");
   REFUSED(decay, io.y = dl(spare_of(cumega_int32, 3, A, B, D)), "y is int32", "float32");
+  REFUSED(decay, io.x = dl(spare_of(cumega_int32, 3, A, B, D)), "x is int32",
+          "expected float32, float16, bfloat16 or float64");
   REFUSED(decay, io.y = dl(spare_of(cumega_float32, 0, 0, 0, 0)), "y has 0 dimensions", "(..., D)");
   REFUSED(decay, io.norm = small_norm, "norm is of size 5", "6 channels");
   REFUSED_GATED(io.gate = dl(spare_of(cumega_bfloat16, 3, A, B, D)), "gate is bfloat16",
