@@ -98,16 +98,15 @@ static cumega_status read_source(cumega_context *ctx, const cumega_residual_conf
 /* A table from a source; on failure there is none. */
 static cumega_status make_table(cumega_context *ctx, const cumega_residual_config *config,
                                 const source *from, real_table *table) {
-  int64_t sizes[REAL_TABLE_VECTORS] = {0}, square;
+  /* The first is for parameters that the kind does not have. */
+  int64_t sizes[1 + REAL_TABLE_VECTORS] = {0}, square;
   memset(table, 0, sizeof *table);
   if (__builtin_mul_overflow(config->d_model, config->d_model, &square)) square = INT64_MAX;
   for (int which = 0; which < RESIDUAL_PARAMETER_COUNT; which++) {
-    const int slot = residual_slot(config, which);
-    if (slot < 0) continue;
     const parameter p = parameter_of(config, which);
-    sizes[slot] = p.shape.ndim == 2 ? square : p.shape.sizes[0];
+    sizes[1 + residual_slot(config, which)] = p.shape.ndim == 2 ? square : p.shape.sizes[0];
   }
-  cumega_status status = real_table_allocate(ctx, what, sizes, table);
+  cumega_status status = real_table_allocate(ctx, what, sizes + 1, table);
   if (status == CUMEGA_OK) status = read_source(ctx, config, from, table);
   if (status == CUMEGA_OK) status = real_table_finish(ctx, what, table);
   if (status != CUMEGA_OK) {
