@@ -40,11 +40,11 @@ static cumega_status check_slots(cumega_context *ctx, const char *name, const te
   return CUMEGA_OK;
 }
 
-/* Which other sequence than b writes this row; for the sentence only. */
-static int64_t other_writer(const ema_run *run, int64_t row, int64_t b) {
-  int64_t other = 0;
-  while (other == b || ema_state_row(&run->final, &run->final_slots, other) != row) other++;
-  return other;
+/* The first sequence that writes this row, which is one of those before; for the sentence only. */
+static int64_t writer_of(const ema_run *run, int64_t row) {
+  int64_t writer = 0;
+  while (ema_state_row(&run->final, &run->final_slots, writer) != row) writer++;
+  return writer;
 }
 
 /* A row has one writer at most; and where both pools are one memory, its writer alone reads it.
@@ -59,7 +59,7 @@ static cumega_status check_writers(cumega_context *ctx, const ema_run *run, int 
       return context_fail(
           ctx, CUMEGA_ERROR_ARGUMENT,
           "final_slots[%lld] is %lld, as final_slots[%lld] is: expected each row once",
-          (long long)b, (long long)row, (long long)other_writer(run, row, b));
+          (long long)b, (long long)row, (long long)writer_of(run, row));
     written[row / 8] |= (uint8_t)(1 << row % 8);
   }
   for (int64_t b = 0; aliased_pools && b < run->B; b++) {
@@ -70,7 +70,7 @@ static cumega_status check_writers(cumega_context *ctx, const ema_run *run, int 
         ctx, CUMEGA_ERROR_ARGUMENT,
         "final_state is initial_state, and sequence %lld reads row %lld, which sequence "
         "%lld writes: expected a second pool",
-        (long long)b, (long long)row, (long long)other_writer(run, row, b));
+        (long long)b, (long long)row, (long long)writer_of(run, row));
   }
   return CUMEGA_OK;
 }

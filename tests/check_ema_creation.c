@@ -129,16 +129,16 @@ static const bad_setting bad_settings[] = {
     {no_struct_size, {"struct_size", NULL}},
     {hardtanh_equal, {"hardtanh_m", "0.5"}},
     {hardtanh_swapped, {"hardtanh_m", "-2"}},
-    {hardtanh_nan, {"hardtanh_min_val", "nan"}},
-    {hardtanh_max_nan, {"hardtanh_max_val", "nan"}},
+    {hardtanh_nan, {"hardtanh_min_val", "is nan, expected a finite number"}},
+    {hardtanh_max_nan, {"hardtanh_max_val", "is nan, expected a finite number"}},
     {state_unknown, {"state_dtype is unknown", "float32 or float64"}},
     {ftswish_zero, {"ftswish_threshold", "0"}},
-    {ftswish_nan, {"ftswish_threshold", "nan"}},
-    {ftswish_shift_nan, {"ftswish_mean_shift", "nan"}},
-    {swish_nan, {"swish_beta", "nan"}},
-    {slope_nan, {"leakyrelu_neg_slope", "nan"}},
-    {smish_alpha_nan, {"smish_alpha", "nan"}},
-    {smish_beta_nan, {"smish_beta", "nan"}},
+    {ftswish_nan, {"ftswish_threshold", "is nan, expected a finite number"}},
+    {ftswish_shift_nan, {"ftswish_mean_shift", "is nan, expected a finite number"}},
+    {swish_nan, {"swish_beta", "is nan, expected a finite number"}},
+    {slope_nan, {"leakyrelu_neg_slope", "is nan, expected a finite number"}},
+    {smish_alpha_nan, {"smish_alpha", "is nan, expected a finite number"}},
+    {smish_beta_nan, {"smish_beta", "is nan, expected a finite number"}},
 };
 #define COUNT(table) (int)(sizeof(table) / sizeof(table)[0])
 
@@ -179,6 +179,28 @@ START_TEST(arguments_of_other_activations_are_ignored) {
   cumega_ema *ema;
   MUST(ctx, cumega_ema_create(ctx, &config, NULL, &ema));
   cumega_ema_destroy(ema);
+}
+END_TEST
+
+START_TEST(arguments_of_the_chosen_activation_are_taken) {
+  cumega_ema_config config = cumega_ema_config_default(3), found = {.struct_size = sizeof found};
+  static const cumega_activation chosen[] = {CUMEGA_ACTIVATION_HARDTANH, CUMEGA_ACTIVATION_FTSWISH,
+                                             CUMEGA_ACTIVATION_SMISH};
+  config.hardtanh_min_val = -2;
+  config.hardtanh_max_val = 3;
+  config.ftswish_threshold = -0.5;
+  config.smish_alpha = 2;
+  config.smish_beta = 0.5;
+  for (int i = 0; i < 3; i++) {
+    cumega_ema *ema;
+    config.activation = chosen[i];
+    MUST(ctx, cumega_ema_create(ctx, &config, NULL, &ema));
+    MUST(ctx, cumega_ema_get_config(ctx, ema, &found));
+    ck_assert_double_eq(found.smish_alpha, 2);
+    ck_assert_double_eq(found.smish_beta, 0.5);
+    ck_assert_int_eq(found.activation, chosen[i]);
+    cumega_ema_destroy(ema);
+  }
 }
 END_TEST
 
@@ -489,6 +511,7 @@ int main(void) {
   tcase_add_loop_test(tests, a_bad_setting_is_refused_by_name_and_value, 0, COUNT(bad_settings));
   tcase_add_test(tests, activations_have_names_and_swish_two);
   tcase_add_test(tests, arguments_of_other_activations_are_ignored);
+  tcase_add_test(tests, arguments_of_the_chosen_activation_are_taken);
   tcase_add_test(tests, missing_arguments_are_refused);
   tcase_add_test(tests, weights_that_are_not_finite_are_named_with_their_index);
   tcase_add_test(tests, wrong_parameter_tensors_are_refused);

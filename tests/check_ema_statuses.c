@@ -426,6 +426,7 @@ START_TEST(a_row_with_two_users_names_both) {
     const char *words;
   } rows[] = {
       {{-1, -1, -1, -1}, {0, 5, 5, -1}, 0, "final_slots[2] is 5, as final_slots[1] is"},
+      {{-1, -1, -1, -1}, {5, -1, 2, 5}, 0, "final_slots[3] is 5, as final_slots[0] is"},
       {{1, -1, -1, -1}, {0, 1, -1, -1}, 1, "sequence 0 reads row 1, which sequence 1 writes"},
       {{0, 1, 5, -1}, {0, 1, 2, 5}, 1, "sequence 2 reads row 5, which sequence 3 writes"},
   };
@@ -440,6 +441,52 @@ START_TEST(a_row_with_two_users_names_both) {
     ck_assert_int_eq(cumega_ema_forward(ctx, f->ema, &f->io), CUMEGA_ERROR_ARGUMENT);
     const char *sentence = cumega_context_message(ctx);
     ck_assert_msg(strstr(sentence, rows[i].words) != NULL, "%s", sentence);
+    fixture_free(f);
+  }
+}
+END_TEST
+
+/* Row 5 of one pool is read, that of the other written; or a sequence alone reads and writes its row. */
+START_TEST(rows_that_nobody_shares_are_taken) {
+  static const struct {
+    int64_t first[B], last[B];
+    int aliased;
+  } rows[] = {{{5, -1, 5, 8}, {0, 5, 8, -1}, 0}, {{-1, -1, 2, 7}, {0, 1, 2, -1}, 1}};
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    fixture *f = fixture_new(0, 0);
+    for (int b = 0; b < B; b++) {
+      tensor_set(f->initial_slots, b, 0, 0, (double)rows[i].first[b]);
+      tensor_set(f->final_slots, b, 0, 0, (double)rows[i].last[b]);
+    }
+    if (rows[i].aliased) f->io.final_state = dl(f->initial);
+    MUST(ctx, cumega_ema_forward(ctx, f->ema, &f->io));
+    fixture_free(f);
+  }
+}
+END_TEST
+
+/* Neither is told whether io is a step's. */
+START_TEST(workspace_size_and_prepare_know_a_step) {
+  for (int how = 0; how < 4; how++) {
+    fixture *f = fixture_new(how == 3, 0);
+    test_tensor *mask = tensor_new_1(cumega_bool, B);
+    int64_t bytes = -1;
+    f->io.mask = NULL;
+    f->io.sequence_lengths = NULL;
+    for (int b = 0; b < B; b++) tensor_set(mask, b, 0, 0, 0);
+    if (how < 3) dl(f->x)->shape[0] = dl(f->y)->shape[0] = 1;
+    if (how == 0) { /* (B, D) */
+      dl(f->x)->shape += 1, dl(f->y)->shape += 1;
+      dl(f->x)->strides += 1, dl(f->y)->strides += 1;
+      dl(f->x)->ndim = dl(f->y)->ndim = 2;
+    }
+    if (how == 1) f->io.raw = 1;
+    if (how == 2) f->io.mask = dl(mask);
+    /* how == 3: packed, which is forward's */
+    MUST(ctx, cumega_ema_workspace_size(ctx, f->ema, &f->io, &bytes));
+    if (!device_is_cuda()) MUST(ctx, cumega_ema_prepare(ctx, f->ema, &f->io));
+    ck_assert_int_ge(bytes, 0);
+    tensor_free(mask);
     fixture_free(f);
   }
 }
@@ -557,6 +604,8 @@ int main(void) {
   tcase_add_loop_test(tests, a_broken_step_is_refused_and_writes_nothing, 0, COUNT(steps));
   tcase_add_test(tests, a_packed_truncation_counts_rows);
   tcase_add_test(tests, a_row_with_two_users_names_both);
+  tcase_add_test(tests, rows_that_nobody_shares_are_taken);
+  tcase_add_test(tests, workspace_size_and_prepare_know_a_step);
   tcase_add_test(tests, a_step_of_compact_tensors_needs_no_strides);
   tcase_add_test(tests, missing_objects_are_refused);
   tcase_add_test(tests, a_longer_struct_is_accepted_while_its_rest_is_zero);
