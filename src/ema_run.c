@@ -36,7 +36,7 @@ static cumega_status read_sequences(cumega_context *ctx, const cumega_ema *ema,
   TRY(tensor_view_make(ctx, "x", io->x, TYPES_FLOAT, x));
   TRY(tensor_view_make(ctx, "y", io->y, TYPES_FLOAT, y));
   run->packed = io->sequence_offsets != NULL;
-  int64_t rows = x->ndim > 0 ? x->shape[0] : 0, batch = x->ndim > 1 ? x->shape[1] : 0;
+  int64_t rows = x->shape[0], batch = x->shape[1]; /* 0 where x has fewer dimensions */
   int64_t packed[] = {rows, D}, padded[] = {rows, batch, D};
   const char *letters = run->packed ? "(total, D)" : "(L, B, D)";
   const int64_t *shape = run->packed ? packed : padded;

@@ -116,6 +116,10 @@ static void both_float64(fixture *f) {
   f->io.sequence_lengths = NULL;
 }
 
+static void both_narrow(fixture *f) {
+  dl(f->x)->shape[1] = dl(f->y)->shape[1] = D - 1;
+}
+
 static void both_vast(fixture *f) {
   for (int i = 0; i < 2; i++) dl(f->x)->shape[i] = dl(f->y)->shape[i] = INT64_C(1) << 31;
 }
@@ -156,6 +160,8 @@ static void fft_to_a_state(fixture *f) {
 
 static void fft_from_a_state(fixture *f) {
   f->io.algorithm = CUMEGA_EMA_FFT;
+  f->io.final_state = NULL;
+  f->io.final_slots = NULL;
 }
 
 static void x_at_the_end_of_memory(fixture *f) {
@@ -278,6 +284,7 @@ static const breakage packed[] = {
     {MASK, PRESENT, 0, 0, {"mask", "sequence_offsets"}, NULL},
     {LENGTHS, PRESENT, 0, 0, {"sequence_lengths", "sequence_offsets"}, NULL},
     {Y, SHAPE, 0, 23, {"y", "23", "24"}, NULL},
+    {X, SPECIAL, 0, 0, {"x has shape (24, 4)", "(total, D) = (24, 5)"}, both_narrow},
     {LAST_SLOTS, SHAPE, 0, 5, {"final_slots", "5", "4"}, NULL},
 };
 
@@ -288,13 +295,13 @@ static const breakage truncated[] = {
 
 /* Of a step: x and y (1, B, D), states and slots, no lengths, no mask. */
 static const breakage steps[] = {
-    {X, SHAPE, 0, 2, {"x", "2"}, NULL},
+    {X, SHAPE, 0, 2, {"x has 2 steps, expected one"}, NULL},
     {Y, SHAPE, 1, 3, {"y", "3", "4"}, NULL},
     {X, SHAPE, 2, 6, {"x", "6", "5"}, NULL},
-    {X, ABSENT, 0, 0, {"x"}, NULL},
-    {Y, ABSENT, 0, 0, {"y"}, NULL},
-    {LENGTHS, PRESENT, 0, 0, {"sequence_lengths"}, NULL},
-    {OFFSETS, PRESENT, 0, 0, {"sequence_offsets"}, NULL},
+    {X, ABSENT, 0, 0, {"x is NULL, expected a tensor"}, NULL},
+    {Y, ABSENT, 0, 0, {"y is NULL, expected a tensor"}, NULL},
+    {LENGTHS, PRESENT, 0, 0, {"sequence_lengths is given to a step"}, NULL},
+    {OFFSETS, PRESENT, 0, 0, {"sequence_offsets is given to a step"}, NULL},
     {MASK, PRESENT, 0, 0, {"mask", "6"}, NULL},
     {FIRST_SLOTS, ELEMENT, 2, 9, {"initial_slots[2]", "9"}, NULL},
     {LAST_SLOTS, ELEMENT, 3, 4, {"final_slots", "4"}, NULL},
@@ -495,10 +502,15 @@ END_TEST
 /* x, y (B, D) and mask (B), whose NULL strides mean compact. */
 START_TEST(a_step_of_compact_tensors_needs_no_strides) {
   fixture *f = fixture_new(0, 0);
-  test_tensor *mask = tensor_new_1(cumega_bool, B);
-  for (int b = 0; b < B; b++) tensor_set(mask, b, 0, 0, b % 2);
+  test_tensor *mask = tensor_new_1(cumega_bool, B), *columns = tensor_new_2(cumega_bool, B, 2);
+  for (int b = 0; b < B; b++) {
+    tensor_set(mask, b, 0, 0, b % 2);
+    tensor_set(columns, b, 0, 0, b % 2);
+    tensor_set(columns, b, 1, 0, 1 - b % 2);
+  }
   f->io.sequence_lengths = NULL;
-  f->io.mask = dl(mask);
+  f->io.mask = dl(columns);
+  dl(columns)->ndim = 1;
   dl(f->x)->shape += 1;
   dl(f->y)->shape += 1;
   dl(f->x)->strides += 1;
@@ -507,10 +519,12 @@ START_TEST(a_step_of_compact_tensors_needs_no_strides) {
   MUST(ctx, cumega_ema_step(ctx, f->ema, &f->io));
   tensor_remember(f->y);
   memset(tensor_at(f->y, 0, 0, 0), 0, B * D * sizeof(float));
+  f->io.mask = dl(mask);
   dl(f->x)->strides = dl(f->y)->strides = dl(mask)->strides = NULL;
   MUST(ctx, cumega_ema_step(ctx, f->ema, &f->io));
   ck_assert(tensor_unchanged(f->y));
   tensor_free(mask);
+  tensor_free(columns);
   fixture_free(f);
 }
 END_TEST
