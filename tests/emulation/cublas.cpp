@@ -114,7 +114,8 @@ template <typename REAL>
 static cublasStatus_t gemm(cublasHandle_t handle, cublasOperation_t a_op, cublasOperation_t b_op,
                            int m, int n, int k, const REAL *alpha, const REAL *a, int lda,
                            const REAL *b, int ldb, const REAL *beta, REAL *c, int ldc) {
-  if (handle->workspace == NULL || m < 0 || n < 0 || k < 0 || ldc < m)
+  if (handle->workspace == NULL || m < 0 || n < 0 || k < 0) return CUBLAS_STATUS_INVALID_VALUE;
+  if (lda < (a_op == CUBLAS_OP_T ? k : m) || ldb < (b_op == CUBLAS_OP_T ? n : k) || ldc < m)
     return CUBLAS_STATUS_INVALID_VALUE;
   const REAL factor = handle->math == CUBLAS_PEDANTIC_MATH ? *alpha : (REAL)NAN;
   const problem<REAL> p = {a_op, b_op, m, n, k, factor, *beta, a, b, lda, ldb, ldc, c};
