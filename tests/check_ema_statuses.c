@@ -424,6 +424,14 @@ START_TEST(a_packed_truncation_counts_rows) {
 }
 END_TEST
 
+static void set_slots(fixture *f, const int64_t first[B], const int64_t last[B], int aliased) {
+  for (int b = 0; b < B; b++) {
+    tensor_set(f->initial_slots, b, 0, 0, (double)first[b]);
+    tensor_set(f->final_slots, b, 0, 0, (double)last[b]);
+  }
+  if (aliased) f->io.final_state = dl(f->initial);
+}
+
 /* The other writer of a row is named whichever it is, and where the pools are one, the reader's own row
  * is none of its business. */
 START_TEST(a_row_with_two_users_names_both) {
@@ -440,11 +448,7 @@ START_TEST(a_row_with_two_users_names_both) {
   if (device_is_cuda()) return; /* values are not arguments there */
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
     fixture *f = fixture_new(0, 0);
-    for (int b = 0; b < B; b++) {
-      tensor_set(f->initial_slots, b, 0, 0, (double)rows[i].first[b]);
-      tensor_set(f->final_slots, b, 0, 0, (double)rows[i].last[b]);
-    }
-    if (rows[i].aliased) f->io.final_state = dl(f->initial);
+    set_slots(f, rows[i].first, rows[i].last, rows[i].aliased);
     ck_assert_int_eq(cumega_ema_forward(ctx, f->ema, &f->io), CUMEGA_ERROR_ARGUMENT);
     const char *sentence = cumega_context_message(ctx);
     ck_assert_msg(strstr(sentence, rows[i].words) != NULL, "%s", sentence);
@@ -461,11 +465,7 @@ START_TEST(rows_that_nobody_shares_are_taken) {
   } rows[] = {{{5, -1, 5, 8}, {0, 5, 8, -1}, 0}, {{-1, -1, 2, 7}, {0, 1, 2, -1}, 1}};
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
     fixture *f = fixture_new(0, 0);
-    for (int b = 0; b < B; b++) {
-      tensor_set(f->initial_slots, b, 0, 0, (double)rows[i].first[b]);
-      tensor_set(f->final_slots, b, 0, 0, (double)rows[i].last[b]);
-    }
-    if (rows[i].aliased) f->io.final_state = dl(f->initial);
+    set_slots(f, rows[i].first, rows[i].last, rows[i].aliased);
     MUST(ctx, cumega_ema_forward(ctx, f->ema, &f->io));
     fixture_free(f);
   }

@@ -261,12 +261,6 @@ START_TEST(what_lies_behind_the_lengths_is_zero_and_minus_infinity) {
 }
 END_TEST
 
-static int64_t bytes_held(cumega_context *of) {
-  cumega_statistics statistics = {.struct_size = sizeof statistics};
-  MUST(of, cumega_context_statistics(of, &statistics));
-  return statistics.bytes_held;
-}
-
 START_TEST(empty_scores_succeed_and_make_no_table) {
   static const int64_t shapes[][4] = {{0, 2, 3, 4}, {2, 0, 3, 4}, {2, 2, 0, 4}, {2, 2, 0, 0}};
   cumega_position_bias *bias = new_bias(ROTARY, 1);

@@ -311,12 +311,6 @@ START_TEST(parameters_are_set_and_read_back_exactly) {
 }
 END_TEST
 
-static int64_t bytes_held(void) {
-  cumega_statistics statistics = {.struct_size = sizeof statistics};
-  MUST(ctx, cumega_context_statistics(ctx, &statistics));
-  return statistics.bytes_held;
-}
-
 /* Of every number a double and a float, in vectors of whole cache lines; on a device once more. */
 START_TEST(an_object_holds_its_parameters_and_no_more) {
   enum { WIDE = 64, VECTOR = 12 * WIDE, MATRIX = WIDE * VECTOR, NUMBER = 128 };
@@ -335,16 +329,16 @@ START_TEST(an_object_holds_its_parameters_and_no_more) {
     problem p = {.norm = -1, .dtype = cumega_float32, .shape = {1, 1, WIDE}, .seed = 1};
     cumega_residual *made;
     cumega_norm *norm;
-    const int64_t before = bytes_held();
+    const int64_t before = bytes_held(ctx);
     p.config = cumega_residual_config_default(rows[i].kind, 1, WIDE);
     p.config.scalar = rows[i].scalar;
     p.config.elemwise = rows[i].elemwise;
     problem_make(ctx, &p, &made, &norm);
-    const int64_t held = bytes_held() - before;
+    const int64_t held = bytes_held(ctx) - before;
     if (i == 0) alone = held;
     ck_assert_int_eq(held - alone, rows[i].bytes * (device_is_cuda() ? 2 : 1));
     cumega_residual_destroy(made);
-    ck_assert_int_eq(bytes_held(), before);
+    ck_assert_int_eq(bytes_held(ctx), before);
   }
 }
 END_TEST
@@ -354,7 +348,7 @@ START_TEST(a_highway_needs_all_of_its_parameters) {
   cumega_residual_config c = cumega_residual_config_default(CUMEGA_RESIDUAL_HIGHWAY, 1, D);
   cumega_residual_parameters in = {.struct_size = sizeof in, .Wx_weight = dl(square)};
   cumega_residual *made;
-  const int64_t before = bytes_held();
+  const int64_t before = bytes_held(ctx);
   must_say(cumega_residual_create(ctx, &c, &in, &made), CUMEGA_ERROR_ARGUMENT, "Wx.bias",
            "missing");
   in.Wx_bias = dl(vector);
@@ -368,7 +362,7 @@ START_TEST(a_highway_needs_all_of_its_parameters) {
   must_say(cumega_residual_create(ctx, &c, &in, &made), CUMEGA_ERROR_ARGUMENT, "Wy is missing",
            "Highway");
   in.Wy = dl(vector);
-  ck_assert_int_eq(bytes_held(), before);
+  ck_assert_int_eq(bytes_held(ctx), before);
   MUST(ctx, cumega_residual_create(ctx, &c, &in, &made));
   cumega_residual_destroy(made);
   tensor_free(square);

@@ -310,3 +310,9 @@ cumega_context *context_new(void) {
   ck_assert_ptr_nonnull(ctx);
   return ctx;
 }
+
+int64_t bytes_held(cumega_context *ctx) {
+  cumega_statistics statistics = {.struct_size = sizeof statistics};
+  MUST(ctx, cumega_context_statistics(ctx, &statistics));
+  return statistics.bytes_held;
+}

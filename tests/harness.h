@@ -93,5 +93,7 @@ static const char *const cpu_levels[] = {"plain", "v3", "v4"};
 cumega_context *context_of_level(const char *level, int threads);
 /* A context of the device that the suites run on: the best CPU level, or CUDA. */
 cumega_context *context_new(void);
+/* By ctx and the objects made through it (cumega_statistics). */
+int64_t bytes_held(cumega_context *ctx);
 
 #endif

@@ -174,9 +174,9 @@ cumega_ema_create(cumega_context *ctx, const cumega_ema_config *config,
                   const cumega_ema_parameters *parameters, cumega_ema **ema);
 
 /* The same from a weight file: the tensors prefix.damping_factor and so on (prefix NULL or "": no
- * prefix; a dot is put between where prefix has none at its end; a name has at most 1,023 bytes). Other tensors of the file are
- * ignored. Also returns _FILE, and _FORMAT where a tensor is missing or has another shape or type
- * than config says. */
+ * prefix; a dot is put between where prefix has none at its end; a name has at most 1,023 bytes).
+ * Other tensors of the file are ignored. Also returns _FILE, and _FORMAT where a tensor is missing
+ * or has another shape or type than config says. */
 CUMEGA_API CUMEGA_CHECK_RESULT cumega_status cumega_ema_create_from_weights(
     cumega_context *ctx, const cumega_weights *weights, const char *prefix,
     const cumega_ema_config *config, cumega_ema **ema);

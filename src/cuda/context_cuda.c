@@ -89,7 +89,7 @@ static cumega_status choose_stream(cumega_context *ctx, cudaStream_t stream) {
 }
 
 cumega_status cuda_check_device(cumega_context *ctx) {
-  int capturing; /* any question does that finds a lost device and changes nothing */
+  int capturing; /* not wanted: any question finds a lost device */
   return cuda_is_capturing(ctx, &capturing);
 }
 
