@@ -218,16 +218,13 @@ END_TEST
 START_TEST(memory_is_written_and_read_in_the_stream) {
   cumega_context *ctx = emulated_context(NULL, NULL, NULL);
   void *memory;
-  int64_t count;
   MUST(ctx, cumega_memory_allocate(ctx, 8, &memory));
   for (int reads = 0; reads < 2; reads++) {
-    char host[8] = "7 bytes", copied = 0;
+    char host[8] = "7 bytes";
     emulation_calls_begin();
     MUST(ctx, reads ? cumega_memory_read(ctx, host, memory, 8)
                     : cumega_memory_write(ctx, memory, host, 8));
-    const char *const *calls = emulation_calls(&count);
-    for (int64_t i = 0; i < count; i++) copied |= strcmp(calls[i], "cudaMemcpyAsync") == 0;
-    ck_assert_msg(copied, "%s", reads ? "read" : "written");
+    ck_assert_msg(emulated_calls_of("cudaMemcpyAsync"), "%s", reads ? "read" : "written");
     ck_assert_str_eq(host, "7 bytes");
   }
   MUST(ctx, cumega_memory_release(ctx, memory, 8));
@@ -262,26 +259,19 @@ START_TEST(a_new_stream_follows_the_old_one) {
 }
 END_TEST
 
-static int calls_have(const char *name) {
-  int64_t count;
-  int found = 0;
-  const char *const *calls = emulation_calls(&count);
-  for (int64_t i = 0; i < count; i++) found |= strcmp(calls[i], name) == 0;
-  return found;
-}
-
 START_TEST(a_context_has_one_stream_of_its_own) {
   cudaStream_t stream;
   ck_assert_int_eq(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), cudaSuccess);
   emulation_calls_begin();
   cumega_context *ctx = emulated_context(NULL, NULL, NULL);
-  ck_assert(!calls_have("cudaEventRecord")); /* it follows no other */
+  ck_assert(!emulated_calls_of("cudaEventRecord")); /* it follows no other */
   emulation_calls_begin();
   MUST(ctx, cumega_context_set_stream(ctx, NULL)); /* where it is already */
-  ck_assert(!calls_have("cudaEventRecord"));
+  ck_assert(!emulated_calls_of("cudaEventRecord"));
   MUST(ctx, cumega_context_set_stream(ctx, stream));
   MUST(ctx, cumega_context_set_stream(ctx, NULL));
-  ck_assert(calls_have("cudaEventRecord") && !calls_have("cudaStreamCreateWithFlags"));
+  ck_assert(emulated_calls_of("cudaEventRecord") &&
+            !emulated_calls_of("cudaStreamCreateWithFlags"));
   cumega_context_destroy(ctx);
   ck_assert_int_eq(cudaStreamDestroy(stream), cudaSuccess);
 }
@@ -296,14 +286,11 @@ START_TEST(a_stream_that_there_is_not_is_an_argument) {
                  {cudaErrorInvalidValue, CUMEGA_ERROR_ARGUMENT},
                  {cudaErrorDevicesUnavailable, CUMEGA_ERROR_DEVICE}};
   cudaStream_t stream;
-  int64_t count, nth = 1;
   ck_assert_int_eq(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), cudaSuccess);
   cumega_context *ctx = emulated_context(NULL, NULL, NULL);
   emulation_calls_begin();
   MUST(ctx, cumega_context_set_stream(ctx, stream));
-  const char *const *calls = emulation_calls(&count);
-  while (nth < count && strcmp(calls[nth - 1], "cuStreamGetCtx") != 0) nth++;
-  ck_assert_int_lt(nth, count);
+  const int64_t nth = emulated_first_call("cuStreamGetCtx");
   for (int i = 0; i < 3; i++) {
     emulation_fail(nth, answers[i].error, 0, 0);
     ck_assert_int_eq(cumega_context_set_stream(ctx, stream), answers[i].status);
@@ -317,7 +304,6 @@ END_TEST
 
 START_TEST(a_stream_that_cannot_follow_is_not_taken) {
   cudaStream_t stream;
-  int64_t count, nth = 1;
   emulation_set_schedule(EMULATION_FIXED, 0);
   ck_assert_int_eq(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), cudaSuccess);
   emulated_run *run = emulated_run_new(&run_shapes[0], 1);
@@ -325,8 +311,7 @@ START_TEST(a_stream_that_cannot_follow_is_not_taken) {
   run_objects objects = emulated_objects_new(ctx, run->shape);
   emulation_calls_begin();
   MUST(ctx, cumega_context_set_stream(ctx, stream));
-  const char *const *calls = emulation_calls(&count);
-  while (nth < count && strcmp(calls[nth - 1], "cudaEventRecord") != 0) nth++;
+  const int64_t nth = emulated_first_call("cudaEventRecord");
   MUST(ctx, cumega_context_set_stream(ctx, NULL));
   emulation_fail(nth, cudaErrorNotSupported, 0, 0);
   ck_assert_int_eq(cumega_context_set_stream(ctx, stream), CUMEGA_ERROR_DEVICE);
@@ -374,7 +359,7 @@ START_TEST(scratch_never_shrinks_and_what_it_grew_from_is_given_back) {
   MUST(ctx, cumega_context_statistics(ctx, &empty));
   emulation_calls_begin();
   MUST(ctx, cumega_context_reserve(ctx, 1000));
-  ck_assert(!calls_have("cudaStreamSynchronize")); /* there was nothing to wait for */
+  ck_assert(!emulated_calls_of("cudaStreamSynchronize")); /* there was nothing to wait for */
   assert_scratch(ctx, 1000, empty.bytes_held);
   MUST(ctx, cumega_context_reserve(ctx, 3000));
   assert_scratch(ctx, 3000, empty.bytes_held);

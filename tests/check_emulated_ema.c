@@ -149,13 +149,6 @@ START_TEST(a_run_without_steps_or_sequences_makes_nothing) {
 }
 END_TEST
 
-static int64_t calls_of(const char *name) {
-  int64_t count, found = 0;
-  const char *const *calls = emulation_calls(&count);
-  for (int64_t i = 0; i < count; i++) found += strcmp(calls[i], name) == 0;
-  return found;
-}
-
 /* A context keeps eight plans. Where the wait for what may use the oldest fails, nothing has changed. */
 START_TEST(the_ninth_plan_waits_for_work_with_the_oldest) {
   enum { D = 2, PLANS = 8, BYTES = 4096 };
@@ -173,7 +166,7 @@ START_TEST(the_ninth_plan_waits_for_work_with_the_oldest) {
     emulation_fail(failures + 1, cudaErrorInvalidValue, 0, 0);
     status = cumega_ema_prepare(ctx, ema, ninth);
     ck_assert(status == CUMEGA_OK || status == CUMEGA_ERROR_DEVICE);
-    if (calls_of("cufftDestroy") > 0) break; /* the oldest has gone */
+    if (emulated_calls_of("cufftDestroy") > 0) break; /* the oldest has gone */
   }
   emulation_fail(0, cudaSuccess, 0, 0);
   ck_assert_int_gt(failures, 3); /* the scope, the question for a capture, and the wait */
@@ -182,7 +175,7 @@ START_TEST(the_ninth_plan_waits_for_work_with_the_oldest) {
        i--) { /* from the youngest on; the oldest is made again, in place of it */
     emulation_calls_begin();
     MUST(ctx, cumega_ema_prepare(ctx, ema, at(&t, data, 10 * i, 1, D)));
-    ck_assert_int_eq(calls_of("cufftCreate"), i == 1 ? 2 : 0);
+    ck_assert_int_eq(emulated_calls_of("cufftCreate"), i == 1 ? 2 : 0);
   }
   MUST(ctx, cumega_memory_release(ctx, data, BYTES));
   cumega_ema_destroy(ema);

@@ -167,16 +167,12 @@ START_TEST(a_cublas_that_cannot_begin_is_a_resource_error) {
   } cases[] = {{cudaErrorInitializationError, CUMEGA_ERROR_RESOURCE},
                {cudaErrorMemoryAllocation, CUMEGA_ERROR_RESOURCE},
                {cudaErrorInvalidValue, CUMEGA_ERROR_DEVICE}};
-  int64_t count;
   emulation_calls_begin();
   MUST(ctx, cumega_residual_prepare(ctx, highway));
-  const char *const *calls = emulation_calls(&count);
-  int64_t create = 0;
-  while (create < count && strcmp(calls[create], "cublasCreate") != 0) create++;
-  ck_assert_int_lt(create, count);
+  const int64_t create = emulated_first_call("cublasCreate");
   for (int i = 0; i < 3; i++) {
     cumega_context *other = open_context(NULL);
-    emulation_fail(create + 1, cases[i].error, 0, 0);
+    emulation_fail(create, cases[i].error, 0, 0);
     ck_assert_int_eq(cumega_residual_prepare(other, highway), cases[i].status);
     ck_assert_msg(says(other, "create(&handle) on cuda:0: cuBLAS status"), "%s",
                   cumega_context_message(other));

@@ -286,3 +286,18 @@ void set_current_context(struct CUctx_st *context) {
   find_driver("cuCtxSetCurrent", &set);
   ck_assert_int_eq(set(context), 0);
 }
+
+int64_t emulated_calls_of(const char *name) {
+  int64_t count, found = 0;
+  const char *const *calls = emulation_calls(&count);
+  for (int64_t i = 0; i < count; i++) found += strcmp(calls[i], name) == 0;
+  return found;
+}
+
+int64_t emulated_first_call(const char *name) {
+  int64_t count, i = 0;
+  const char *const *calls = emulation_calls(&count);
+  while (i < count && strcmp(calls[i], name) != 0) i++;
+  ck_assert_msg(i < count, "no call of %s", name);
+  return i + 1;
+}

@@ -110,6 +110,10 @@ cumega_context *emulated_context(counting_allocator *ledger, cudaStream_t stream
 /* After a test: nothing is left, and no kernel did anything wrong. Ends with emulation_reset. */
 void emulated_nothing_is_left(void);
 
+/* How many calls of that name emulation_calls lists, and which is the first (as emulation_fail counts). */
+int64_t emulated_calls_of(const char *name);
+int64_t emulated_first_call(const char *name);
+
 /* The driver's context that is current in this thread, and another one: as a program's own. */
 struct CUctx_st *current_context(void);
 void set_current_context(struct CUctx_st *context);
