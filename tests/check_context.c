@@ -54,22 +54,6 @@ static void expect_refusal(const cumega_context_options *options, cumega_status 
   ck_assert_msg(strstr(message, words) != NULL, "'%s' lacks '%s'", message, words);
 }
 
-START_TEST(every_status_has_its_own_text) {
-  static const char *const texts[] = {
-#define STATUS_TEXT(name, value, text) [value] = text,
-      CUMEGA_STATUS_LIST(STATUS_TEXT)
-#undef STATUS_TEXT
-  };
-  const int count = (int)(sizeof texts / sizeof texts[0]);
-  for (int i = 0; i < count; i++) {
-    ck_assert_str_eq(cumega_status_string((cumega_status)i), texts[i]);
-    ck_assert_str_ne(texts[i], "unknown status");
-  }
-  ck_assert_str_eq(cumega_status_string((cumega_status)count), "unknown status");
-  ck_assert_str_eq(cumega_status_string((cumega_status)-1), "unknown status");
-}
-END_TEST
-
 START_TEST(the_default_is_a_cpu_context_with_one_thread) {
   cumega_context_options options = cumega_context_options_default();
   ck_assert_uint_eq(options.struct_size, sizeof options);
@@ -463,7 +447,6 @@ END_TEST
 static void add_creation(Suite *suite) {
   TCase *tests = add_case(suite, "creation", 30);
   tcase_add_checked_fixture(tests, setup, teardown);
-  tcase_add_test(tests, every_status_has_its_own_text);
   tcase_add_test(tests, the_default_is_a_cpu_context_with_one_thread);
   tcase_add_test(tests, null_is_an_argument_error_or_nothing);
   tcase_add_test(tests, devices_that_are_not_there_are_refused);
