@@ -77,7 +77,7 @@ static cumega_status check_writers(cumega_context *ctx, const ema_run *run, int 
 
 /* Without slots sequence b has row b in both pools, and nothing can collide. */
 static int needs_writers(const ema_run *run) {
-  return run->final.data && (run->final_slots.data || run->initial_slots.data);
+  return run->final_slots.data || run->initial_slots.data;
 }
 
 int64_t ema_indices_workspace(const ema_run *run) {

@@ -65,7 +65,7 @@ static cumega_status read_sequences(cumega_context *ctx, const cumega_ema *ema,
     return context_fail(
         ctx, CUMEGA_ERROR_ARGUMENT,
         "sequence_offsets has %d dimensions, and %lld in the first, expected (B + 1)",
-        v->offsets.ndim, v->offsets.ndim ? (long long)v->offsets.shape[0] : 0);
+        v->offsets.ndim, (long long)v->offsets.shape[0]);
   run->B = v->offsets.shape[0] - 1;
   run->offsets = tensor_view_index(&v->offsets);
   return CUMEGA_OK;
@@ -91,14 +91,13 @@ static cumega_status read_mask(cumega_context *ctx, const DLTensor *mask, tensor
 
 /* Outputs do not overlap themselves, each other or the inputs; y may be x, final_state may be
  * initial_state. */
-static cumega_status check_memory(cumega_context *ctx, const cumega_ema_io *io, const io_views *v) {
+static cumega_status check_memory(cumega_context *ctx, const io_views *v) {
   const tensor_view *inputs[] = {&v->mask,    &v->lengths,       &v->offsets,
                                  &v->initial, &v->initial_slots, &v->final_slots};
   const size_t count = sizeof inputs / sizeof *inputs;
   TRY(tensor_view_check_output(ctx, &v->y));
   TRY(tensor_view_check_apart(ctx, &v->y, &v->x, 1));
   for (size_t i = 0; i < count; i++) TRY(tensor_view_check_apart(ctx, &v->y, inputs[i], 0));
-  if (io->final_state == NULL) return CUMEGA_OK;
   TRY(tensor_view_check_output(ctx, &v->final));
   TRY(tensor_view_check_apart(ctx, &v->final, &v->x, 0));
   TRY(tensor_view_check_apart(ctx, &v->final, &v->y, 0));
@@ -199,7 +198,7 @@ static cumega_status read_io(cumega_context *ctx, const cumega_ema *ema, const c
                  &run->final));
   TRY(check_truncation(ctx, ema, io, run));
   TRY(check_algorithm(ctx, ema, io, v, run));
-  return check_memory(ctx, io, v);
+  return check_memory(ctx, v);
 }
 
 static cumega_status read_io_struct(cumega_context *ctx, const cumega_ema_io *given,
@@ -259,30 +258,37 @@ static cumega_status step_io(cumega_context *ctx, cumega_ema_io *io, step_views 
   return CUMEGA_OK;
 }
 
-/* From a public call's arguments to a run: forward, or step. */
+typedef enum which_call { FORWARD, STEP, EITHER } which_call;
+
+/* Only a step has x (B, D) without offsets, or mask (B), or wants e. */
+static int is_io_of_step(const cumega_ema_io *io) {
+  return io->raw || (io->x && io->x->ndim == 2 && !io->sequence_offsets) ||
+         (io->mask && io->mask->ndim == 1);
+}
+
+/* From a public call's arguments to a run. */
 static cumega_status prepare(cumega_context *ctx, const cumega_ema *ema, const cumega_ema_io *given,
-                             int is_step, int *aliased_pools, ema_run *run) {
+                             which_call call, int *aliased_pools, ema_run *run) {
   cumega_ema_io io;
   step_views steps;
   io_views views;
-  TRY(ema_enter(ctx, ema));
   TRY(read_io_struct(ctx, given, &io));
-  if (is_step)
+  if (call == STEP || (call == EITHER && is_io_of_step(&io)))
     TRY(step_io(ctx, &io, &steps));
   else if (io.raw)
     return fail_io(ctx, "raw is given to forward, expected 0: it belongs to cumega_ema_step");
   TRY(read_io(ctx, ema, &io, &views, run));
   run->raw = io.raw;
-  *aliased_pools =
-      io.initial_state && io.final_state && tensor_view_same(&views.initial, &views.final);
+  *aliased_pools = tensor_view_same(&views.initial, &views.final);
   return CUMEGA_OK;
 }
 
 static cumega_status run_ema(cumega_context *ctx, const cumega_ema *ema, const cumega_ema_io *io,
-                             int is_step) {
+                             which_call call) {
   ema_run run;
-  int aliased_pools;
-  TRY(prepare(ctx, ema, io, is_step, &aliased_pools, &run));
+  int aliased_pools = 0;
+  TRY(ema_enter(ctx, ema));
+  TRY(prepare(ctx, ema, io, call, &aliased_pools, &run));
   ctx->kernels = "";
   if (ctx->device.device_type == kDLCPU) TRY(ema_indices_check(ctx, &run, aliased_pools));
   ctx->runs++;
@@ -300,29 +306,23 @@ static int64_t io_bytes(const cumega_ema_io *io) {
 cumega_status cumega_ema_forward(cumega_context *ctx, const cumega_ema *ema,
                                  const cumega_ema_io *io) {
   TRACE(ctx, io_bytes(io));
-  return run_ema(ctx, ema, io, 0);
+  return run_ema(ctx, ema, io, FORWARD);
 }
 
 cumega_status cumega_ema_step(cumega_context *ctx, const cumega_ema *ema, const cumega_ema_io *io) {
   TRACE(ctx, io_bytes(io));
-  return run_ema(ctx, ema, io, 1);
-}
-
-/* Only a step has x (B, D) without offsets, or mask (B), or wants e. */
-static cumega_status is_io_of_step(cumega_context *ctx, const cumega_ema_io *io, int *is_step) {
-  cumega_ema_io known;
-  TRY(read_io_struct(ctx, io, &known));
-  *is_step = known.raw || (known.x && known.x->ndim == 2 && !known.sequence_offsets) ||
-             (known.mask && known.mask->ndim == 1);
-  return CUMEGA_OK;
+  return run_ema(ctx, ema, io, STEP);
 }
 
 /* The run that io stands for, forward's or step's, and the scratch that it needs. */
 static cumega_status measure(cumega_context *ctx, const cumega_ema *ema, const cumega_ema_io *io,
                              ema_run *run, int64_t *bytes) {
-  int aliased_pools, is_step;
-  TRY(is_io_of_step(ctx, io, &is_step));
-  TRY(prepare(ctx, ema, io, is_step, &aliased_pools, run));
+  int aliased_pools = 0;
+  TRY(ema_enter(ctx, ema));
+  if (bytes == NULL)
+    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
+                        "bytes is NULL, expected where to put the size");
+  TRY(prepare(ctx, ema, io, EITHER, &aliased_pools, run));
   int64_t checking = ctx->device.device_type == kDLCPU ? ema_indices_workspace(run) : 0;
   int64_t running = ctx->backend->ema_workspace(ctx, ema, run);
   *bytes = checking > running ? checking : running; /* one after the other, in the same memory */
@@ -333,10 +333,6 @@ cumega_status cumega_ema_workspace_size(cumega_context *ctx, const cumega_ema *e
                                         const cumega_ema_io *io, int64_t *bytes) {
   TRACE(ctx, 0);
   ema_run run;
-  TRY(ema_enter(ctx, ema));
-  if (bytes == NULL)
-    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
-                        "bytes is NULL, expected where to put the size");
   return measure(ctx, ema, io, &run, bytes);
 }
 
@@ -345,7 +341,6 @@ cumega_status cumega_ema_prepare(cumega_context *ctx, const cumega_ema *ema,
   TRACE(ctx, 0);
   ema_run run;
   int64_t bytes;
-  TRY(ema_enter(ctx, ema));
   TRY(measure(ctx, ema, io, &run, &bytes));
   if (ctx->backend->device != NULL) TRY(ctx->backend->device->ema_prepare(ctx, ema, &run));
   return cumega_context_reserve(ctx, bytes);

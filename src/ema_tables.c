@@ -223,7 +223,8 @@ static void derive_kernel(const cumega_context *ctx, const cumega_ema *ema, ema_
  * none is: what they are multiplied by is at most 1. */
 static cumega_status check_range(cumega_context *ctx, const cumega_ema *ema, const ema_tables *t) {
   const int64_t D = ema->config.size, N = ema->config.num_heads, padded = ema->padded;
-  for (int64_t i = 0; t->f32.q && i < D * N; i++) {
+  if (t->f32.q == NULL) return CUMEGA_OK;
+  for (int64_t i = 0; i < D * N; i++) {
     const int64_t at = i % N * padded + i / N;
     const float gain = t->f32.gain[at], projection = t->f32.projection[at];
     const float residual = t->f32.residual[i / N];

@@ -250,8 +250,7 @@ cumega_position_bias_get_parameters(cumega_context *ctx, const cumega_position_b
     if (tensors[i]) TRY(parameter_check_output(ctx, &p, tensors[i], &views[i]));
   }
   TRY(tensor_view_check_apart(ctx, &views[1], &views[0], 0));
-  for (int i = 0; i < count; i++)
-    if (tensors[i]) parameter_write(&views[i], bias->values.parameters[i]);
+  for (int i = 0; i < count; i++) parameter_write(&views[i], bias->values.parameters[i]);
   return CUMEGA_OK;
 }
 

@@ -420,15 +420,16 @@ START_TEST(places_for_parameters_that_are_wrong_are_refused) {
                                       "(3, 4, 1), expected 2 dimensions, (D, length)",
                                       "kernel is int32",
                                       "kernel has shape (4, 3), expected",
-                                      "kernel is an output whose strides"};
-  for (int i = 0; i < 9; i++) {
+                                      "kernel is an output whose strides",
+                                      "damping_factor is an output whose strides"};
+  for (int i = 0; i < 10; i++) {
     test_tensor *cube = tensor_new_3(cumega_float32, 3, 4, 1),
                 *k = tensor_new_2(cumega_float32, 3, 3);
     cumega_status status = CUMEGA_OK;
     tensor_remember(a);
     if (i == 6) dl(k)->dtype = cumega_int32;
     if (i == 7) dl(k)->shape[0] = 4;
-    if (i == 8) dl(k)->strides[0] = 0;
+    if (i > 7) dl(k)->strides[0] = 0;
     if (i == 0) status = cumega_ema_get_parameters(ctx, ema, &p);
     p.damping_factor = p.decay_factor = dl(a);
     if (i == 1) status = cumega_ema_get_parameters(ctx, ema, &p);
@@ -436,7 +437,8 @@ START_TEST(places_for_parameters_that_are_wrong_are_refused) {
     if (i == 3) status = cumega_ema_compute_coefficients(ctx, ema, dl(b), NULL);
     if (i == 4) status = cumega_ema_compute_coefficients(ctx, ema, dl(a), dl(b));
     if (i == 5) status = cumega_ema_compute_kernel(ctx, ema, dl(cube));
-    if (i > 5) status = cumega_ema_compute_kernel(ctx, ema, dl(k));
+    if (i > 5 && i < 9) status = cumega_ema_compute_kernel(ctx, ema, dl(k));
+    if (i == 9) status = cumega_ema_compute_coefficients(ctx, ema, dl(k), NULL);
     ck_assert_int_eq(status, CUMEGA_ERROR_ARGUMENT);
     const char *sentence = cumega_context_message(ctx);
     ck_assert_msg(strstr(sentence, words[i]) != NULL, "'%s' lacks '%s'", sentence, words[i]);

@@ -178,6 +178,11 @@ static void flat_without_shape(fixture *f) {
   dl(f->x)->shape = NULL;
 }
 
+static void flat_of_two(fixture *f) {
+  dl(f->x)->ndim = 1;
+  dl(f->x)->shape[0] = 2;
+}
+
 static void mask_without_shape(fixture *f) {
   f->io.mask = dl(f->mask);
   dl(f->mask)->ndim = 1;
@@ -189,7 +194,7 @@ static void mask_without_shape(fixture *f) {
 static const breakage padded[] = {
     {X, ABSENT, 0, 0, {"x", "NULL"}, NULL},
     {Y, ABSENT, 0, 0, {"y", "NULL"}, NULL},
-    {X, NDIM, 0, 1, {"x", "(6)", "(L, B, D)"}, NULL},
+    {X, NDIM, 0, 1, {"x has shape (6), expected 3 dimensions, (L, B, D)"}, NULL},
     {X, NDIM, 0, 4, {"x", "(L, B, D)"}, NULL},
     {Y, NDIM, 0, 2, {"y", "(6, 4)", "(L, B, D)"}, NULL},
     {X, SHAPE, 2, 4, {"x", "4", "5"}, NULL},
@@ -247,7 +252,7 @@ static const breakage padded[] = {
     {OFFSETS, PRESENT, 0, 0, {"sequence_lengths", "sequence_offsets"}, NULL},
     {INITIAL, SHAPE, 1, 4, {"initial_state", "4", "5"}, NULL},
     {FINAL, SHAPE, 2, 2, {"final_state", "2", "3"}, NULL},
-    {INITIAL, NDIM, 0, 2, {"initial_state", "(9, 5)"}, NULL},
+    {INITIAL, NDIM, 0, 2, {"initial_state has shape (9, 5)", "(rows, D, N) = (4, 5, 3)"}, NULL},
     {FIRST_SLOTS, ABSENT, 0, 0, {"initial_state", "9", "4"}, NULL},
     {LAST_SLOTS, ABSENT, 0, 0, {"final_state", "9", "4"}, NULL},
     {INITIAL, TYPE, 0, F16, {"initial_state", "float16", "float32"}, NULL},
@@ -296,6 +301,7 @@ static const breakage truncated[] = {
 /* Of a step: x and y (1, B, D), states and slots, no lengths, no mask. */
 static const breakage steps[] = {
     {X, SHAPE, 0, 2, {"x has 2 steps, expected one"}, NULL},
+    {X, SPECIAL, 0, 0, {"x has shape (2), expected 3 dimensions"}, flat_of_two},
     {Y, SHAPE, 1, 3, {"y", "3", "4"}, NULL},
     {X, SHAPE, 2, 6, {"x", "6", "5"}, NULL},
     {X, ABSENT, 0, 0, {"x is NULL, expected a tensor"}, NULL},
@@ -472,6 +478,67 @@ START_TEST(rows_that_nobody_shares_are_taken) {
 }
 END_TEST
 
+/* One state is a pool, and of the other sequence b has row b. */
+START_TEST(either_state_alone_may_be_a_pool) {
+  for (int which = 0; which < 2; which++) {
+    fixture *f = fixture_new(0, 0), *pools = fixture_new(0, 0);
+    const int64_t own[B] = {0, 1, 2, 3};
+    for (int b = 0; b < B; b++)
+      tensor_set(which ? pools->initial_slots : pools->final_slots, b, 0, 0, (double)own[b]);
+    if (which) {
+      f->io.initial_slots = NULL;
+      dl(f->initial)->shape[0] = B;
+    } else {
+      f->io.final_slots = NULL;
+      dl(f->final)->shape[0] = B;
+    }
+    MUST(ctx, cumega_ema_forward(ctx, f->ema, &f->io));
+    MUST(ctx, cumega_ema_forward(ctx, pools->ema, &pools->io));
+    const int64_t rows = which ? ROWS : B;
+    for (int64_t i = 0; i < rows * D * N; i++)
+      ck_assert_uint_eq(tensor_bits(f->final, i / (D * N), i / N % D, i % N),
+                        tensor_bits(pools->final, i / (D * N), i / N % D, i % N));
+    fixture_free(f);
+    fixture_free(pools);
+  }
+}
+END_TEST
+
+/* A CPU looks at a pool's rows for two writers, in scratch that was reserved; without slots at none. A GPU does not. */
+START_TEST(scratch_is_for_rows_that_slots_name) {
+  const int64_t rows = INT64_C(1) << 20;
+  cumega_ema_config config = cumega_ema_config_default(1);
+  config.num_heads = 1;
+  cumega_ema *ema;
+  MUST(ctx, cumega_ema_create(ctx, &config, NULL, &ema));
+  test_tensor *pool = tensor_new_3(cumega_float32, rows, 1, 1);
+  test_tensor *many = tensor_new_3(cumega_float32, 1, rows, 1),
+              *one = tensor_new_3(cumega_float32, 1, 1, 1);
+  test_tensor *y = tensor_new_3(cumega_float32, 1, rows, 1), *slots = tensor_new_1(cumega_int64, 1);
+  cumega_ema_io io = io_of(one, y);
+  int64_t bytes = -1;
+  tensor_set(slots, 0, 0, 0, (double)rows - 1);
+  tensor_set(one, 0, 0, 0, 1);
+  dl(y)->shape[1] = 1;
+  io.final_state = dl(pool);
+  io.final_slots = dl(slots);
+  MUST(ctx, cumega_ema_workspace_size(ctx, ema, &io, &bytes));
+  ck_assert_int_eq(bytes >= rows / 8, !device_is_cuda());
+  MUST(ctx, cumega_context_reserve(ctx, bytes));
+  const int64_t held = bytes_held(ctx);
+  MUST(ctx, cumega_ema_forward(ctx, ema, &io));
+  if (!device_is_cuda()) ck_assert_int_eq(bytes_held(ctx), held);
+  io = io_of(many, y);
+  dl(y)->shape[1] = rows;
+  io.final_state = dl(pool);
+  MUST(ctx, cumega_ema_workspace_size(ctx, ema, &io, &bytes));
+  ck_assert_int_lt(bytes, rows / 8);
+  test_tensor *all[] = {pool, many, one, y, slots};
+  for (int i = 0; i < 5; i++) tensor_free(all[i]);
+  cumega_ema_destroy(ema);
+}
+END_TEST
+
 /* Neither is told whether io is a step's. */
 START_TEST(workspace_size_and_prepare_know_a_step) {
   for (int how = 0; how < 4; how++) {
@@ -619,6 +686,8 @@ int main(void) {
   tcase_add_test(tests, a_packed_truncation_counts_rows);
   tcase_add_test(tests, a_row_with_two_users_names_both);
   tcase_add_test(tests, rows_that_nobody_shares_are_taken);
+  tcase_add_test(tests, either_state_alone_may_be_a_pool);
+  tcase_add_test(tests, scratch_is_for_rows_that_slots_name);
   tcase_add_test(tests, workspace_size_and_prepare_know_a_step);
   tcase_add_test(tests, a_step_of_compact_tensors_needs_no_strides);
   tcase_add_test(tests, missing_objects_are_refused);

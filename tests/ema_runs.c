@@ -13,10 +13,9 @@ cumega_context *runs_context(int level, int threads) {
   static int lacking[CPU_LEVELS];
   if (threads < 1) threads = 1;
   cumega_context **ctx = &contexts[level][threads];
-  if (*ctx == NULL && !lacking[level]) *ctx = context_of_level(cpu_levels[level], threads);
-  if (*ctx == NULL) {
-    lacking[level] = 1;
-    *ctx = context_of_level(NULL, threads);
+  for (int below = level; *ctx == NULL && below >= 0; below--) {
+    if (!lacking[below]) *ctx = context_of_level(cpu_levels[below], threads);
+    lacking[below] = *ctx == NULL;
   }
   return *ctx;
 }

@@ -72,7 +72,7 @@ void outcome_free(outcome *o);
 int way_differs(const problem *p, const way *w, char *reason, size_t size);
 
 /* The context of a level and thread count, kept until runs_end. Level 0 .. 2; one that the machine
- * lacks gives the best one. */
+ * lacks gives the best below it. */
 cumega_context *runs_context(int level, int threads);
 /* The context of the suites' device, where that is no CPU. */
 cumega_context *runs_device(void);
