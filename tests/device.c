@@ -1,5 +1,5 @@
 #include "device.h"
-#include <check.h>
+#include "assertions.h"
 #include <stdlib.h>
 #include <string.h>
 

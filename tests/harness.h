@@ -3,7 +3,7 @@
 #ifndef CUMEGA_TESTS_HARNESS_H
 #define CUMEGA_TESTS_HARNESS_H
 
-#include <check.h>
+#include "assertions.h"
 #include <cumega/cumega.h>
 #include "device.h"
 

@@ -1,6 +1,6 @@
 #define CUMEGA_TESTS_POSITION_DEVICE_INSIDE
 #include "position_device.h"
-#include <check.h>
+#include "assertions.h"
 #include "device.h"
 
 /* The same io with its tensors staged. */

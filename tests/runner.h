@@ -3,7 +3,7 @@
 #ifndef CUMEGA_TESTS_RUNNER_H
 #define CUMEGA_TESTS_RUNNER_H
 
-#include <check.h>
+#include "assertions.h"
 #include <stdlib.h>
 
 static inline int run_suite(Suite *suite) {

@@ -3,7 +3,7 @@
 #ifndef CUMEGA_TESTS_WEIGHTS_FILES_H
 #define CUMEGA_TESTS_WEIGHTS_FILES_H
 
-#include <check.h>
+#include "assertions.h"
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
