@@ -127,10 +127,14 @@ void weights_put_json(weights_text *text, const char *string) {
   for (const char *s = string; *s != '\0'; s++) {
     char escape[8];
     const char *found = strchr(named, *s);
+    if (found == NULL && (unsigned char)*s >= 0x20) {
+      put_bytes(text, s, 1);
+      continue;
+    }
     if (found != NULL)
       snprintf(escape, sizeof escape, "\\%c", letters[found - named]);
     else
-      snprintf(escape, sizeof escape, (unsigned char)*s < 0x20 ? "\\u%04x" : "%c", (unsigned)*s);
+      snprintf(escape, sizeof escape, "\\u%04x", (unsigned)*s);
     weights_put(text, escape);
   }
   weights_put(text, "\"");

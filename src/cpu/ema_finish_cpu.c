@@ -1,10 +1,10 @@
 /* From v to y: the activation over a tile, then the store. */
 #include "ema_cpu.h"
 
-/* One loop per kind, with the kind a constant inside it, over `rows` vectors that lie `pitch`
- * apart. */
+/* One loop per kind but the identity, with the kind a constant inside it, over `rows` vectors that
+ * lie `pitch` apart. */
 #define ACTIVATE_IF(enumerator, number, text)                                                      \
-  if (activation->kind == (enumerator)) {                                                          \
+  if ((enumerator) != CUMEGA_ACTIVATION_IDENTITY && activation->kind == (enumerator)) {            \
     _Pragma("GCC unroll 4") for (int64_t t = 0; t < rows; t++) for (int i = 0; i < LANES; i++)     \
         values[t * pitch + i] = ACTIVATE(enumerator, a, b, values[t * pitch + i]);                 \
   }
