@@ -119,46 +119,6 @@ START_TEST(auto_leaves_the_chain_where_slices_do_not_pay) {
 }
 END_TEST
 
-/* Many heads and slices need scratch on every device, and FFT plans on CUDA. */
-START_TEST(a_prepared_run_allocates_nothing) {
-  static const struct {
-    cumega_ema_algorithm algorithm;
-    int64_t heads;
-  } rows[] = {{CUMEGA_EMA_RECURRENT, 40}, {CUMEGA_EMA_SLICED, 4}, {CUMEGA_EMA_FFT, 4}};
-  for (int i = 0; i < (device_is_cuda() ? 3 : 2); i++) {
-    cumega_context *ctx = context_new();
-    cumega_ema_config config = cumega_ema_config_default(D);
-    config.num_heads = rows[i].heads;
-    cumega_ema *ema = NULL;
-    MUST(ctx, cumega_ema_create(ctx, &config, NULL, &ema));
-    test_tensor *x = tensor_new_3(cumega_float32, L, B, D),
-                *y = tensor_new_3(cumega_float32, L, B, D);
-    for (int j = 0; j < L * B * D; j++) tensor_set(x, j / (B * D), j / D % B, j % D, 1);
-    cumega_ema_io io = io_of(x, y);
-    io.algorithm = rows[i].algorithm;
-    staging s;
-    const int staged = staging_begin(&s, ctx);
-    cumega_ema_io placed = io;
-    if (staged) {
-      const DLTensor *to = io.y;
-      staging_add(&s, &placed.x);
-      staging_add(&s, &to);
-      placed.y = (DLTensor *)(uintptr_t)to;
-      staging_there(&s);
-    }
-    MUST(ctx, cumega_ema_prepare(ctx, ema, &placed));
-    if (staged) staging_back(&s);
-    const int64_t held = bytes_held(ctx);
-    MUST(ctx, cumega_ema_forward(ctx, ema, &io));
-    ck_assert_int_eq(bytes_held(ctx), held);
-    cumega_ema_destroy(ema);
-    tensor_free(x);
-    tensor_free(y);
-    cumega_context_destroy(ctx);
-  }
-}
-END_TEST
-
 START_TEST(the_reserved_field_is_zero) {
   cumega_context *ctx = context_new();
   cumega_ema_config config = cumega_ema_config_default(D);
@@ -201,7 +161,6 @@ int main(void) {
   tcase_add_loop_test(tests, an_algorithm_that_cannot_compute_the_run_is_refused, 0,
                       (int)(sizeof refusals / sizeof *refusals));
   tcase_add_test(tests, auto_leaves_the_chain_where_slices_do_not_pay);
-  tcase_add_test(tests, a_prepared_run_allocates_nothing);
   tcase_add_test(tests, the_reserved_field_is_zero);
   tcase_add_test(tests, a_struct_without_the_field_is_recurrent);
   return run_suite(suite);

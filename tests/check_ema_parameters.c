@@ -372,41 +372,6 @@ END_TEST
 
 /* Every type, padded and packed, with more threads than rows: what workspace_size says is enough.
  */
-START_TEST(a_reserved_context_allocates_nothing_in_runs) {
-  for (int type = 0; type < 4; type++)
-    for (int threads = 1; threads < 4; threads++)
-      for (int truncated = 0; truncated < 2; truncated++) {
-        cumega_context *own = context_of_level(NULL, threads);
-        cumega_ema_config config = cumega_ema_config_default(70);
-        if (types[type].bits == 64) config.state_dtype = cumega_float64;
-        if (truncated) config.truncation_length = 5;
-        cumega_ema *ema;
-        MUST(own, cumega_ema_create(own, &config, NULL, &ema));
-        test_tensor *x = tensor_new_3(types[type], 30, 3, 70),
-                    *y = tensor_new_3(types[type], 30, 3, 70);
-        test_tensor *lengths = tensor_of_int64(3, (int64_t[]){30, 0, 17});
-        cumega_ema_io io = io_of(x, y);
-        io.sequence_lengths = dl(lengths);
-        int64_t bytes = -1;
-        MUST(own, cumega_ema_workspace_size(own, ema, &io, &bytes));
-        ck_assert_int_ge(bytes, 0);
-        MUST(own, cumega_context_reserve(own, bytes));
-        cumega_statistics before = {.struct_size = sizeof before}, after = before;
-        MUST(own, cumega_context_statistics(own, &before));
-        for (int i = 0; i < 3; i++) MUST(own, cumega_ema_forward(own, ema, &io));
-        MUST(own, cumega_context_statistics(own, &after));
-        ck_assert_int_eq(after.bytes_held, before.bytes_held);
-        ck_assert_int_eq(after.bytes_peak, before.bytes_peak);
-        ck_assert_int_eq(after.runs, before.runs + 3);
-        cumega_ema_destroy(ema);
-        cumega_context_destroy(own);
-        tensor_free(x);
-        tensor_free(y);
-        tensor_free(lengths);
-      }
-}
-END_TEST
-
 /* Outputs are checked as inputs are: a wrong shape, and two that share memory. */
 START_TEST(places_for_parameters_that_are_wrong_are_refused) {
   cumega_ema *ema = reset_ema(3, 3);
@@ -504,7 +469,6 @@ int main(void) {
   tcase_add_test(tests, places_for_parameters_that_are_wrong_are_refused);
   tcase_add_test(tests, settings_are_read_back_with_their_defaults_resolved);
   tcase_add_test(tests, an_ema_is_shared_by_contexts_in_threads_and_outlives_its_own);
-  tcase_add_test(tests, a_reserved_context_allocates_nothing_in_runs);
   tcase_add_test(tests, what_the_states_type_cannot_hold_is_refused_by_name);
   return run_suite(suite);
 }

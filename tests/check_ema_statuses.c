@@ -504,41 +504,6 @@ START_TEST(either_state_alone_may_be_a_pool) {
 }
 END_TEST
 
-/* A CPU looks at a pool's rows for two writers, in scratch that was reserved; without slots at none. A GPU does not. */
-START_TEST(scratch_is_for_rows_that_slots_name) {
-  const int64_t rows = INT64_C(1) << 20;
-  cumega_ema_config config = cumega_ema_config_default(1);
-  config.num_heads = 1;
-  cumega_ema *ema;
-  MUST(ctx, cumega_ema_create(ctx, &config, NULL, &ema));
-  test_tensor *pool = tensor_new_3(cumega_float32, rows, 1, 1);
-  test_tensor *many = tensor_new_3(cumega_float32, 1, rows, 1),
-              *one = tensor_new_3(cumega_float32, 1, 1, 1);
-  test_tensor *y = tensor_new_3(cumega_float32, 1, rows, 1), *slots = tensor_new_1(cumega_int64, 1);
-  cumega_ema_io io = io_of(one, y);
-  int64_t bytes = -1;
-  tensor_set(slots, 0, 0, 0, (double)rows - 1);
-  tensor_set(one, 0, 0, 0, 1);
-  dl(y)->shape[1] = 1;
-  io.final_state = dl(pool);
-  io.final_slots = dl(slots);
-  MUST(ctx, cumega_ema_workspace_size(ctx, ema, &io, &bytes));
-  ck_assert_int_eq(bytes >= rows / 8, !device_is_cuda());
-  MUST(ctx, cumega_context_reserve(ctx, bytes));
-  const int64_t held = bytes_held(ctx);
-  MUST(ctx, cumega_ema_forward(ctx, ema, &io));
-  if (!device_is_cuda()) ck_assert_int_eq(bytes_held(ctx), held);
-  io = io_of(many, y);
-  dl(y)->shape[1] = rows;
-  io.final_state = dl(pool);
-  MUST(ctx, cumega_ema_workspace_size(ctx, ema, &io, &bytes));
-  ck_assert_int_lt(bytes, rows / 8);
-  test_tensor *all[] = {pool, many, one, y, slots};
-  for (int i = 0; i < 5; i++) tensor_free(all[i]);
-  cumega_ema_destroy(ema);
-}
-END_TEST
-
 /* Neither is told whether io is a step's. */
 START_TEST(workspace_size_and_prepare_know_a_step) {
   for (int how = 0; how < 4; how++) {
@@ -687,7 +652,6 @@ int main(void) {
   tcase_add_test(tests, a_row_with_two_users_names_both);
   tcase_add_test(tests, rows_that_nobody_shares_are_taken);
   tcase_add_test(tests, either_state_alone_may_be_a_pool);
-  tcase_add_test(tests, scratch_is_for_rows_that_slots_name);
   tcase_add_test(tests, workspace_size_and_prepare_know_a_step);
   tcase_add_test(tests, a_step_of_compact_tensors_needs_no_strides);
   tcase_add_test(tests, missing_objects_are_refused);

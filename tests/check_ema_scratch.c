@@ -1,0 +1,129 @@
+/* The memory of runs: as much as was said beforehand, and made beforehand. */
+#include "ema_harness.h"
+#include "runner.h"
+
+enum { L = 6, B = 2, D = 3 };
+
+static const DLDataType types[] = {
+    {kDLFloat, 32, 1}, {kDLFloat, 16, 1}, {kDLBfloat, 16, 1}, {kDLFloat, 64, 1}};
+
+START_TEST(a_reserved_context_allocates_nothing_in_runs) {
+  for (int type = 0; type < 4; type++)
+    for (int threads = 1; threads < 4; threads++)
+      for (int truncated = 0; truncated < 2; truncated++) {
+        cumega_context *own = context_of_level(NULL, threads);
+        cumega_ema_config config = cumega_ema_config_default(70);
+        if (types[type].bits == 64) config.state_dtype = cumega_float64;
+        if (truncated) config.truncation_length = 5;
+        cumega_ema *ema;
+        MUST(own, cumega_ema_create(own, &config, NULL, &ema));
+        test_tensor *x = tensor_new_3(types[type], 30, 3, 70),
+                    *y = tensor_new_3(types[type], 30, 3, 70);
+        test_tensor *lengths = tensor_of_int64(3, (int64_t[]){30, 0, 17});
+        cumega_ema_io io = io_of(x, y);
+        io.sequence_lengths = dl(lengths);
+        int64_t bytes = -1;
+        MUST(own, cumega_ema_workspace_size(own, ema, &io, &bytes));
+        ck_assert_int_ge(bytes, 0);
+        MUST(own, cumega_context_reserve(own, bytes));
+        cumega_statistics before = {.struct_size = sizeof before}, after = before;
+        MUST(own, cumega_context_statistics(own, &before));
+        for (int i = 0; i < 3; i++) MUST(own, cumega_ema_forward(own, ema, &io));
+        MUST(own, cumega_context_statistics(own, &after));
+        ck_assert_int_eq(after.bytes_held, before.bytes_held);
+        ck_assert_int_eq(after.bytes_peak, before.bytes_peak);
+        ck_assert_int_eq(after.runs, before.runs + 3);
+        cumega_ema_destroy(ema);
+        cumega_context_destroy(own);
+        tensor_free(x);
+        tensor_free(y);
+        tensor_free(lengths);
+      }
+}
+END_TEST
+
+/* Many heads and slices need scratch on every device, and FFT plans on CUDA. */
+START_TEST(a_prepared_run_allocates_nothing) {
+  static const struct {
+    cumega_ema_algorithm algorithm;
+    int64_t heads;
+  } rows[] = {{CUMEGA_EMA_RECURRENT, 40}, {CUMEGA_EMA_SLICED, 4}, {CUMEGA_EMA_FFT, 4}};
+  for (int i = 0; i < (device_is_cuda() ? 3 : 2); i++) {
+    cumega_context *ctx = context_new();
+    cumega_ema_config config = cumega_ema_config_default(D);
+    config.num_heads = rows[i].heads;
+    cumega_ema *ema = NULL;
+    MUST(ctx, cumega_ema_create(ctx, &config, NULL, &ema));
+    test_tensor *x = tensor_new_3(cumega_float32, L, B, D),
+                *y = tensor_new_3(cumega_float32, L, B, D);
+    for (int j = 0; j < L * B * D; j++) tensor_set(x, j / (B * D), j / D % B, j % D, 1);
+    cumega_ema_io io = io_of(x, y);
+    io.algorithm = rows[i].algorithm;
+    staging s;
+    const int staged = staging_begin(&s, ctx);
+    cumega_ema_io placed = io;
+    if (staged) {
+      const DLTensor *to = io.y;
+      staging_add(&s, &placed.x);
+      staging_add(&s, &to);
+      placed.y = (DLTensor *)(uintptr_t)to;
+      staging_there(&s);
+    }
+    MUST(ctx, cumega_ema_prepare(ctx, ema, &placed));
+    if (staged) staging_back(&s);
+    const int64_t held = bytes_held(ctx);
+    MUST(ctx, cumega_ema_forward(ctx, ema, &io));
+    ck_assert_int_eq(bytes_held(ctx), held);
+    cumega_ema_destroy(ema);
+    tensor_free(x);
+    tensor_free(y);
+    cumega_context_destroy(ctx);
+  }
+}
+END_TEST
+
+/* A CPU looks at a pool's rows for two writers, in scratch that was reserved; without slots at none. A GPU does not. */
+START_TEST(scratch_is_for_rows_that_slots_name) {
+  const int64_t rows = INT64_C(1) << 20;
+  cumega_context *ctx = context_new();
+  cumega_ema_config config = cumega_ema_config_default(1);
+  config.num_heads = 1;
+  cumega_ema *ema;
+  MUST(ctx, cumega_ema_create(ctx, &config, NULL, &ema));
+  test_tensor *pool = tensor_new_3(cumega_float32, rows, 1, 1);
+  test_tensor *many = tensor_new_3(cumega_float32, 1, rows, 1),
+              *one = tensor_new_3(cumega_float32, 1, 1, 1);
+  test_tensor *y = tensor_new_3(cumega_float32, 1, rows, 1), *slots = tensor_new_1(cumega_int64, 1);
+  cumega_ema_io io = io_of(one, y);
+  int64_t bytes = -1;
+  tensor_set(slots, 0, 0, 0, (double)rows - 1);
+  tensor_set(one, 0, 0, 0, 1);
+  dl(y)->shape[1] = 1;
+  io.final_state = dl(pool);
+  io.final_slots = dl(slots);
+  MUST(ctx, cumega_ema_workspace_size(ctx, ema, &io, &bytes));
+  ck_assert_int_eq(bytes >= rows / 8, !device_is_cuda());
+  MUST(ctx, cumega_context_reserve(ctx, bytes));
+  const int64_t held = bytes_held(ctx);
+  MUST(ctx, cumega_ema_forward(ctx, ema, &io));
+  if (!device_is_cuda()) ck_assert_int_eq(bytes_held(ctx), held);
+  io = io_of(many, y);
+  dl(y)->shape[1] = rows;
+  io.final_state = dl(pool);
+  MUST(ctx, cumega_ema_workspace_size(ctx, ema, &io, &bytes));
+  ck_assert_int_lt(bytes, rows / 8);
+  test_tensor *all[] = {pool, many, one, y, slots};
+  for (int i = 0; i < 5; i++) tensor_free(all[i]);
+  cumega_ema_destroy(ema);
+  cumega_context_destroy(ctx);
+}
+END_TEST
+
+int main(void) {
+  Suite *suite = suite_create("ema_scratch");
+  TCase *tests = add_case(suite, "scratch", 120);
+  tcase_add_test(tests, a_reserved_context_allocates_nothing_in_runs);
+  tcase_add_test(tests, a_prepared_run_allocates_nothing);
+  tcase_add_test(tests, scratch_is_for_rows_that_slots_name);
+  return run_suite(suite);
+}
