@@ -202,7 +202,7 @@ static void close_job(pool *p) {
 }
 
 void pool_run(pool *p, pool_task task, void *argument, int64_t count) {
-  if (p->started == 0 || count <= 1) {
+  if (!p || p->started == 0 || count <= 1) {
     for (int64_t index = 0; index < count; index++) task(argument, index, 0);
     return;
   }

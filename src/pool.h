@@ -14,8 +14,9 @@ typedef void (*pool_task)(void *argument, int64_t index, int worker);
 pool *pool_create(memory *m, int threads, const char **reason);
 void pool_destroy(pool *p); /* NULL is allowed */
 
-/* Runs task for every index, in any order, on all threads; returns when all are done. Tasks run in
- * the default floating-point environment on the pool's own threads; the caller sets its own. */
+/* Runs task for every index, in any order, on all threads, or without a pool (NULL) on the caller's
+ * alone; returns when all are done. Tasks run in the default floating-point environment on the
+ * pool's own threads; the caller sets its own. */
 void pool_run(pool *p, pool_task task, void *argument, int64_t count);
 
 /* In a forked child, where the threads do not exist: releases nothing but forgets them. */

@@ -98,6 +98,8 @@ static const highway_case cases[] = {
     {2, 4, F32, .x = {IN_ORDER, .gap = {0, 3}}, .y = {IN_ORDER, .gap = {0, 1}}, .is_copied = 0},
     {2, 4, F32, .x = {IN_ORDER, .repeated = 1}, .is_copied = 1}, /* one row for all */
     {2, 4, F32, .y = {.ordered = 1, .order = {1, 0}}, .is_copied = 1},
+    {2, 4, F32, .x = {IN_ORDER, .reversed = 2}, .is_copied = 1}, /* channels, not rows */
+    {2, 4, F32, .y = {IN_ORDER, .reversed = 2}, .is_copied = 1},
     /* Rows of whole pieces of 16 bytes, of which the last is not full. */
     {2,
      9,
@@ -113,16 +115,16 @@ START_TEST(bits_do_not_depend_on_where_the_rows_lie) {
 }
 END_TEST
 
-/* cuBLAS counts what lies between rows in 32 bits. Such tensors are larger than a test's memory, so that only the
- * copy's size is asked for. */
-START_TEST(rows_further_apart_than_cublas_counts_are_copied) {
+/* cuBLAS counts what lies between rows in 32 bits, and takes none that overlap. Tensors of the first kind are larger
+ * than a test's memory, so that only the copy's size is asked for. */
+START_TEST(rows_too_far_apart_for_cublas_or_too_near_are_copied) {
   cumega_context *ctx = context_new();
   cumega_residual *residual = highway_new(ctx);
-  const int64_t shape[] = {64, D}, apart[] = {INT32_MAX, (int64_t)INT32_MAX + 1};
-  int64_t bytes[2];
+  const int64_t shape[] = {64, D}, apart[] = {INT32_MAX, (int64_t)INT32_MAX + 1, D, D - 1};
+  int64_t bytes[4];
   float data[3][64 * D]; /* x's is the last, of which only the beginning is there */
   cumega_tensor x, y, out;
-  for (int i = 0; i < 2; i++) {
+  for (int i = 0; i < 4; i++) {
     cumega_residual_io io = {.struct_size = sizeof io};
     io.y = cumega_tensor_init(&y, data[0], device_of_tests(), cumega_float32, 2, shape);
     io.out = cumega_tensor_init(&out, data[1], device_of_tests(), cumega_float32, 2, shape);
@@ -130,7 +132,9 @@ START_TEST(rows_further_apart_than_cublas_counts_are_copied) {
     x.dl.strides[0] = apart[i];
     MUST(ctx, cumega_residual_workspace_size(ctx, residual, &io, &bytes[i]));
   }
-  ck_assert_int_eq(bytes[1] - bytes[0], device_is_cuda() ? 64 * D * (int64_t)sizeof(float) : 0);
+  for (int i = 0; i < 4; i += 2)
+    ck_assert_int_eq(bytes[i + 1] - bytes[i],
+                     device_is_cuda() ? 64 * D * (int64_t)sizeof(float) : 0);
   cumega_residual_destroy(residual);
   cumega_context_destroy(ctx);
 }
@@ -141,6 +145,6 @@ int main(void) {
   TCase *tests = add_case(suite, "highway", 60);
   tcase_add_loop_test(tests, bits_do_not_depend_on_where_the_rows_lie, 0,
                       (int)(sizeof cases / sizeof *cases));
-  tcase_add_test(tests, rows_further_apart_than_cublas_counts_are_copied);
+  tcase_add_test(tests, rows_too_far_apart_for_cublas_or_too_near_are_copied);
   return run_suite(suite);
 }

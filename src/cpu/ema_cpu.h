@@ -111,7 +111,7 @@ typedef struct ema_plan {
   int64_t group;  /* channels of an item */
   int64_t groups; /* items of a sequence, or of a slice of it */
   int64_t state_bytes, terms_bytes, history_bytes;
-  int shared; /* among the context's threads */
+  pool *pool; /* NULL: the run is not worth other threads */
   ema_slices slices;
 } ema_plan;
 
@@ -125,8 +125,8 @@ static inline ema_memory ema_memory_of(const ema_plan *p, char *scratch, int wor
 
 /* src/cpu/ema_sliced_cpu.c: slices' states behind the threads' memory, and the run. */
 int64_t LEVEL(ema_sliced_bytes)(const cumega_ema *ema, const ema_run *run, const ema_plan *p);
-void LEVEL(ema_sliced_cpu)(cumega_context *ctx, const cumega_ema *ema, const ema_run *run,
-                           const ema_plan *p, char *scratch, char *states);
+void LEVEL(ema_sliced_cpu)(const cumega_ema *ema, const ema_run *run, const ema_plan *p,
+                           char *scratch, char *states);
 
 void LEVEL(ema_kernel_row_cpu)(const ema_kernel_row *row);
 int64_t LEVEL(ema_workspace_cpu)(const cumega_context *ctx, const cumega_ema *ema,

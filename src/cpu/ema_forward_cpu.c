@@ -42,7 +42,7 @@ static ema_plan make_plan(const cumega_context *ctx, const cumega_ema *ema, cons
   const int64_t items = run->B * p.groups, threads = ctx->threads;
   p.slices = ema_slices_of(ema, run, items == 0 || items >= 2 * threads ? 1 : 4 * threads / items);
   const double rows = run->packed ? 1 : (double)run->B;
-  p.shared = ctx->pool && steps * (double)D * rows >= 4 * ITEM_LEAST_WORK;
+  p.pool = steps * (double)D * rows >= 4 * ITEM_LEAST_WORK ? ctx->pool : NULL;
   return p;
 }
 
@@ -106,10 +106,11 @@ cumega_status LEVEL(ema_forward_cpu)(cumega_context *ctx, const cumega_ema *ema,
   TRY(context_scratch(ctx, workspace_of(ctx, ema, run, &p), &scratch));
   job j = {ema, run, &p, scratch};
   fp_begin(&environment);
-  if (p.slices.count > 1) LEVEL(ema_sliced_cpu)
-  (ctx, ema, run, &p, scratch, (char *)scratch + ctx->threads * ema_bytes_per_thread(&p));
-  else if (p.shared) pool_run(ctx->pool, run_item, &j, run->B * p.groups);
-  else for (int64_t i = 0; i < run->B * p.groups; i++) run_item(&j, i, 0);
+  char *states = (char *)scratch + ctx->threads * ema_bytes_per_thread(&p);
+  if (p.slices.count > 1)
+    LEVEL(ema_sliced_cpu)(ema, run, &p, scratch, states);
+  else
+    pool_run(p.pool, run_item, &j, run->B * p.groups);
   fp_end(&environment);
   return CUMEGA_OK;
 }

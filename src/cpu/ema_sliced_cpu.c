@@ -115,16 +115,8 @@ static void check_group(void *argument, int64_t index, int worker) {
   stream_fence();
 }
 
-static void for_all(cumega_context *ctx, const ema_plan *p, pool_task task, sliced *s,
-                    int64_t count) {
-  if (p->shared)
-    pool_run(ctx->pool, task, s, count);
-  else
-    for (int64_t i = 0; i < count; i++) task(s, i, 0);
-}
-
-void LEVEL(ema_sliced_cpu)(cumega_context *ctx, const cumega_ema *ema, const ema_run *run,
-                           const ema_plan *p, char *scratch, char *states) {
+void LEVEL(ema_sliced_cpu)(const cumega_ema *ema, const ema_run *run, const ema_plan *p,
+                           char *scratch, char *states) {
   const int64_t D = ema->config.size, N = ema->config.num_heads, rows = rows_of(run, p);
   char *second = states + LEVEL(ema_sliced_bytes)(ema, run, p) / 2;
   sliced s = {.ema = ema,
@@ -133,6 +125,6 @@ void LEVEL(ema_sliced_cpu)(cumega_context *ctx, const cumega_ema *ema, const ema
               .scratch = scratch,
               .begin = {states, rows, D * N, N, 1},
               .end = {second, rows, D * N, N, 1}};
-  for_all(ctx, p, run_slice, &s, rows * p->groups);
-  for_all(ctx, p, check_group, &s, run->B * p->groups);
+  pool_run(p->pool, run_slice, &s, rows * p->groups);
+  pool_run(p->pool, check_group, &s, run->B * p->groups);
 }

@@ -39,10 +39,7 @@ cumega_status LEVEL(position_bias_forward_cpu)(cumega_context *ctx,
   job j = {run, ITEM_VALUES / run->L + 1};
   const int64_t items = (run->L + j.rows_of_item - 1) / j.rows_of_item;
   fp_begin(&environment);
-  if (ctx->pool && items > 3)
-    pool_run(ctx->pool, run_item, &j, items);
-  else
-    for (int64_t i = 0; i < items; i++) run_item(&j, i, 0);
+  pool_run(items > 3 ? ctx->pool : NULL, run_item, &j, items);
   fp_end(&environment);
   return CUMEGA_OK;
 }

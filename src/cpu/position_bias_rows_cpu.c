@@ -66,10 +66,7 @@ cumega_status LEVEL(position_bias_rows_cpu)(cumega_context *ctx, const position_
   j.rows_of_item = ITEM_SCORES / run->Lk + 1;
   const int64_t items = (j.rows + j.rows_of_item - 1) / j.rows_of_item;
   fp_begin(&environment);
-  if (ctx->pool && items > 3)
-    pool_run(ctx->pool, run_item, &j, items);
-  else
-    for (int64_t i = 0; i < items; i++) run_item(&j, i, 0);
+  pool_run(items > 3 ? ctx->pool : NULL, run_item, &j, items);
   fp_end(&environment);
   return CUMEGA_OK;
 }

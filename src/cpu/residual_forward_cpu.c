@@ -79,10 +79,7 @@ cumega_status LEVEL(residual_forward_cpu)(cumega_context *ctx, const residual_ru
   if (p.bytes_per_thread) TRY(context_scratch(ctx, ctx->threads * p.bytes_per_thread, &scratch));
   job j = {run, &p, scratch};
   fp_begin(&environment);
-  if (ctx->pool && items >= 4)
-    pool_run(ctx->pool, run_item, &j, items);
-  else
-    for (int64_t i = 0; i < items; i++) run_item(&j, i, 0);
+  pool_run(items > 3 ? ctx->pool : NULL, run_item, &j, items);
   fp_end(&environment);
   return CUMEGA_OK;
 }

@@ -33,7 +33,7 @@ static void count(cumega_context *ctx, const cumega_ema *ema, DLDataType dtype, 
   test_tensor *mask = case_tensor(cumega_bool, 2, (int64_t[]){1, STEPS}, NULL);
   test_tensor *state =
       case_tensor(config.state_dtype, 3, (int64_t[]){1, D, N}, r->strided_state ? &turned : NULL);
-  test_tensor *lengths = tensor_of_int64(1, (int64_t[]){STEPS - 7});
+  test_tensor *lengths = tensor_of_int64(1, (int64_t[]){STEPS - 13});
   cumega_ema_io io = io_of(x, y);
   io.algorithm = r->algorithm;
   if (r->masked) io.mask = dl(mask);
@@ -86,9 +86,11 @@ static void count_types(cumega_context *ctx, DLDataType state_dtype, int64_t D,
 
 static void count_heads(cumega_context *ctx, DLDataType dtype) {
   static const int64_t heads[] = {1, 2, 3, 4, 8, 16, 20};
-  static const run runs[] = {{.name = "stateful", .stateful = 1},
-                             {.name = "strided-state", .stateful = 1, .strided_state = 1},
-                             {.name = "sliced", .algorithm = CUMEGA_EMA_SLICED}};
+  static const run runs[] = {
+      {.name = "stateful", .stateful = 1},
+      {.name = "strided-state", .stateful = 1, .strided_state = 1},
+      {.name = "sliced", .algorithm = CUMEGA_EMA_SLICED},
+      {.name = "sliced-padded", .padded = 1, .algorithm = CUMEGA_EMA_SLICED}};
   for (int i = 0; i < 7; i++)
     for (int activation = 0; activation < 3; activation++) {
       cumega_ema_config config = cumega_ema_config_default(72);
@@ -96,7 +98,7 @@ static void count_heads(cumega_context *ctx, DLDataType dtype) {
       config.num_heads = heads[i];
       config.activation = (cumega_activation)activation;
       cumega_ema *ema = ema_of(ctx, config);
-      for (int k = 0; k < 3; k++) count(ctx, ema, dtype, &runs[k]);
+      for (int k = 0; k < 4; k++) count(ctx, ema, dtype, &runs[k]);
       cumega_ema_destroy(ema);
     }
 }

@@ -56,7 +56,7 @@ static void count(cumega_context *ctx, DLDataType dtype, int64_t Lq, int64_t Lk,
 
 /* The tables themselves. */
 static void count_biases(cumega_context *ctx) {
-  const int64_t size = 18, shape[] = {150, 150};
+  const int64_t size = 18, shape[] = {300, 300};
   test_tensor *alpha = case_tensor(cumega_float32, 1, &size, NULL);
   cumega_position_bias *rotary, *relative;
   MUST(ctx, cumega_position_bias_create_rotary(ctx, size, 4, dl(alpha), dl(alpha), &rotary));

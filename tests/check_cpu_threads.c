@@ -1,0 +1,112 @@
+/* Which runs of a CPU the context's threads share: much work wakes them, and little, which would be done before they
+ * were awake, does not. Bits tell nothing of it; how often a thread went to sleep does. */
+#include <sys/resource.h>
+#include "harness.h"
+#include "runner.h"
+#include "settled_threads.h"
+
+/* A run of every family, larger with size. */
+typedef void (*sized_run)(cumega_context *ctx, int64_t size);
+
+static void run_ema(cumega_context *ctx, int64_t L, int64_t B, cumega_ema_algorithm algorithm) {
+  const cumega_ema_config config = cumega_ema_config_default(64); /* of four heads */
+  cumega_ema *ema;
+  MUST(ctx, cumega_ema_create(ctx, &config, NULL, &ema));
+  test_tensor *x = tensor_new_3(cumega_float32, L, B, 64),
+              *y = tensor_new_3(cumega_float32, L, B, 64);
+  const cumega_ema_io io = {
+      .struct_size = sizeof io, .x = dl(x), .y = dl(y), .algorithm = algorithm};
+  MUST(ctx, cumega_ema_forward(ctx, ema, &io));
+  cumega_ema_destroy(ema);
+  tensor_free(x);
+  tensor_free(y);
+}
+
+static void run_sequences(cumega_context *ctx, int64_t L) {
+  run_ema(ctx, L, 2, CUMEGA_EMA_RECURRENT);
+}
+
+static void run_slices(cumega_context *ctx, int64_t L) {
+  run_ema(ctx, L, 1, CUMEGA_EMA_SLICED);
+}
+
+static void run_softmax(cumega_context *ctx, int64_t Lq) {
+  const int64_t shape[] = {1, 1, Lq, 32768};
+  test_tensor *scores = tensor_new(cumega_float32, 4, shape, NULL);
+  cumega_position_bias_io io = cumega_position_bias_io_default();
+  io.scores = io.output = dl(scores);
+  MUST(ctx, cumega_position_bias_softmax(ctx, NULL, &io));
+  tensor_free(scores);
+}
+
+static void run_bias(cumega_context *ctx, int64_t L) {
+  test_tensor *output = tensor_new_2(cumega_float32, L, L);
+  cumega_position_bias *bias;
+  MUST(ctx, cumega_position_bias_create_relative(ctx, L, NULL, &bias));
+  MUST(ctx, cumega_position_bias_forward(ctx, bias, dl(output)));
+  cumega_position_bias_destroy(bias);
+  tensor_free(output);
+}
+
+static void run_residual(cumega_context *ctx, int64_t rows, int64_t D) {
+  const cumega_residual_config config =
+      cumega_residual_config_default(CUMEGA_RESIDUAL_RESIDUAL, 1, D);
+  cumega_residual *residual;
+  MUST(ctx, cumega_residual_create(ctx, &config, NULL, &residual));
+  test_tensor *x = tensor_new_2(cumega_float32, rows, D),
+              *y = tensor_new_2(cumega_float32, rows, D);
+  const cumega_residual_io io = {.struct_size = sizeof io, .x = dl(x), .y = dl(y), .out = dl(y)};
+  MUST(ctx, cumega_residual_forward(ctx, residual, &io));
+  cumega_residual_destroy(residual);
+  tensor_free(x);
+  tensor_free(y);
+}
+
+static void run_rows(cumega_context *ctx, int64_t rows) {
+  run_residual(ctx, rows, 8192);
+}
+
+static void run_pieces(cumega_context *ctx, int64_t D) {
+  run_residual(ctx, 1, D);
+}
+
+/* How often the process's other threads went to sleep until now; all of them do. */
+static long sleeps_of_others(void) {
+  struct rusage all, own;
+  wait_for_settled_threads();
+  ck_assert_int_eq(getrusage(RUSAGE_SELF, &all), 0);
+  ck_assert_int_eq(getrusage(RUSAGE_THREAD, &own), 0);
+  return all.ru_nvcsw - own.ru_nvcsw;
+}
+
+static int wakes_others(cumega_context *ctx, sized_run run, int64_t size) {
+  const long before = sleeps_of_others();
+  run(ctx, size);
+  return sleeps_of_others() != before;
+}
+
+START_TEST(much_work_is_shared_and_little_is_not) {
+  static const struct {
+    const char *name;
+    sized_run run;
+    int64_t little, much;
+  } runs[] = {{"sequences of an EMA", run_sequences, 255, 256},
+              {"slices of an EMA", run_slices, 511, 512},
+              {"rows of a softmax", run_softmax, 6, 7},
+              {"a bias's matrix", run_bias, 400, 512},
+              {"rows of a residual connection", run_rows, 3, 4},
+              {"pieces of a row", run_pieces, 3 * 8192, 3 * 8192 + 1}};
+  cumega_context *ctx = context_of_level(NULL, 3);
+  for (size_t i = 0; i < sizeof runs / sizeof *runs; i++) {
+    ck_assert_msg(!wakes_others(ctx, runs[i].run, runs[i].little), "%s: little", runs[i].name);
+    ck_assert_msg(wakes_others(ctx, runs[i].run, runs[i].much), "%s: much", runs[i].name);
+  }
+  cumega_context_destroy(ctx);
+}
+END_TEST
+
+int main(void) {
+  Suite *suite = suite_create("CPU threads");
+  tcase_add_test(add_case(suite, "shared", 60), much_work_is_shared_and_little_is_not);
+  return run_suite(suite);
+}
