@@ -49,7 +49,7 @@ const char *weights_quote(char buffer[WEIGHTS_QUOTE], const char *text) {
   while (*text != '\0') {
     uint32_t code = 0;
     int length = utf8_next(text, &code);
-    int plain = length > 0 && is_printable(code);
+    int plain = is_printable(code); /* of none: 0, which is not */
     if (length == 0) length = 1;
     if (used + (plain ? length : 4 * length) > room) {
       memcpy(buffer + used, "...", 3);

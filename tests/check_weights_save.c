@@ -103,7 +103,9 @@ START_TEST(scalars_empty_tensors_and_odd_names_are_written_as_the_safetensors_pa
       make_source(&s[6], "Z", cumega_float32, 1, (int64_t[]){3}),
   };
   s[3].tensor.dl.shape = NULL; /* as a scalar of another library may have it */
-  s[2].tensor.dl.data = s[4].tensor.dl.data = NULL;
+  s[2].tensor.dl.data = NULL;
+  s[4].tensor.dl.data = (void *)UINTPTR_MAX; /* where an empty one lies does not matter */
+  s[4].tensor.dl.byte_offset = 8;
   assert_saved(tensors, 7, NULL, 0);
   assert_same_file(files.path, SOURCE_DIR "/tests/data/weights/edges.safetensors");
 }
