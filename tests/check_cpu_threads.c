@@ -30,6 +30,23 @@ static void run_slices(cumega_context *ctx, int64_t L) {
   run_ema(ctx, L, 1, CUMEGA_EMA_SLICED);
 }
 
+/* Two sequences of so many steps together. */
+static void run_packed(cumega_context *ctx, int64_t steps) {
+  const cumega_ema_config config = cumega_ema_config_default(64);
+  cumega_ema *ema;
+  MUST(ctx, cumega_ema_create(ctx, &config, NULL, &ema));
+  test_tensor *x = tensor_new_2(cumega_float32, steps, 64),
+              *y = tensor_new_2(cumega_float32, steps, 64);
+  test_tensor *offsets = tensor_of_int64(3, (int64_t[]){0, 100, steps});
+  const cumega_ema_io io = {
+      .struct_size = sizeof io, .x = dl(x), .y = dl(y), .sequence_offsets = dl(offsets)};
+  MUST(ctx, cumega_ema_forward(ctx, ema, &io));
+  cumega_ema_destroy(ema);
+  tensor_free(x);
+  tensor_free(y);
+  tensor_free(offsets);
+}
+
 static void run_softmax(cumega_context *ctx, int64_t Lq) {
   const int64_t shape[] = {1, 1, Lq, 32768};
   test_tensor *scores = tensor_new(cumega_float32, 4, shape, NULL);
@@ -92,6 +109,7 @@ START_TEST(much_work_is_shared_and_little_is_not) {
     int64_t little, much;
   } runs[] = {{"sequences of an EMA", run_sequences, 255, 256},
               {"slices of an EMA", run_slices, 511, 512},
+              {"packed sequences", run_packed, 511, 512},
               {"rows of a softmax", run_softmax, 6, 7},
               {"a bias's matrix", run_bias, 400, 512},
               {"rows of a residual connection", run_rows, 3, 4},

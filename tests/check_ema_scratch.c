@@ -42,6 +42,56 @@ START_TEST(a_reserved_context_allocates_nothing_in_runs) {
 }
 END_TEST
 
+/* Scratch of float32 sequences (L, B, D) of four heads. */
+static int64_t scratch_of(int threads, int64_t steps, int64_t sequences, int64_t channels) {
+  cumega_context *ctx = context_of_level(NULL, threads);
+  const cumega_ema_config config = cumega_ema_config_default(channels);
+  cumega_ema *ema;
+  int64_t bytes = -1;
+  MUST(ctx, cumega_ema_create(ctx, &config, NULL, &ema));
+  test_tensor *x = tensor_new_3(cumega_float32, steps, sequences, channels);
+  const cumega_ema_io io = io_of(x, x);
+  MUST(ctx, cumega_ema_workspace_size(ctx, ema, &io, &bytes));
+  cumega_ema_destroy(ema);
+  cumega_context_destroy(ctx);
+  tensor_free(x);
+  return bytes;
+}
+
+/* Each thread of a CPU has the states of the channels of an item. Items are smaller where there are enough steps for
+ * several threads: 32,768 steps of channels and heads are worth one, and four items of each are enough. */
+START_TEST(threads_have_the_states_of_as_many_channels_as_an_item) {
+  static const struct {
+    int64_t steps, sequences;
+    int threads;
+    int64_t channels;
+  } rows[] = {{15, 1, 4, 512},   {16, 1, 4, 256},    {31, 1, 4, 256},
+              {32, 1, 4, 128},   {4000, 1, 4, 64},   {4000, 5, 4, 128},
+              {4000, 8, 4, 256}, {4000, 16, 4, 512}, {4000, 1, 1, 512}};
+  const int64_t state = 4 * sizeof(float), others = scratch_of(1, 1, 1, 64) - 64 * state;
+  ck_assert_int_ge(others, 0);
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+    ck_assert_int_eq(scratch_of(rows[i].threads, rows[i].steps, rows[i].sequences, 512),
+                     rows[i].threads * (rows[i].channels * state + others));
+}
+END_TEST
+
+START_TEST(a_run_of_no_steps_that_keeps_no_state_takes_no_memory) {
+  cumega_context *ctx = context_new();
+  const cumega_ema_config config = cumega_ema_config_default(D);
+  cumega_ema *ema;
+  MUST(ctx, cumega_ema_create(ctx, &config, NULL, &ema));
+  test_tensor *x = tensor_new_3(cumega_float32, 0, B, D);
+  const cumega_ema_io io = io_of(x, x);
+  const int64_t held = bytes_held(ctx);
+  MUST(ctx, cumega_ema_forward(ctx, ema, &io));
+  ck_assert_int_eq(bytes_held(ctx), held);
+  cumega_ema_destroy(ema);
+  cumega_context_destroy(ctx);
+  tensor_free(x);
+}
+END_TEST
+
 /* Many heads and slices need scratch on every device, and FFT plans on CUDA. */
 START_TEST(a_prepared_run_allocates_nothing) {
   static const struct {
@@ -123,6 +173,8 @@ int main(void) {
   Suite *suite = suite_create("ema_scratch");
   TCase *tests = add_case(suite, "scratch", 120);
   tcase_add_test(tests, a_reserved_context_allocates_nothing_in_runs);
+  tcase_add_test(tests, threads_have_the_states_of_as_many_channels_as_an_item);
+  tcase_add_test(tests, a_run_of_no_steps_that_keeps_no_state_takes_no_memory);
   tcase_add_test(tests, a_prepared_run_allocates_nothing);
   tcase_add_test(tests, scratch_is_for_rows_that_slots_name);
   return run_suite(suite);
