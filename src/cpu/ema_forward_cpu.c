@@ -105,8 +105,8 @@ cumega_status LEVEL(ema_forward_cpu)(cumega_context *ctx, const cumega_ema *ema,
   fp_environment environment;
   TRY(context_scratch(ctx, workspace_of(ctx, ema, run, &p), &scratch));
   job j = {ema, run, &p, scratch};
-  fp_begin(&environment);
   char *states = (char *)scratch + ctx->threads * ema_bytes_per_thread(&p);
+  fp_begin(&environment);
   if (p.slices.count > 1)
     LEVEL(ema_sliced_cpu)(ema, run, &p, scratch, states);
   else

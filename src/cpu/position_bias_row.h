@@ -47,6 +47,7 @@ static void NAME(store_keys)(const position_bias_run *run, const row_place *plac
 static void NAME(fill_keys)(const position_bias_run *run, const row_place *place, int64_t first,
                             int64_t end, REAL value) {
   const int64_t stride = run->output.stride_k;
+  if (first >= end) return; /* as in most rows: no type is looked at */
   STORE_TYPES(FILL_ROW)
 }
 
