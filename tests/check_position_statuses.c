@@ -6,14 +6,8 @@
 #include "position_device.h"
 #include "runner.h"
 
-#define REFUSED(status, text, call)                                                                \
-  do {                                                                                             \
-    cumega_status got = (call);                                                                    \
-    const char *sentence = cumega_context_message(ctx);                                            \
-    ck_assert_msg(got == (status), "%s: %s", cumega_status_string(got), sentence);                 \
-    ck_assert_msg(strstr(sentence, text) != NULL, "'%s' is not in: %s", text, sentence);           \
-  } while (0)
-#define ARGUMENT CUMEGA_ERROR_ARGUMENT
+#define REFUSED(status, text, call) MUST_FAIL(ctx, call, status, text)
+#define ARGUMENT                    CUMEGA_ERROR_ARGUMENT
 
 static cumega_context *ctx;
 static cumega_position_bias *relative, *rotary; /* max_positions 8; size 4 */

@@ -3,16 +3,8 @@
 #ifndef CUMEGA_TESTS_HARNESS_H
 #define CUMEGA_TESTS_HARNESS_H
 
-#include "assertions.h"
-#include <cumega/cumega.h>
 #include "device.h"
-
-#define MUST(ctx, call)                                                                            \
-  do {                                                                                             \
-    cumega_status must_status = (call);                                                            \
-    ck_assert_msg(must_status == CUMEGA_OK, "%s: %s: %s", #call,                                   \
-                  cumega_status_string(must_status), cumega_context_message(ctx));                 \
-  } while (0)
+#include "statuses.h"
 
 /* Zeroed memory, or the program ends. 0 bytes gives a pointer too. */
 void *memory_new(int64_t bytes);

@@ -3,12 +3,11 @@
 #ifndef CUMEGA_TESTS_WEIGHTS_FILES_H
 #define CUMEGA_TESTS_WEIGHTS_FILES_H
 
-#include "assertions.h"
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
-#include <cumega/cumega.h>
+#include "statuses.h"
 
 typedef struct weights_files {
   cumega_context *ctx;
