@@ -58,6 +58,24 @@ START_TEST(a_device_beyond_the_last_is_refused) {
 }
 END_TEST
 
+/* What a launch gives on a device that none of the compiled architectures is for. */
+START_TEST(a_device_without_code_is_refused_at_once) {
+  int64_t count, launch = 0;
+  cumega_status status;
+  cumega_context_destroy(emulated_context(NULL, NULL, NULL)); /* finds the driver's functions */
+  emulation_calls_begin();
+  cumega_context_destroy(emulated_context(NULL, NULL, NULL));
+  const char *const *calls = emulation_calls(&count);
+  while (launch < count && strcmp(calls[launch], "cudaLaunchKernel") != 0) launch++;
+  ck_assert_int_lt(launch, count);
+  emulation_fail(launch + 1, cudaErrorNoKernelImageForDevice, 1, 0);
+  ck_assert_ptr_null(emulated_context(NULL, NULL, &status));
+  MUST_FAIL(NULL, status, CUMEGA_ERROR_DEVICE,
+            "device cuda:0 was asked for, but this build has no code for it");
+  ck_assert_int_eq(cudaPeekAtLastError(), cudaSuccess);
+}
+END_TEST
+
 /* ---- the caller's CUDA ---- */
 
 START_TEST(a_context_on_a_second_device_leaves_the_first_alone) {
@@ -476,6 +494,7 @@ int main(void) {
   tcase_add_test(tests, an_old_driver_is_named_with_what_is_expected);
   tcase_add_test(tests, without_a_device_the_sentence_says_so);
   tcase_add_test(tests, a_device_beyond_the_last_is_refused);
+  tcase_add_test(tests, a_device_without_code_is_refused_at_once);
   tcase_add_test(tests, a_context_on_a_second_device_leaves_the_first_alone);
   tcase_add_test(tests, a_stream_of_another_context_is_refused);
   tcase_add_loop_test(tests, a_prepared_run_neither_allocates_nor_waits, 0, run_shape_count);

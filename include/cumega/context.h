@@ -91,8 +91,8 @@ static inline cumega_context_options cumega_context_options_default(void) {
 /* options may be NULL: the default. *ctx is set to NULL on failure; the sentence is then in
  * cumega_context_message(NULL). The environment variable CUMEGA_CPU=plain|v3|v4 chooses the CPU
  * level (docs/environment.md); a level that the machine lacks is CUMEGA_ERROR_UNSUPPORTED. Returns
- * CUMEGA_OK, CUMEGA_ERROR_ARGUMENT, _UNSUPPORTED, _RESOURCE, _DEVICE (no CUDA backend, driver or
- * such device), _STATE (the stream is being captured), or _FATAL. */
+ * CUMEGA_OK, CUMEGA_ERROR_ARGUMENT, _UNSUPPORTED, _RESOURCE, _DEVICE (no such device, or no
+ * backend, driver or compiled code for it), _STATE (the stream is being captured), or _FATAL. */
 CUMEGA_API CUMEGA_CHECK_RESULT cumega_status
 cumega_context_create(const cumega_context_options *options, cumega_context **ctx);
 

@@ -8,6 +8,7 @@
 #include <string.h>
 #include "cublas_cuda.h"
 #include "ema_fft_cuda.h"
+#include "report_cuda.h"
 
 static cumega_status fail_device(cumega_context *ctx, const char *sentence) {
   return front->fail(ctx, CUMEGA_ERROR_DEVICE, "device cuda:%d was asked for, but %s",
@@ -190,7 +191,10 @@ cumega_status cuda_scratch(cumega_context *ctx, int64_t bytes, void **pointer) {
 
 static cumega_status clear_report(cumega_context *ctx) {
   cuda_context *c = cuda_context_of(ctx);
-  CUDA_TRY(ctx, cudaMemsetAsync(c->report, 0, sizeof *c->report, c->stream));
+  cudaError_t error = report_clear_launch(c->report, c->stream);
+  if (error == cudaErrorNoKernelImageForDevice)
+    return fail_device(ctx, "this build has no code for it (CUMEGA_CUDA_ARCHITECTURES)");
+  if (error != cudaSuccess) return cuda_fail(ctx, error, "clearing the report", __FILE__, __LINE__);
   CUDA_TRY(ctx, cudaStreamSynchronize(c->stream));
   return CUMEGA_OK;
 }
