@@ -184,14 +184,14 @@ START_TEST(recurrent_takes_slices_where_they_pay) {
     double slowest;
     int in_place, is_double, sliced;
   } rows[] = {
-      {8192, 0.25, 0, 0, 1}, {8192, 0.25, 0, 1, 1},  {8192, 0.25, 1, 0, 0},
-      {8192, 1e-3, 0, 0, 0}, {8192, 1e-25, 0, 0, 0}, /* a warm-up of more steps than can be counted */
-      {1280, 0.25, 0, 0, 1}, {1280, 0.25, 0, 1, 0}, /* a float64 state forgets half as fast */
-      {768, 0.25, 0, 0, 0},                         /* four warm-ups: one slice of them */
+      {8192, 0.25, 0, 0, 1},  {8192, 0.25, 0, 1, 1},  {8192, 0.25, 1, 0, 0},
+      {8192, 1e-3, 0, 0, 0},  {8192, 1e-25, 0, 0, 0}, /* a warm-up of more steps than can be counted */
+      {6144, 0.05, 0, 0, 1},  {6144, 0.05, 0, 1, 0}, /* a float64 state forgets half as fast */
+      {6144, 0.024, 0, 0, 0},                        /* four warm-ups: one slice of them */
       {64, 0.25, 0, 0, 0}};
   cumega_context *ctx = context_of_slices();
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-    if (device_is_cuda() && rows[i].length == 1280) continue; /* a GPU wants others */
+    if (device_is_cuda() && rows[i].length == 6144) continue; /* a GPU wants others */
     fixture f;
     int64_t recurrent = -1, chain = -1, automatic = -1;
     begin(&f, ctx, rows[i].slowest, NOISE, rows[i].is_double ? cumega_float64 : cumega_float32);

@@ -38,11 +38,12 @@ static ema_plan make_plan(const cumega_context *ctx, const cumega_ema *ema, cons
   p.terms_bytes = whole_lines(N * VECTOR_BYTES);
   p.history_bytes =
       run->truncated ? (ema->config.truncation_length - 1 + TILE_STEPS) * TILE_CHANNELS * real : 0;
-  /* Too few sequences and channels for the threads: slices of time. */
-  const int64_t items = run->B * p.groups, threads = ctx->threads;
-  p.slices = ema_slices_of(ema, run, items == 0 || items >= 2 * threads ? 1 : 4 * threads / items);
   const double rows = run->packed ? 1 : (double)run->B;
   p.pool = steps * (double)D * rows >= 4 * ITEM_LEAST_WORK ? ctx->pool : NULL;
+  /* Slices of time, where several threads have too few sequences and channels. */
+  const int64_t items = run->B * p.groups;
+  const int too_few = p.pool && items > 0 && items < 2 * ctx->threads;
+  p.slices = ema_slices_of(ema, run, too_few ? 4 * ctx->threads / items : 1);
   return p;
 }
 

@@ -1,4 +1,5 @@
 /* The EMA: every type, layout, head count and activation, with channels in whole vectors and without. */
+#include <math.h>
 #include "../ema_harness.h"
 #include "cases.h"
 
@@ -18,7 +19,7 @@ static test_layout layout_of(int which) {
 
 typedef struct run {
   const char *name;
-  int stateful, masked, padded, strided_state, x_layout, y_layout;
+  int stateful, masked, padded, strided_state, with_nan, x_layout, y_layout;
   cumega_ema_algorithm algorithm;
 } run;
 
@@ -39,6 +40,10 @@ static void count(cumega_context *ctx, const cumega_ema *ema, DLDataType dtype, 
   if (r->masked) io.mask = dl(mask);
   if (r->padded) io.sequence_lengths = dl(lengths);
   if (r->stateful) io.initial_state = io.final_state = dl(state);
+  for (int64_t d = 0; r->with_nan && d < D; d++) { /* of either sign, the state's first */
+    for (int64_t n = 0; n < N; n++) tensor_set(state, 0, d, n, -(double)NAN);
+    tensor_set(x, 3, 0, d, NAN);
+  }
   MUST(ctx, cumega_ema_forward(ctx, ema, &io));
   case_over("ema,%s,%s,%s-%s,%s,D=%d,N=%d,%s", number_name(dtype), number_name(config.state_dtype),
             layouts[r->x_layout], layouts[r->y_layout], cumega_activation_name(config.activation),
@@ -90,7 +95,8 @@ static void count_heads(cumega_context *ctx, DLDataType dtype) {
       {.name = "stateful", .stateful = 1},
       {.name = "strided-state", .stateful = 1, .strided_state = 1},
       {.name = "sliced", .algorithm = CUMEGA_EMA_SLICED},
-      {.name = "sliced-padded", .padded = 1, .algorithm = CUMEGA_EMA_SLICED}};
+      {.name = "sliced-padded", .padded = 1, .algorithm = CUMEGA_EMA_SLICED},
+      {.name = "sliced-nan", .stateful = 1, .with_nan = 1, .algorithm = CUMEGA_EMA_SLICED}};
   for (int i = 0; i < 7; i++)
     for (int activation = 0; activation < 3; activation++) {
       cumega_ema_config config = cumega_ema_config_default(72);
@@ -98,14 +104,35 @@ static void count_heads(cumega_context *ctx, DLDataType dtype) {
       config.num_heads = heads[i];
       config.activation = (cumega_activation)activation;
       cumega_ema *ema = ema_of(ctx, config);
-      for (int k = 0; k < 4; k++) count(ctx, ema, dtype, &runs[k]);
+      for (int k = 0; k < 5; k++) count(ctx, ema, dtype, &runs[k]);
       cumega_ema_destroy(ema);
     }
+}
+
+/* Four sequences, padded or packed: whether their outputs together are past the caches, in builds for such tests. */
+static void count_batches(cumega_context *ctx, const cumega_ema *ema, int64_t D) {
+  test_tensor *x = case_tensor(cumega_float32, 3, (int64_t[]){STEPS, 4, D}, NULL);
+  test_tensor *y = case_tensor(cumega_float32, 3, (int64_t[]){STEPS, 4, D}, NULL);
+  cumega_ema_io io = io_of(x, y);
+  MUST(ctx, cumega_ema_forward(ctx, ema, &io));
+  case_over("ema,B=4,D=%d,padded-batch", (int)D);
+  test_tensor *rows = case_tensor(cumega_float32, 2, (int64_t[]){STEPS, D}, NULL);
+  test_tensor *to = case_tensor(cumega_float32, 2, (int64_t[]){STEPS, D}, NULL);
+  test_tensor *offsets = tensor_of_int64(5, (int64_t[]){0, 6, 12, 18, 24});
+  io = io_of(rows, to);
+  io.sequence_offsets = dl(offsets);
+  MUST(ctx, cumega_ema_forward(ctx, ema, &io));
+  case_over("ema,B=4,D=%d,packed-batch", (int)D);
+  test_tensor *all[] = {x, y, rows, to, offsets};
+  for (int i = 0; i < 5; i++) tensor_free(all[i]);
 }
 
 void count_ema(cumega_context *ctx) {
   static const DLDataType states[] = {{kDLFloat, 32, 1}, {kDLFloat, 64, 1}};
   const run plain = {.name = "plain"};
+  cumega_ema *small = ema_of(ctx, cumega_ema_config_default(16));
+  count_batches(ctx, small, 16);
+  cumega_ema_destroy(small);
   for (int i = 0; i < 2; i++) {
     count_types(ctx, states[i], 64, CUMEGA_ACTIVATION_RELU);
     count_types(ctx, states[i], 37, CUMEGA_ACTIVATION_SWISH);
