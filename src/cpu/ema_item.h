@@ -5,7 +5,8 @@
  *   REAL, VEC, LANES                  the chain's number, a vector of it, and its lanes
  *   LOAD, STORE, FMA                  its vector operations
  *   ADVANCE(q, q_lo, gain, h, x)      one step of one head
- *   RELU, STREAM                      of a vector; and a store past the caches
+ *   RELU, STREAM                      of a vector; and a store past the caches, where
+ *   STREAMS(finish)                   says so
  *   LOAD_TILE, ACTIVATE, FINISH_TILE  a tile in from x, through the activation, and out to y
  *   COEFFICIENTS, TABLES, Q_LO        what the EMA's tables are called
  *
@@ -44,7 +45,7 @@ static void NAME(choose_chains)(NAME(work) * w) {
   w->relu = !w->run->raw && config->activation == CUMEGA_ACTIVATION_RELU;
   w->tile_chain = w->vector_chain = NAME(choose_chain)(config->num_heads, 0);
   w->fused = 0;
-  if (!w->y_in_place || w->finish.stream || !(w->relu || none)) return;
+  if (!w->y_in_place || STREAMS(w->finish) || !(w->relu || none)) return;
   NAME(chain_function) fused = NAME(choose_chain)(config->num_heads, w->relu);
   w->fused = fused != NULL;
   if (fused) w->vector_chain = fused;
@@ -121,9 +122,9 @@ static void NAME(chain_tile)(const NAME(work) * w, int64_t t, int64_t steps, int
 static void NAME(finish_vector)(const NAME(work) * w, int64_t steps, REAL *v, REAL *y) {
   const int64_t pitch = w->run->y.stride_t;
   if (!w->relu) ACTIVATE(&w->finish, v, steps, LANES);
-  if (w->finish.stream && w->relu)
+  if (STREAMS(w->finish) && w->relu)
     for (int64_t t = 0; t < steps; t++) STREAM(y + t * pitch, RELU(LOAD(v + t * LANES)));
-  else if (w->finish.stream)
+  else if (STREAMS(w->finish))
     for (int64_t t = 0; t < steps; t++) STREAM(y + t * pitch, LOAD(v + t * LANES));
   else if (w->relu)
     for (int64_t t = 0; t < steps; t++) STORE(y + t * pitch, RELU(LOAD(v + t * LANES)));

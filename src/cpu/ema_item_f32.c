@@ -14,6 +14,7 @@
 #define ACTIVATE     LEVEL(ema_activate_f32)
 #define RELU         relu_f32
 #define STREAM       stream_f32
+#define STREAMS(f)   (f).stream
 #define COEFFICIENTS ema_coefficients_f32
 #define TABLES       f32
 #define Q_LO(k)      ((k)->q_lo)

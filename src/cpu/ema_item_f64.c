@@ -13,7 +13,8 @@
 #define FINISH_TILE  LEVEL(ema_finish_f64)
 #define ACTIVATE     LEVEL(ema_activate_f64)
 #define RELU         relu_f64
-#define STREAM       stream_f64
+#define STREAM       STORE /* not used: stores past the caches are for float32 */
+#define STREAMS(f)   0
 #define COEFFICIENTS ema_coefficients_f64
 #define TABLES       f64
 #define Q_LO(k)      ((k)->q) /* there is none, and ADVANCE does not use it */

@@ -7,6 +7,7 @@
  *   SPLAT(v)                       a vector of v
  *   LOAD_ELEMENTS, STORE_ELEMENTS  between the caller's memory and ours
  *   ROUND(type, n, v)              v as a store and a load would leave it
+ *   IS_NARROW(plan)                whether lines are residual_narrow_cpu.c's
  *   TABLE                          our member of real_vector */
 
 #include "residual_block.h"
@@ -37,7 +38,7 @@ static void NAME(keep)(const residual_plan *plan, const residual_operand *out, i
 /* Elements from .. to - 1 of the line at p. */
 static void NAME(run_line)(const residual_run *run, const residual_plan *plan,
                            const residual_place *p, int64_t from, int64_t to) {
-  if (plan->narrow) {
+  if (IS_NARROW(plan)) {
     LEVEL(residual_narrow_line)(run, plan, p, from, to);
     return;
   }

@@ -9,6 +9,7 @@
 #define LOAD              load_f32
 #define STORE             store_f32
 #define STREAM            stream_f32
+#define IS_NARROW(plan)   (plan)->narrow
 #define FMA               fma_f32
 #define FMA1              MATH_FMAF
 #define SPLAT(v)          ((v) - (VEC){0})

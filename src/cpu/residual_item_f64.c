@@ -9,6 +9,7 @@
 #define LOAD              load_f64
 #define STORE             store_f64
 #define STREAM            stream_f64
+#define IS_NARROW(plan)   0 /* 16 bits are computed in float */
 #define FMA               fma_f64
 #define FMA1              MATH_FMA
 #define SPLAT(v)          ((v) - (VEC){0})
