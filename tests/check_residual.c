@@ -142,6 +142,22 @@ START_TEST(every_form_is_right_in_every_type) {
 }
 END_TEST
 
+/* A CPU cuts lines of more than 8,192 elements. */
+START_TEST(long_lines_are_right_in_every_type) {
+  double worst = 0;
+  cumega_context *ctx = context_new();
+  for (int i = 0; i < 4 * 2; i++) {
+    problem p = {.gated = i % 2, .norm = -1, .dtype = types[i / 2], .shape = {1, 2, 8199}};
+    p.config = cumega_residual_config_default(CUMEGA_RESIDUAL_DECAY, 3, p.shape[2]);
+    p.seed = (uint64_t)i;
+    result a = problem_run(ctx, &p, NULL);
+    check_right(&p, &a, &worst);
+    result_free(&a);
+  }
+  cumega_context_destroy(ctx);
+}
+END_TEST
+
 /* On CUDA: against the CPU. On a CPU: every level, and three threads. Highway's products on CUDA
  * are of another library, and only have to be right. */
 START_TEST(every_device_level_and_number_of_threads_gives_the_same_bits) {
@@ -369,6 +385,7 @@ int main(void) {
   TCase *tests = add_case(suite, "residual connections", 600);
   tcase_add_test(tests, every_run_is_right_and_has_the_same_bits_wherever_its_tensors_lie);
   tcase_add_test(tests, every_form_is_right_in_every_type);
+  tcase_add_test(tests, long_lines_are_right_in_every_type);
   tcase_add_test(tests, every_device_level_and_number_of_threads_gives_the_same_bits);
   tcase_add_test(tests, long_rows_are_right_and_the_same);
   tcase_add_test(tests, one_call_has_the_bits_of_two);

@@ -59,6 +59,7 @@ static void NAME(run_line)(const residual_run *run, const residual_plan *plan,
   }
 }
 
+/* Whole lines, or one piece of a line: an item has no more of these. */
 static void NAME(run_lines)(const residual_run *run, const residual_plan *plan, int64_t first,
                             int64_t count) {
   const int64_t length = run->shape[run->ndim - 1];
@@ -68,7 +69,7 @@ static void NAME(run_lines)(const residual_run *run, const residual_plan *plan, 
     const int64_t from = unit % plan->pieces * plan->piece;
     const int64_t to = length - from < plan->piece ? length : from + plan->piece;
     NAME(run_line)(run, plan, &p, from, to);
-    if (to == length) residual_next(run, &p);
+    residual_next(run, &p);
   }
 }
 
