@@ -59,7 +59,7 @@ static void NAME(run_line)(const residual_run *run, const residual_plan *plan,
   }
 }
 
-/* Whole lines, or one piece of a line: an item has no more of these. */
+/* Whole lines, or one piece of a line, which is an item of its own. */
 static void NAME(run_lines)(const residual_run *run, const residual_plan *plan, int64_t first,
                             int64_t count) {
   const int64_t length = run->shape[run->ndim - 1];
