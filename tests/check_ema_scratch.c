@@ -1,4 +1,5 @@
 /* The memory of runs: as much as was said beforehand, and made beforehand. */
+#include <inttypes.h>
 #include "ema_harness.h"
 #include "runner.h"
 
@@ -76,19 +77,26 @@ START_TEST(threads_have_the_states_of_as_many_channels_as_an_item) {
 }
 END_TEST
 
-/* Of 16 channels of four heads, all of which have q = 0.75. */
-static int64_t scratch_of_one(cumega_ema_algorithm algorithm, int threads, int64_t steps,
-                              int is_truncated, int in_place) {
-  cumega_context *ctx = context_of_level(NULL, threads);
+typedef struct sliced_run {
+  cumega_ema_algorithm algorithm;
+  int threads; /* of a CPU */
+  int64_t steps, sequences;
+  int is_truncated, in_place;
+  int64_t slices; /* of each sequence */
+} sliced_run;
+
+/* Scratch of sequences of 16 channels of four heads, all of which have q = 0.75. */
+static int64_t scratch_of_run(const sliced_run *r, cumega_ema_algorithm algorithm) {
+  cumega_context *ctx = r->threads ? context_of_level(NULL, r->threads) : context_new();
   cumega_ema_config config = cumega_ema_config_default(16);
   cumega_ema *ema;
   int64_t bytes = -1;
-  if (is_truncated) config.truncation_length = 9;
+  if (r->is_truncated) config.truncation_length = 9;
   MUST(ctx, cumega_ema_create(ctx, &config, NULL, &ema));
   MUST(ctx, cumega_ema_reset_parameters(ctx, ema, 0, 0, 0, 1));
-  test_tensor *x = tensor_new_3(cumega_float32, steps, 1, 16),
-              *y = tensor_new_3(cumega_float32, steps, 1, 16);
-  cumega_ema_io io = io_of(x, in_place ? x : y);
+  test_tensor *x = tensor_new_3(cumega_float32, r->steps, r->sequences, 16),
+              *y = tensor_new_3(cumega_float32, r->steps, r->sequences, 16);
+  cumega_ema_io io = io_of(x, r->in_place ? x : y);
   io.algorithm = algorithm;
   MUST(ctx, cumega_ema_workspace_size(ctx, ema, &io, &bytes));
   cumega_ema_destroy(ema);
@@ -98,33 +106,45 @@ static int64_t scratch_of_one(cumega_ema_algorithm algorithm, int threads, int64
   return bytes;
 }
 
+static void must_have_slices(const sliced_run *rows, size_t count) {
+  const int64_t states = 2 * 16 * 4 * sizeof(float);
+  for (size_t i = 0; i < count; i++) {
+    const int64_t expected = rows[i].slices * rows[i].sequences * states;
+    const int64_t found =
+        scratch_of_run(&rows[i], rows[i].algorithm) - scratch_of_run(&rows[i], CUMEGA_EMA_CHAIN);
+    ck_assert_msg(found == expected, "row %zu has %" PRId64 " bytes, expected %" PRId64, i, found,
+                  expected);
+  }
+}
+
 /* Each slice has two states, in which it began and ended. It takes a warm-up of 145 steps here, which RECURRENT rounds
- * up to 192 and wants to be a quarter of a slice at most; and there are four for each of several threads, which 131,072
+ * up to 192 and wants to be a quarter of a slice at most. A CPU takes four for each of several threads, which 131,072
  * steps of channels and heads are worth. */
 START_TEST(slices_of_time_have_two_states_each) {
-  static const struct {
-    cumega_ema_algorithm algorithm;
-    int threads;
-    int64_t steps;
-    int is_truncated, in_place;
-    int64_t slices;
-  } rows[] = {{CUMEGA_EMA_SLICED, 1, 4096, 0, 0, 2},    {CUMEGA_EMA_SLICED, 2, 4096, 0, 0, 8},
-              {CUMEGA_EMA_SLICED, 4, 4096, 0, 0, 16},   {CUMEGA_EMA_SLICED, 4, 2048, 0, 0, 15},
-              {CUMEGA_EMA_SLICED, 4, 2047, 0, 0, 2},    {CUMEGA_EMA_SLICED, 4, 250, 0, 0, 2},
-              {CUMEGA_EMA_SLICED, 4, 2, 0, 0, 2},       {CUMEGA_EMA_SLICED, 4, 1, 0, 0, 0},
-              {CUMEGA_EMA_RECURRENT, 4, 4096, 0, 0, 6}, {CUMEGA_EMA_RECURRENT, 4, 4096, 0, 1, 0},
-              {CUMEGA_EMA_RECURRENT, 1, 4096, 0, 0, 0}, {CUMEGA_EMA_RECURRENT, 4, 16000, 0, 0, 16},
-              {CUMEGA_EMA_RECURRENT, 4, 2048, 0, 0, 3}, {CUMEGA_EMA_RECURRENT, 4, 2047, 0, 0, 0},
-              {CUMEGA_EMA_RECURRENT, 4, 4096, 1, 0, 0}};
-  const int64_t states = 2 * 16 * 4 * sizeof(float);
-  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-    const int64_t alone =
-        scratch_of_one(CUMEGA_EMA_CHAIN, rows[i].threads, rows[i].steps, rows[i].is_truncated, 0);
-    const int64_t all = scratch_of_one(rows[i].algorithm, rows[i].threads, rows[i].steps,
-                                       rows[i].is_truncated, rows[i].in_place);
-    ck_assert_msg(all - alone == rows[i].slices * states, "row %zu has %d bytes, expected %d", i,
-                  (int)(all - alone), (int)(rows[i].slices * states));
-  }
+  static const sliced_run rows[] = {
+      {CUMEGA_EMA_SLICED, 1, 4096, 1, 0, 0, 2},    {CUMEGA_EMA_SLICED, 2, 4096, 1, 0, 0, 8},
+      {CUMEGA_EMA_SLICED, 4, 4096, 1, 0, 0, 16},   {CUMEGA_EMA_SLICED, 4, 2048, 1, 0, 0, 15},
+      {CUMEGA_EMA_SLICED, 4, 2047, 1, 0, 0, 2},    {CUMEGA_EMA_SLICED, 4, 250, 1, 0, 0, 2},
+      {CUMEGA_EMA_SLICED, 4, 2, 1, 0, 0, 2},       {CUMEGA_EMA_SLICED, 4, 1, 1, 0, 0, 0},
+      {CUMEGA_EMA_SLICED, 4, 4096, 7, 0, 0, 2},    {CUMEGA_EMA_SLICED, 4, 4096, 8, 0, 0, 2},
+      {CUMEGA_EMA_RECURRENT, 4, 4096, 1, 0, 0, 6}, {CUMEGA_EMA_RECURRENT, 4, 4096, 1, 0, 1, 0},
+      {CUMEGA_EMA_RECURRENT, 1, 4096, 1, 0, 0, 0}, {CUMEGA_EMA_RECURRENT, 4, 16000, 1, 0, 0, 16},
+      {CUMEGA_EMA_RECURRENT, 4, 2048, 1, 0, 0, 3}, {CUMEGA_EMA_RECURRENT, 4, 2047, 1, 0, 0, 0},
+      {CUMEGA_EMA_RECURRENT, 4, 4096, 7, 0, 0, 2}, {CUMEGA_EMA_RECURRENT, 4, 4096, 8, 0, 0, 0},
+      {CUMEGA_EMA_RECURRENT, 4, 4096, 1, 1, 0, 0}};
+  must_have_slices(rows, sizeof rows / sizeof *rows);
+}
+END_TEST
+
+/* A GPU wants 16,384 channels of all slices together, and RECURRENT 4,096 steps. */
+START_TEST(slices_of_time_are_many_on_a_gpu) {
+  static const sliced_run rows[] = {
+      {CUMEGA_EMA_SLICED, 0, 4096, 1, 0, 0, 29},   {CUMEGA_EMA_SLICED, 0, 4096, 64, 0, 0, 16},
+      {CUMEGA_EMA_SLICED, 0, 250, 1, 0, 0, 2},     {CUMEGA_EMA_SLICED, 0, 1, 1, 0, 0, 0},
+      {CUMEGA_EMA_SLICED, 0, 60, 1024, 0, 0, 2},   {CUMEGA_EMA_SLICED, 0, 60, 1025, 0, 0, 2},
+      {CUMEGA_EMA_RECURRENT, 0, 4096, 1, 0, 0, 6}, {CUMEGA_EMA_RECURRENT, 0, 4096, 1, 0, 1, 0},
+      {CUMEGA_EMA_RECURRENT, 0, 4095, 1, 0, 0, 0}, {CUMEGA_EMA_RECURRENT, 0, 4096, 1, 1, 0, 0}};
+  if (device_is_cuda()) must_have_slices(rows, sizeof rows / sizeof *rows);
 }
 END_TEST
 
@@ -227,6 +247,7 @@ int main(void) {
   tcase_add_test(tests, a_reserved_context_allocates_nothing_in_runs);
   tcase_add_test(tests, threads_have_the_states_of_as_many_channels_as_an_item);
   tcase_add_test(tests, slices_of_time_have_two_states_each);
+  tcase_add_test(tests, slices_of_time_are_many_on_a_gpu);
   tcase_add_test(tests, a_run_of_no_steps_that_keeps_no_state_takes_no_memory);
   tcase_add_test(tests, a_prepared_run_allocates_nothing);
   tcase_add_test(tests, scratch_is_for_rows_that_slots_name);
