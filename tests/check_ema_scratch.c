@@ -83,15 +83,17 @@ typedef struct sliced_run {
   int64_t steps, sequences;
   int is_truncated, in_place;
   int64_t slices; /* of each sequence */
+  int64_t heads;
 } sliced_run;
 
-/* Scratch of sequences of 16 channels of four heads, all of which have q = 0.75. */
+/* Scratch of sequences of 16 channels, all of whose heads have q = 0.75. */
 static int64_t scratch_of_run(const sliced_run *r, cumega_ema_algorithm algorithm) {
   cumega_context *ctx = r->threads ? context_of_level(NULL, r->threads) : context_new();
   cumega_ema_config config = cumega_ema_config_default(16);
   cumega_ema *ema;
   int64_t bytes = -1;
   if (r->is_truncated) config.truncation_length = 9;
+  config.num_heads = r->heads;
   MUST(ctx, cumega_ema_create(ctx, &config, NULL, &ema));
   MUST(ctx, cumega_ema_reset_parameters(ctx, ema, 0, 0, 0, 1));
   test_tensor *x = tensor_new_3(cumega_float32, r->steps, r->sequences, 16),
@@ -107,8 +109,8 @@ static int64_t scratch_of_run(const sliced_run *r, cumega_ema_algorithm algorith
 }
 
 static void must_have_slices(const sliced_run *rows, size_t count) {
-  const int64_t states = 2 * 16 * 4 * sizeof(float);
   for (size_t i = 0; i < count; i++) {
+    const int64_t states = 2 * 16 * rows[i].heads * (int64_t)sizeof(float);
     const int64_t expected = rows[i].slices * rows[i].sequences * states;
     const int64_t found =
         scratch_of_run(&rows[i], rows[i].algorithm) - scratch_of_run(&rows[i], CUMEGA_EMA_CHAIN);
@@ -121,29 +123,45 @@ static void must_have_slices(const sliced_run *rows, size_t count) {
  * up to 192 and wants to be a quarter of a slice at most. A CPU takes four for each of several threads, which 131,072
  * steps of channels and heads are worth. */
 START_TEST(slices_of_time_have_two_states_each) {
-  static const sliced_run rows[] = {
-      {CUMEGA_EMA_SLICED, 1, 4096, 1, 0, 0, 2},    {CUMEGA_EMA_SLICED, 2, 4096, 1, 0, 0, 8},
-      {CUMEGA_EMA_SLICED, 4, 4096, 1, 0, 0, 16},   {CUMEGA_EMA_SLICED, 4, 2048, 1, 0, 0, 15},
-      {CUMEGA_EMA_SLICED, 4, 2047, 1, 0, 0, 2},    {CUMEGA_EMA_SLICED, 4, 250, 1, 0, 0, 2},
-      {CUMEGA_EMA_SLICED, 4, 2, 1, 0, 0, 2},       {CUMEGA_EMA_SLICED, 4, 1, 1, 0, 0, 0},
-      {CUMEGA_EMA_SLICED, 4, 4096, 7, 0, 0, 2},    {CUMEGA_EMA_SLICED, 4, 4096, 8, 0, 0, 2},
-      {CUMEGA_EMA_RECURRENT, 4, 4096, 1, 0, 0, 6}, {CUMEGA_EMA_RECURRENT, 4, 4096, 1, 0, 1, 0},
-      {CUMEGA_EMA_RECURRENT, 1, 4096, 1, 0, 0, 0}, {CUMEGA_EMA_RECURRENT, 4, 16000, 1, 0, 0, 16},
-      {CUMEGA_EMA_RECURRENT, 4, 2048, 1, 0, 0, 3}, {CUMEGA_EMA_RECURRENT, 4, 2047, 1, 0, 0, 0},
-      {CUMEGA_EMA_RECURRENT, 4, 4096, 7, 0, 0, 2}, {CUMEGA_EMA_RECURRENT, 4, 4096, 8, 0, 0, 0},
-      {CUMEGA_EMA_RECURRENT, 4, 4096, 1, 1, 0, 0}};
+  static const sliced_run rows[] = {{CUMEGA_EMA_SLICED, 1, 4096, 1, 0, 0, 2, 4},
+                                    {CUMEGA_EMA_SLICED, 2, 4096, 1, 0, 0, 8, 4},
+                                    {CUMEGA_EMA_SLICED, 4, 4096, 1, 0, 0, 16, 4},
+                                    {CUMEGA_EMA_SLICED, 4, 2048, 1, 0, 0, 15, 4},
+                                    {CUMEGA_EMA_SLICED, 4, 2047, 1, 0, 0, 2, 4},
+                                    {CUMEGA_EMA_SLICED, 4, 250, 1, 0, 0, 2, 4},
+                                    {CUMEGA_EMA_SLICED, 4, 2, 1, 0, 0, 2, 4},
+                                    {CUMEGA_EMA_SLICED, 4, 1, 1, 0, 0, 0, 4},
+                                    {CUMEGA_EMA_SLICED, 4, 4096, 7, 0, 0, 2, 4},
+                                    {CUMEGA_EMA_SLICED, 4, 4096, 8, 0, 0, 2, 4},
+                                    {CUMEGA_EMA_RECURRENT, 4, 4096, 1, 0, 0, 6, 4},
+                                    {CUMEGA_EMA_RECURRENT, 4, 4096, 1, 0, 1, 0, 4},
+                                    {CUMEGA_EMA_RECURRENT, 1, 4096, 1, 0, 0, 0, 4},
+                                    {CUMEGA_EMA_RECURRENT, 4, 16000, 1, 0, 0, 16, 4},
+                                    {CUMEGA_EMA_RECURRENT, 4, 2048, 1, 0, 0, 3, 4},
+                                    {CUMEGA_EMA_RECURRENT, 4, 2047, 1, 0, 0, 0, 4},
+                                    {CUMEGA_EMA_RECURRENT, 4, 4096, 7, 0, 0, 2, 4},
+                                    {CUMEGA_EMA_RECURRENT, 4, 4096, 8, 0, 0, 0, 4},
+                                    {CUMEGA_EMA_RECURRENT, 4, 4096, 1, 1, 0, 0, 4}};
   must_have_slices(rows, sizeof rows / sizeof *rows);
 }
 END_TEST
 
-/* A GPU wants 16,384 channels of all slices together, and RECURRENT 4,096 steps. */
+/* A GPU wants 16,384 channels of all slices together, RECURRENT 4,096 steps, and both at most 16 heads. */
 START_TEST(slices_of_time_are_many_on_a_gpu) {
-  static const sliced_run rows[] = {
-      {CUMEGA_EMA_SLICED, 0, 4096, 1, 0, 0, 29},   {CUMEGA_EMA_SLICED, 0, 4096, 64, 0, 0, 16},
-      {CUMEGA_EMA_SLICED, 0, 250, 1, 0, 0, 2},     {CUMEGA_EMA_SLICED, 0, 1, 1, 0, 0, 0},
-      {CUMEGA_EMA_SLICED, 0, 60, 1024, 0, 0, 2},   {CUMEGA_EMA_SLICED, 0, 60, 1025, 0, 0, 2},
-      {CUMEGA_EMA_RECURRENT, 0, 4096, 1, 0, 0, 6}, {CUMEGA_EMA_RECURRENT, 0, 4096, 1, 0, 1, 0},
-      {CUMEGA_EMA_RECURRENT, 0, 4095, 1, 0, 0, 0}, {CUMEGA_EMA_RECURRENT, 0, 4096, 1, 1, 0, 0}};
+  static const sliced_run rows[] = {{CUMEGA_EMA_SLICED, 0, 4096, 1, 0, 0, 29, 4},
+                                    {CUMEGA_EMA_SLICED, 0, 4096, 64, 0, 0, 16, 4},
+                                    {CUMEGA_EMA_SLICED, 0, 250, 1, 0, 0, 2, 4},
+                                    {CUMEGA_EMA_SLICED, 0, 1, 1, 0, 0, 0, 4},
+                                    {CUMEGA_EMA_SLICED, 0, 60, 1024, 0, 0, 2, 4},
+                                    {CUMEGA_EMA_SLICED, 0, 60, 1025, 0, 0, 2, 4},
+                                    {CUMEGA_EMA_RECURRENT, 0, 4096, 1, 0, 0, 6, 4},
+                                    {CUMEGA_EMA_RECURRENT, 0, 4096, 1, 0, 1, 0, 4},
+                                    {CUMEGA_EMA_RECURRENT, 0, 4095, 1, 0, 0, 0, 4},
+                                    {CUMEGA_EMA_RECURRENT, 0, 4096, 1, 1, 0, 0, 4},
+                                    {CUMEGA_EMA_RECURRENT, 0, 4096, 1, 0, 0, 0, 17},
+                                    {CUMEGA_EMA_AUTO, 0, 8192, 1, 1, 0, 0, 4},
+                                    {CUMEGA_EMA_AUTO, 0, 8192, 1, 0, 0, 11, 4},
+                                    {CUMEGA_EMA_AUTO, 0, 8192, 1, 0, 0, 0, 17}};
   if (device_is_cuda()) must_have_slices(rows, sizeof rows / sizeof *rows);
 }
 END_TEST
