@@ -42,7 +42,7 @@ static ema_plan make_plan(const cumega_context *ctx, const cumega_ema *ema, cons
   p.pool = steps * (double)D * rows >= 4 * ITEM_LEAST_WORK ? ctx->pool : NULL;
   /* Slices of time, where several threads have too few sequences and channels. */
   const int64_t items = run->B * p.groups;
-  const int too_few = p.pool && items > 0 && items < 2 * ctx->threads;
+  const int too_few = items > 0 && items < 2 * ctx->threads && p.pool;
   p.slices = ema_slices_of(ema, run, too_few ? 4 * ctx->threads / items : 1);
   return p;
 }
