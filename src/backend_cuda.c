@@ -53,7 +53,9 @@ static void look(void) {
   void *library = open_beside_us();
   if (!library) library = dlopen(BACKEND_CUDA_LIBRARY, RTLD_NOW | RTLD_LOCAL);
   if (!library) {
-    snprintf(reason, sizeof reason, "the CUDA backend cannot be opened: %s", dlerror());
+    snprintf(reason, sizeof reason,
+             "the CUDA backend cannot be opened: %s (a build with -DCUMEGA_CUDA=ON has it)",
+             dlerror());
     return;
   }
   backend_cuda_entry entry = entry_of(library);

@@ -2,13 +2,14 @@
  * the plain chain.
  *
  * The recurrence forgets. Two chains that are fed the same inputs from different states differ by
- * q^t times their first difference, and once that is below half of the last place, rounding makes
- * them equal in every bit; from then on they stay so. A slice of time therefore begins `warmup`
- * steps before its first one, from zero, without output, and mostly has the bits of the chain when
- * it gets there. Nobody relies on it: afterwards the state with which each slice began is compared
- * with the one in which the slice before it ended, bit by bit (all NaNs being equal), and where they
- * differ the slice is computed again from that one. So bits never depend on slices; only time does,
- * and in the worst case, as after a NaN, it is that of the plain chain and the slices together.
+ * q^t times their first difference, and once that is below half of the last place, rounding soon
+ * makes them equal in every bit, unless the input repeats; from then on they stay so. A slice of
+ * time therefore begins `warmup` steps before its first one, from zero, without output, and mostly
+ * has the bits of the chain when it gets there. Nobody relies on it: afterwards the state with
+ * which each slice began is compared with the one in which the slice before it ended, bit by bit
+ * (all NaNs being equal), and where they differ the slice is computed again from that one. So bits
+ * never depend on slices; only time does, and in the worst case, as after a NaN, it is that of the
+ * plain chain and the slices together.
  *
  * How many steps it takes, of 2,000 trials on noise in float32: at q = 0.75 at most 89, at 0.9 242,
  * at 0.99 2,658, at 0.999 33,339: 26 to 33 times 1 / (1 - q). A float64 state has 53 bits to agree
@@ -31,7 +32,7 @@ static inline int64_t ema_round_up(int64_t n, int64_t multiple) {
 }
 
 /* The slices of a run that would like `wanted` of them for each sequence. RECURRENT takes them where
- * they pay, SLICED as soon as there are two steps; shapes and coefficients alone decide. */
+ * they pay, SLICED as soon as there are two steps; no value decides. */
 static inline ema_slices ema_slices_of(const cumega_ema *ema, const ema_run *run, int64_t wanted) {
   const ema_slices whole = {1, run->L, 0};
   const int is_forced = run->algorithm == CUMEGA_EMA_SLICED;
