@@ -80,7 +80,8 @@ int weights_next_member(weights_object *object, weights_member *member) {
   return 1;
 }
 
-/* At least what jansson takes for a piece, with malloc's own part: tests/check_inside_weights.c measures it. */
+/* At least what jansson takes for a piece, malloc's own part included, as
+ * tests/weights/check_inside_weights.c measures it. */
 static int64_t charge_of(weights_piece piece) {
   int64_t bytes = piece.end - piece.begin;
   return 4096 + bytes * (*piece.begin == '"' ? 4 : 192);

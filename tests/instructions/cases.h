@@ -3,7 +3,7 @@
 #ifndef CUMEGA_TESTS_INSTRUCTIONS_CASES_H
 #define CUMEGA_TESTS_INSTRUCTIONS_CASES_H
 
-#include "../harness.h"
+#include "harness.h"
 
 void count_ema(cumega_context *ctx);
 void count_position(cumega_context *ctx);

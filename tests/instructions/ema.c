@@ -1,6 +1,6 @@
 /* The EMA: every type, layout, head count and activation, with channels in whole vectors and without. */
 #include <math.h>
-#include "../ema_harness.h"
+#include "ema_harness.h"
 #include "cases.h"
 
 #define STEPS 24

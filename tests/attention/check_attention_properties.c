@@ -206,7 +206,7 @@ START_TEST(one_key_that_is_not_masked_has_all_the_weight) {
 }
 END_TEST
 
-/* n weights with a relative error of some 30 u each, the bound of check_position_accuracy.c, and
+/* n weights with a relative error of some 30 u each, the bound of check_attention_accuracy.c, and
  * stores of u each. */
 START_TEST(rows_sum_to_one) {
   static const int64_t lengths[] = {1, 2, 33, 1000, 4097, 20000};

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include "../src/backend.h"
+#include "backend.h"
 #include "emulated_run.h"
 #include "runner.h"
 

@@ -4,7 +4,7 @@
 
 #include "ema_device.h"
 #include "harness.h"
-#include "oracle/ema_oracle.h"
+#include "ema_oracle.h"
 
 /* (D, N) each, residual (D): exact numbers that both the library and the oracle are given. */
 typedef struct test_parameters {

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <stdio.h>
 #include "harness.h"
-#include "oracle/position_oracle.h"
+#include "position_oracle.h"
 #include "runner.h"
 
 /* In units of 2^-53, which is half a unit in the last place of 1. */

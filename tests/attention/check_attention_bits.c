@@ -285,7 +285,7 @@ START_TEST(fixed_results_have_their_committed_hashes) {
 END_TEST
 
 int main(void) {
-  Suite *suite = suite_create("position_bits");
+  Suite *suite = suite_create("attention_bits");
   TCase *tests = add_case(suite, "bits", 3600);
   tcase_add_unchecked_fixture(tests, NULL, end);
   tcase_add_test(tests, random_pairs_have_the_same_bits);

@@ -3,7 +3,7 @@
 #define CUMEGA_TESTS_RESIDUAL_RUNS_H
 
 #include "harness.h"
-#include "oracle/residual_oracle.h"
+#include "residual_oracle.h"
 
 enum { IN_X, IN_Y, IN_GATE, INPUTS };
 

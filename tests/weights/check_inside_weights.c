@@ -1,6 +1,6 @@
 /* What jansson takes for a piece of a header, against what is charged for it, and for whole headers that are made
  * to take much. jansson's allocations are counted here by replacing them, as only a program may; the linker puts
- * __wrap_malloc in the place of ours (tests/CMakeLists.txt). */
+ * __wrap_malloc in the place of malloc (weights/CMakeLists.txt). */
 #include <jansson.h>
 #include <malloc.h>
 #include "context.h"

@@ -5,7 +5,7 @@
 #define CUMEGA_TESTS_POSITION_PROBLEM_H
 
 #include "harness.h"
-#include "oracle/position_oracle.h"
+#include "position_oracle.h"
 #include "position_device.h"
 
 typedef enum bias_kind { NO_BIAS, RELATIVE, ROTARY } bias_kind;

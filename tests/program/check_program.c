@@ -169,7 +169,7 @@ START_TEST(a_file_that_is_no_case_is_refused_with_2) {
   editable e;
   ASSERT_SAYS(2, "absent.safetensors", "verify", in_folder("absent.safetensors"));
   ck_assert_ptr_nonnull(strstr(last_line(), "FAIL"));
-  ASSERT_SAYS(2, "check_program.c", "verify", SOURCE_DIR "/tests/check_program.c");
+  ASSERT_SAYS(2, "check_program.c", "verify", SOURCE_DIR "/tests/program/check_program.c");
   open_case(&e, FORWARD);
   e.pairs = 0;
   ASSERT_SAYS(2, "'cumega.case' is missing", "verify", save_case(&e));

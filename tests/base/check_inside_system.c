@@ -1,6 +1,6 @@
 /* What the system may answer to the library's calls: each of them is interrupted, does less than it was asked, or
  * fails, and the library goes on, or says which file or thread it was and leaves nothing behind. The linker puts
- * __wrap_open in the place of open, and so on (tests/CMakeLists.txt). */
+ * __wrap_open in the place of open, and so on (base/CMakeLists.txt). */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>

@@ -1,5 +1,5 @@
 /* What position biases do otherwise on a GPU than on a CPU: lengths whose values are met by kernels,
- * kernels by the length of a row, scratch for long ones. What both do alike is in the check_position
+ * kernels by the length of a row, scratch for long ones. What both do alike is in the check_attention
  * suites, which run here with CUMEGA_TEST_DEVICE=cuda. */
 #define CUMEGA_TESTS_POSITION_DEVICE_INSIDE /* the calls themselves */
 #include "harness.h"
@@ -164,7 +164,7 @@ START_TEST(long_rows_need_the_scratch_that_workspace_size_tells) {
 END_TEST
 
 int main(void) {
-  Suite *suite = suite_create("cuda_position");
+  Suite *suite = suite_create("cuda_attention");
   TCase *tests = add_case(suite, "position", 120);
   tcase_add_checked_fixture(tests, begin, end);
   tcase_add_test(tests, lengths_outside_the_tensor_are_clamped_and_reported);
