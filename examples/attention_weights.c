@@ -1,5 +1,5 @@
-/* Attention weights of a batch of uneven sequences, causal, with a rotary position bias: padded to the
- * longest, with each sequence's length beside it. The scores become weights where they are. */
+/* Attention weights of a batch of uneven sequences, causal, with a rotary position bias: padded to
+ * the longest, with each sequence's length beside it. The scores become weights where they are. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <cumega/cumega.h>

@@ -1,9 +1,9 @@
-/* A batch server in small: two workers on one GPU, each with a context and a stream of its own, share the
- * weights. A worker prefills prompts of uneven length in one packed call and then decodes all of its
- * requests together, one token at a time: the step is a CUDA graph, captured once and replayed while
- * requests come to their ends. The model is a toy (an embedding, the EMA, the largest channel is the next
- * token), but the loop is a real one. In the end every token equals the one that the CPU computes for each
- * request alone: batching and graphs change no bit. */
+/* A small batch server. Two workers on one GPU, each with its own context and stream, share the
+ * weights. A worker prefills prompts of uneven length in one packed call, and then decodes all of
+ * its requests together, one token at a time. The step is a CUDA graph, captured once and replayed
+ * while requests end. The model is a toy (an embedding, the EMA, and the largest channel as the
+ * next token), but the loop is a real one. At the end every token equals the one that the CPU
+ * computes for its request alone: batching and graphs change no bit. */
 #include <cuda_runtime_api.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -35,8 +35,8 @@ typedef struct request {
   int tokens[PROMPT + TOKENS], count;
 } request;
 
-/* What a batch is made of, once on the device and once pinned: inputs first, so that one copy takes all;
- * x at a multiple of 16 bytes, where runs are fast. */
+/* The data of a batch, once on the device and once pinned. Inputs come first, so that one copy
+ * takes them all, and x is at a multiple of 16 bytes, where runs are fast. */
 typedef struct batch {
   int32_t slots[SLOTS];       /* each request's row of the pool; negative: none */
   int32_t offsets[SLOTS + 1]; /* of the packed prompts */
@@ -91,7 +91,7 @@ static void close_worker(worker *w) {
   if (w->stream != NULL) cudaStreamDestroy(w->stream);
 }
 
-/* The copies and the run of one call over `rows` rows: prompts, packed, or one step of every slot. */
+/* Enqueues one call over `rows` rows with its copies: packed prompts, or a step of every slot. */
 static int enqueue(worker *w, const cumega_ema *ema, int64_t rows, int is_prefill) {
   const size_t bytes = (size_t)rows * sizeof w->pinned->x[0];
   const int64_t shape[] = {rows, CHANNELS}, pool[] = {SLOTS, CHANNELS, HEADS};
@@ -129,8 +129,8 @@ static int prefill(worker *w, const cumega_ema *ema) {
   return enqueue(w, ema, total, 1);
 }
 
-/* The first run is for no request, since all slots are negative: it makes the scratch, which a capture
- * could not. */
+/* The first run serves no request, since all slots are negative. It makes the scratch, which a
+ * capture could not do. */
 static int capture_step(worker *w, const cumega_ema *ema) {
   cudaGraph_t graph;
   for (int s = 0; s < SLOTS; s++) w->pinned->slots[s] = -1;
@@ -144,8 +144,8 @@ static int capture_step(worker *w, const cumega_ema *ema) {
   return 0;
 }
 
-/* Waits, takes each request's new token from its row of y, and embeds it for the next step. A request that
- * has all it wanted leaves: its slot becomes negative. Returns how many go on, or -1. */
+/* Waits, takes the new token of each request from its row of y, and embeds it for the next step. A
+ * request that is complete leaves: its slot becomes negative. Returns how many continue, or -1. */
 static int take_tokens(worker *w, int is_prefill) {
   int going_on = 0;
   if (cudaStreamSynchronize(w->stream) != cudaSuccess) return -1;

@@ -3,7 +3,7 @@
  *
  *   ema_forward                      random parameters
  *   ema_forward WEIGHTS.safetensors PREFIX      a model's, 128 channels and 4 heads, as
- *   ema_forward examples/data/ema_forward-trained-layer0.safetensors parameters */
+ *   ema_forward tests/golden/ema_forward-trained-layer0.safetensors parameters */
 #include <stdio.h>
 #include <stdlib.h>
 #include <cumega/cumega.h>

@@ -1,9 +1,9 @@
-/* The end of a post-norm block: a residual connection whose weight decays with depth, and the layer
- * norm that follows, in one pass over memory. In place: the sum takes y's memory.
+/* The end of a post-norm block: a residual connection whose weight decays with depth, and the
+ * layer norm that follows, in one pass over memory. In place: the sum takes y's memory.
  *
  *   residual_block                   random parameters
  *   residual_block WEIGHTS.safetensors PREFIX      a model's layer norm of 128 channels, as
- *   residual_block examples/data/gated_residual-trained-layer0.safetensors parameters.norm */
+ *   residual_block tests/golden/gated_residual-trained-layer0.safetensors parameters.norm */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
