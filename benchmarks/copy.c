@@ -1,5 +1,5 @@
-/* The caller's thread copies the first slice, thread i the i-th. All meet at a barrier before a copy
- * and after it, as the threads of a context do. */
+/* The calling thread copies the first slice, thread i the i-th. All meet at a barrier before and
+ * after a copy, as the threads of a context do. */
 #include "copy.h"
 #include <pthread.h>
 #include <stdlib.h>
@@ -52,8 +52,8 @@ int copier_run(void *argument) {
   return 1;
 }
 
-/* Aligned as an allocator of tensors aligns, and touched, so that no page is met for the first time
- * while the clock runs. */
+/* Memory aligned as that of tensors, and written once, so that no page is new while the clock
+ * runs. */
 static char *new_memory(size_t bytes) {
   void *memory = NULL;
   if (posix_memalign(&memory, LINE, bytes > 0 ? bytes : 1)) return NULL;

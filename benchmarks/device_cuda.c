@@ -1,5 +1,5 @@
-/* Calls are enqueued between two events, so what is timed is the device's time: a call that is short
- * beside its launch is timed through a graph, which launches all calls of a sample at once. */
+/* Calls are enqueued between two events, and so the time is that of the device. A call that is
+ * shorter than its launch is timed in a graph, which launches all calls of a sample at once. */
 #include "device.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -126,8 +126,8 @@ static int launch_timed(device *d, cudaGraphExec_t graph, int64_t times, double 
 }
 
 /* The calls as nodes of a graph; a graph of GRAPH_CALLS is launched as often as it takes. It is
- * launched once before, which brings it to the device, unless caches are flushed: then the flush is
- * what comes before. */
+ * launched once before, which brings it to the device, unless caches are flushed: then the flush
+ * is what comes before. */
 static double time_as_graph(const stopwatch *self, const measured *what, int64_t calls) {
   device *d = self->state;
   cudaGraph_t graph = NULL;

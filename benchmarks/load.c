@@ -1,13 +1,15 @@
-/* load: what a server does to the library, for a time or a number of calls, and whether memory grows.
+/* load: does what a server does with the library, for a time or a number of calls, and reports
+ * whether memory grows.
  *
- * Threads with contexts of their own (and with them streams, on a GPU) share weights and take random
- * requests: uneven batches, prefills mixed with steps, states in a pool. Contexts and weights are made
- * anew now and then. A request that is always the same must have the same bits each time.
+ * Threads with contexts of their own (and with them streams, on a GPU) share weights and take
+ * random requests: uneven batches, prefills mixed with steps, states in a pool. Contexts and
+ * weights are made anew now and then. A request that is always the same must have the same bits
+ * each time.
  *
- * Memory is the process's resident set, and the bytes that the library holds through an allocator that
- * counts. A straight line is fitted to the resident set over the last three quarters of the run;
- * growth along it of more than a mebibyte is a leak, and so is a byte that the library has not given
- * back at the end. */
+ * Memory is the process's resident set, and the bytes that the library holds through an allocator
+ * that counts. A straight line is fitted to the resident set over the last three quarters of the
+ * run; growth along it of more than a mebibyte is a leak, and so is a byte that the library has
+ * not given back at the end. */
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,7 +49,7 @@ static const char usage[] =
     "  --commit TEXT   the state of the sources, for the result\n"
     "Exit status: 0; 1 a failed call, other bits, or memory that grew; 2 usage.\n";
 
-/* -- memory ----------------------------------------------------------------------------------- */
+/* ---- memory ---- */
 
 static atomic_llong bytes_held;
 
@@ -108,7 +110,7 @@ static double slope_of(const memory_log *log) {
   return xx > 0 ? xy / xx : 0;
 }
 
-/* -- running -------------------------------------------------------------------------------------- */
+/* ---- running ---- */
 
 typedef struct outcome {
   double seconds, slope, growth;
@@ -207,7 +209,7 @@ static int run_load(const options *o, load_plan *plan, outcome *all) {
   return fine;
 }
 
-/* -- reporting ---------------------------------------------------------------------------------- */
+/* ---- reporting ---- */
 
 static const char *const kinds[LOAD_KINDS] = {"prefill", "step"};
 static const double shares[] = {0.5, 0.9, 0.99, 0.999, 1};
@@ -222,13 +224,13 @@ static const char *verdict(const outcome *all) {
 
 static void print_outcome(const options *o, const outcome *all, const json_t *machine) {
   machine_print(stdout, machine);
-  printf(
-      "%d threads, %d contexts each, %lld channels, prefills of up to %lld sequences of up to %lld "
-      "steps, seed %llu, %s\n",
-      o->threads, o->plan.contexts, (long long)o->plan.channels, (long long)o->plan.most_batch,
-      (long long)o->plan.most_length, (unsigned long long)o->plan.seed,
-      o->plan.device.device_type == kDLCPU ? "cpu" : "cuda");
-  printf("%lld calls in %.2f s: %.0f calls/s, %.3g tokens/s; %lld times the same request, the same "
+  printf("%d threads, %d contexts each, %lld channels, prefills of up to %lld sequences of up to "
+         "%lld steps, seed %llu, %s\n",
+         o->threads, o->plan.contexts, (long long)o->plan.channels, (long long)o->plan.most_batch,
+         (long long)o->plan.most_length, (unsigned long long)o->plan.seed,
+         o->plan.device.device_type == kDLCPU ? "cpu" : "cuda");
+  printf("%lld calls in %.2f s: %.0f calls/s, %.3g tokens/s; "
+         "%lld times the same request, the same "
          "bits\n",
          (long long)all->calls, all->seconds, (double)all->calls / all->seconds,
          (double)all->tokens / all->seconds, (long long)all->checked);
@@ -238,11 +240,10 @@ static void print_outcome(const options *o, const outcome *all, const json_t *ma
       printf("  %s %.1f", share_names[s], 1e6 * load_percentile(&all->latencies[k], shares[s]));
     putchar('\n');
   }
-  printf(
-      "memory: resident %.1f MB, slope %.4f bytes/call (%.0f KB over the last three quarters); the "
-      "library held up to %.2f MB, and %lld bytes at the end\n",
-      1e-6 * (all->log.count ? all->log.resident[all->log.count - 1] : 0), all->slope,
-      1e-3 * all->growth, 1e-6 * all->log.held_most, (long long)all->held_at_end);
+  printf("memory: resident %.1f MB, slope %.4f bytes/call (%.0f KB over the last three quarters); "
+         "the library held up to %.2f MB, and %lld bytes at the end\n",
+         1e-6 * (all->log.count ? all->log.resident[all->log.count - 1] : 0), all->slope,
+         1e-3 * all->growth, 1e-6 * all->log.held_most, (long long)all->held_at_end);
   printf("%s%s%s\n", verdict(all), all->failure ? ": " : "", all->failure ? all->failure : "");
 }
 
@@ -280,7 +281,7 @@ static int print_json(const options *o, const outcome *all, json_t *machine) {
   return !failed;
 }
 
-/* -- options -------------------------------------------------------------------------------------- */
+/* ---- options ---- */
 
 enum {
   SECONDS = 1,

@@ -1,6 +1,5 @@
-/* One thread of a server: it has contexts of its own, shares the weights, and takes requests one after
- * the other as they come: prefills of uneven lengths and steps of sequences whose states wait in a
- * pool. */
+/* One thread of a server. It has its own contexts, shares the weights, and takes one request after
+ * the other: prefills of uneven lengths, and steps of sequences whose states wait in a pool. */
 #ifndef CUMEGA_BENCHMARKS_LOAD_WORKER_H
 #define CUMEGA_BENCHMARKS_LOAD_WORKER_H
 

@@ -49,8 +49,8 @@ void stopwatch_free(stopwatch *made);
 /* The median of count values, which are sorted by it; count >= 1. */
 double median_of(double *values, int count);
 
-/* Warms both up, then takes `repeats` samples of each in alternation: one call each where the watch
- * flushes. 0 where a call failed or memory ran out. */
+/* Warms both up, then takes `repeats` samples of each in alternation. A sample is one call if the
+ * watch flushes. Returns 0 if a call failed or memory ran out. */
 int measure_beside_copy(const stopwatch *watch, const measured *ours, const measured *copy,
                         int repeats, measurement *result);
 

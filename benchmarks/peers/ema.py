@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """cumega's EMA beside ESPnet's own module in PyTorch and a copy of the same bytes.
 
-ESPnet's module is what a user calls: MultiHeadDampedEMA in eval mode, float32, under torch.inference_mode(),
-with as many torch threads as the context has: eager, and with --compile through torch.compile too. Where only
-torch is installed, the same formulas in plain torch take its place (formulas.py), and the result says so.
-measure.py says how all of it is timed.
+ESPnet's module is what a user calls: MultiHeadDampedEMA in eval mode, float32, under
+torch.inference_mode(), with as many torch threads as the context has: eager, and with --compile
+through torch.compile too. Where only torch is installed, the same formulas in plain torch take its
+place (formulas.py), and the result says so. measure.py says how all of it is timed.
 
 Exit status: 0; 1 wrong results; 77 torch is missing (benchmarks/peers/install gets it) or there is
 no such device.
@@ -65,9 +65,9 @@ def allowed_in_forward(problem, module):
     ESPnet's forward is three Fourier transforms of n = 2L numbers. Each has a relative error of at
     most 7 u log2(n) in the 2-norm (Higham, Accuracy and Stability of Numerical Algorithms, 24.1),
     so an element of the convolution is off by at most 7 u log2(n) (2 |k|_2 + |k|_1) |x|_2. A term
-    of its kernel, exp(l log q), is relatively off by l |log q| u + l u / q + a few u; weighted with
-    q^l that is below 2 u / (1 - q) + 8 u of |k| |x|_max, the magnitudes summed over heads. cumega's
-    own error is below 8 u + u / (1 - q) of the same.
+    of its kernel, exp(l log q), is relatively off by l |log q| u + l u / q + a few u; weighted
+    with q^l that is below 2 u / (1 - q) + 8 u of |k| |x|_max, the magnitudes summed over heads.
+    cumega's own error is below 8 u + u / (1 - q) of the same.
     """
     p, q = module.compute_ema_coefficients()
     gain = (p * module.ema_expansion_matrix)[..., 0]
@@ -83,8 +83,8 @@ def allowed_in_forward(problem, module):
 
 
 def allowed_in_step(problem, module):
-    """Both sides round a dozen products and sums, each below the sum of the magnitudes; of p and q,
-    ESPnet's are off by a few u."""
+    """Both sides round a dozen products and sums, each below the sum of the magnitudes; of p and
+    q, ESPnet's are off by a few u."""
     p, q = module.compute_ema_coefficients()
     gain = (p * module.ema_expansion_matrix)[..., 0].abs()
     state = gain * problem.x.abs().max() + q[..., 0] * problem.state.abs().max()
@@ -144,7 +144,8 @@ def make(op, activation, shape, settings, library, threads):
 
 def main():
     parser = measure.parser_of(__doc__)
-    parser.add_argument("--shape", type=measure.shape_of("L,B,D"), action="append", metavar="L,B,D")
+    parser.add_argument("--shape", type=measure.shape_of("L,B,D"), action="append",
+                        metavar="L,B,D")
     parser.add_argument("--heads", type=int, default=4, metavar="N")
     settings = parser.parse_args()
     measure.run(

@@ -1,11 +1,12 @@
 """What the peers have in common: the clocks, the alternation, the table and the JSON.
 
-A case is one operation of one shape: cumega's call, the peer's, and how far apart their answers may be. All run in
-one process, on the same arrays, in alternation with a copy of the same bytes: whatever the machine does at the
-moment, each of them meets it. First the answers are compared; nothing is timed that differs. cumega is called
-through ctypes, which costs about a microsecond a call and is left in cumega's time. The copy is libc's memcpy by
-one thread, on a GPU torch's copy_, between memory of its own. On a GPU everything is enqueued on torch's stream
-and timed by its events.
+A case is one operation of one shape: cumega's call, the peer's, and how far apart their answers
+may be. All run in one process, on the same arrays, in alternation with a copy of the same bytes:
+whatever the machine does at the moment, each of them meets it. First the answers are compared;
+nothing is timed that differs. cumega is called through ctypes, which costs about a microsecond a
+call and is left in cumega's time. The copy is libc's memcpy by one thread, on a GPU torch's copy_,
+between memory of its own. On a GPU everything is enqueued on torch's stream and timed by its
+events.
 """
 
 import argparse
@@ -303,9 +304,8 @@ def run(settings, cases):
                         results.append(result)
                         print_row(result)
                 except torch.cuda.OutOfMemoryError:
-                    print(
-                        f"{case.row if case else 'a case'}: the peer needs more memory than there is"
-                    )
+                    what = case.row if case else "a case"
+                    print(f"{what}: the peer needs more memory than there is")
                 finally:
                     if case is not None:
                         case.close()

@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
-"""cumega's attention weights beside PyTorch's unfused sequence, and its biases beside ESPnet's modules.
+"""cumega's attention weights beside PyTorch's unfused sequence, and its biases beside ESPnet's
+modules.
 
-The sequence is what ESPnet's MEGA block does, float32, under torch.inference_mode(): scores * scale + bias,
-masked_fill of a causal mask made before, softmax. The bias is ESPnet's module, called every time as ESPnet does
-("made anew"), and again with the matrix kept from an earlier call, which ESPnet does not do. A rotary bias is
-compared as a matrix, with cumega's table kept and made anew. Eager, and with --compile through torch.compile
-too, unless the bias is kept. Where only torch is installed, the same formulas in plain torch take its place (formulas.py), and the
-result says so. measure.py says how all of it is timed.
+The sequence is what ESPnet's MEGA block does, float32, under torch.inference_mode(): scores *
+scale + bias, masked_fill of a causal mask made before, softmax. The bias is ESPnet's module,
+called every time as ESPnet does ("made anew"), and again with the matrix kept from an earlier
+call, which ESPnet does not do. A rotary bias is compared as a matrix, with cumega's table kept and
+made anew. Eager, and with --compile through torch.compile too, unless the bias is kept. Where only
+torch is installed, the same formulas in plain torch take its place (formulas.py), and the result
+says so. measure.py says how all of it is timed.
 
 Exit status: 0; 1 wrong results; 77 torch is missing (benchmarks/peers/install gets it) or there is
 no such device.
@@ -127,7 +129,8 @@ def rotary(length, size, is_kept, settings, library, threads):
 def main():
     parser = measure.parser_of(__doc__)
     letters = "B,H,Q,K"
-    parser.add_argument("--shape", type=measure.shape_of(letters), action="append", metavar=letters)
+    parser.add_argument("--shape", type=measure.shape_of(letters), action="append",
+                            metavar=letters)
     parser.add_argument(
         "--rotary", type=measure.shape_of("L,S"), default=(2048, 128), metavar="L,S"
     )

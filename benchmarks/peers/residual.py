@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""cumega's residual connections, with and without the layer norm that follows, beside PyTorch's calls.
+"""cumega's residual connections, with and without the layer norm that follows, beside PyTorch's
+calls.
 
 A residual connection is ESPnet's own module (state_spaces.residual), followed by
 torch.nn.functional.layer_norm; a gated one is MEGA's addcmul after a sigmoid. float32, under
-torch.inference_mode(): eager, and with --compile through torch.compile too. Where only torch is installed, the
-same formulas in plain torch take the modules' place (formulas.py), and the result says so. measure.py says how
-all of it is timed.
+torch.inference_mode(): eager, and with --compile through torch.compile too. Where only torch is
+installed, the same formulas in plain torch take the modules' place (formulas.py), and the result
+says so. measure.py says how all of it is timed.
 
 Exit status: 0; 1 wrong results; 77 torch is missing (benchmarks/peers/install gets it) or there is
 no such device.
@@ -135,8 +136,8 @@ def make(kind, norm, settings, library, threads):
         return sums, torch.nn.functional.layer_norm(sums, (channels,), weight, bias, EPS)
 
     def check():
-        """Sums of rounded products differ by a few roundings of at most 8, normalised values by a few of
-        at most 8 too."""
+        """Sums of rounded products differ by a few roundings of at most 8, normalised values by a
+        few of at most 8 too."""
         ours()
         sums, right = theirs()
         off = (out - sums).abs().max().item()
