@@ -1,11 +1,12 @@
-# Kernels that a C++ compiler takes, for emulated CUDA (docs/emulation.md). A load or store that is not aligned
-# to its type stops the process, as it is an error on a GPU; with CUMEGA_SANITIZE the sanitizer says where, and
-# kernels are not optimised, which would take several times as long as compiling them.
+# Makes kernels compile with the C++ compiler, for emulated CUDA (docs/emulation.md). A load or
+# store that is not aligned to its type stops the process, since it is an error on a GPU. With
+# CUMEGA_SANITIZE the sanitizer says where. Kernels are then not optimised, since that would take
+# several times as long as compiling them.
 function(emulated_kernels)
   set(options -Wno-unknown-pragmas)
   if(NOT CUMEGA_SANITIZE)
     list(APPEND options -fsanitize=alignment -fsanitize-undefined-trap-on-error)
-  elseif(CUMEGA_SANITIZE STREQUAL "thread") # as the emulation that runs them
+  elseif(CUMEGA_SANITIZE STREQUAL "thread") # nor is the emulation that runs them
     list(APPEND options -fno-sanitize=thread)
   else()
     list(APPEND options -O0)

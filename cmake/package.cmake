@@ -1,12 +1,13 @@
-# `cpack -G TGZ` gives one archive of everything; `cpack -G DEB` three packages with the names that Debian
-# would give them.
+# `cpack -G TGZ` makes one archive of everything, `cpack -G DEB` three packages with the names that
+# Debian uses.
 set(CPACK_PACKAGE_NAME cumega)
 set(CPACK_PACKAGE_VENDOR "the cumega authors")
 set(CPACK_PACKAGE_CONTACT "the cumega authors <cumega@localhost>" CACHE STRING
-  "Maintainer of the packages: who builds them puts a name and address here")
+  "Maintainer of the packages: the name and address of who builds them")
 set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "${PROJECT_DESCRIPTION}")
 set(CPACK_PACKAGE_VERSION ${PROJECT_VERSION})
-set(CPACK_PACKAGE_FILE_NAME cumega-${PROJECT_VERSION}-${CMAKE_SYSTEM_NAME}-${CMAKE_SYSTEM_PROCESSOR})
+set(CPACK_PACKAGE_FILE_NAME
+  cumega-${PROJECT_VERSION}-${CMAKE_SYSTEM_NAME}-${CMAKE_SYSTEM_PROCESSOR})
 set(CPACK_RESOURCE_FILE_LICENSE ${PROJECT_SOURCE_DIR}/LICENSE)
 set(CPACK_STRIP_FILES ON)
 set(CPACK_GENERATOR TGZ)
