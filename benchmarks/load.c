@@ -168,8 +168,10 @@ static int run_threads(const options *o, load_plan *plan, load_worker *workers, 
 }
 
 static int prepare(load_plan *plan, cumega_context **ctx, cumega_ema **ema, float *expected) {
-  cumega_context_options wanted = cumega_context_options_default();
-  cumega_ema_config config = cumega_ema_config_default(plan->channels);
+  cumega_context_options wanted;
+  cumega_context_options_init(&wanted, sizeof wanted);
+  cumega_ema_config config;
+  cumega_ema_config_init(&config, sizeof config, plan->channels);
   config.num_heads = plan->heads;
   wanted.device = plan->device;
   wanted.allocator = plan->allocator;

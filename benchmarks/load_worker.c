@@ -57,7 +57,8 @@ static void close_lane(lane *l) {
 
 static int open_lane(worker *w, lane *l) {
   const load_plan *p = w->plan;
-  cumega_context_options options = cumega_context_options_default();
+  cumega_context_options options;
+  cumega_context_options_init(&options, sizeof options);
   options.device = p->device;
   options.allocator = p->allocator;
   cumega_status status = cumega_context_create(&options, &l->ctx);
@@ -201,7 +202,8 @@ void load_histogram_add(load_histogram *into, const load_histogram *from) {
 
 /* A server that runs for weeks loads new weights and makes new contexts now and then. */
 static int renew(worker *w, lane *l) {
-  cumega_ema_config config = cumega_ema_config_default(w->plan->channels);
+  cumega_ema_config config;
+  cumega_ema_config_init(&config, sizeof config, w->plan->channels);
   config.num_heads = w->plan->heads;
   close_lane(l);
   if (!open_lane(w, l)) return 0;

@@ -11,7 +11,8 @@ static cumega_status weigh(cumega_context *ctx, const cumega_position_bias *bias
                            int32_t *lengths) {
   cumega_tensor scores_tensor, lengths_tensor;
   const int64_t shape[] = {BATCH, HEADS, LENGTH, LENGTH}, batch[] = {BATCH};
-  cumega_position_bias_io io = cumega_position_bias_io_default();
+  cumega_attention_scores_io io;
+  cumega_attention_scores_io_init(&io, sizeof io);
   io.output = cumega_tensor_init(&scores_tensor, scores, cumega_cpu, cumega_float32, 4, shape);
   io.scores = io.output;
   io.scale = 0.35; /* of queries and keys of 8 numbers: 8^-0.5 */
@@ -19,7 +20,8 @@ static cumega_status weigh(cumega_context *ctx, const cumega_position_bias *bias
   io.query_lengths =
       cumega_tensor_init(&lengths_tensor, lengths, cumega_cpu, cumega_int32, 1, batch);
   io.key_lengths = io.query_lengths;
-  return cumega_position_bias_softmax(ctx, bias, &io);
+  io.bias = bias;
+  return cumega_attention_softmax(ctx, &io);
 }
 
 int main(void) {
@@ -32,8 +34,12 @@ int main(void) {
   cumega_context *ctx = NULL;
   cumega_position_bias *bias = NULL;
   cumega_status status = cumega_context_create(NULL, &ctx);
-  if (status == CUMEGA_OK) /* a model's come from cumega_position_bias_create_..._from_weights */
-    status = cumega_position_bias_create_rotary(ctx, SIZE, 2048, NULL, NULL, &bias);
+  cumega_position_bias_config config;
+  cumega_position_bias_config_init(&config, sizeof config, 2048);
+  config.kind = CUMEGA_POSITION_BIAS_ROTARY;
+  config.size = SIZE;
+  if (status == CUMEGA_OK) /* a model's: cumega_position_bias_create_from_weights */
+    status = cumega_position_bias_create(ctx, &config, NULL, &bias);
   if (status == CUMEGA_OK) status = weigh(ctx, bias, &scores[0][0][0][0], lengths);
 
   if (status != CUMEGA_OK) {

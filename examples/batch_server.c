@@ -73,7 +73,8 @@ static void make_request(request *r, int number) {
 }
 
 static int open_worker(worker *w) {
-  cumega_context_options options = cumega_context_options_default();
+  cumega_context_options options;
+  cumega_context_options_init(&options, sizeof options);
   CUDA(cudaStreamCreateWithFlags(&w->stream, cudaStreamNonBlocking));
   CUDA(cudaMalloc((void **)&w->on_device, sizeof(batch)));
   CUDA(cudaMallocHost((void **)&w->pinned, sizeof(batch)));
@@ -201,7 +202,8 @@ static int check(cumega_context *ctx, const cumega_ema *ema, const request *r) {
 }
 
 static int run(worker *workers, cumega_context **cpu, cumega_ema **of_cpu, cumega_ema **of_gpu) {
-  cumega_ema_config config = cumega_ema_config_default(CHANNELS);
+  cumega_ema_config config;
+  cumega_ema_config_init(&config, sizeof config, CHANNELS);
   int tokens = 0;
   for (int i = 0; i < WORKERS; i++) DO(open_worker(&workers[i]));
   for (int i = 0; i < WORKERS * SLOTS; i++)

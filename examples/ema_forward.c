@@ -12,7 +12,8 @@ enum { LENGTH = 12, BATCH = 3, CHANNELS = 128, HEADS = 4 };
 
 static cumega_status create_ema(cumega_context *ctx, const char *path, const char *prefix,
                                 cumega_ema **ema) {
-  cumega_ema_config config = cumega_ema_config_default(CHANNELS);
+  cumega_ema_config config;
+  cumega_ema_config_init(&config, sizeof config, CHANNELS);
   config.num_heads = HEADS;
   config.activation = CUMEGA_ACTIVATION_SWISH;
   if (path == NULL) return cumega_ema_create(ctx, &config, NULL, ema);

@@ -59,7 +59,8 @@ int main(void) {
   cumega_ema_io io = {.struct_size = sizeof io};
   io.x = view(&in, x, 0, LENGTH, 0, BATCH);
   io.y = view(&out, whole, 0, LENGTH, 0, BATCH);
-  cumega_ema_config config = cumega_ema_config_default(CHANNELS);
+  cumega_ema_config config;
+  cumega_ema_config_init(&config, sizeof config, CHANNELS);
   config.num_heads = HEADS;
   cumega_context *ctx = NULL;
   cumega_ema *ema = NULL;

@@ -13,7 +13,8 @@ enum { TOKENS = 6, CHANNELS = 128, LAYERS = 4 };
 
 static cumega_status create_norm(cumega_context *ctx, const char *path, const char *prefix,
                                  cumega_norm **norm) {
-  const cumega_norm_config config = cumega_norm_config_default(CUMEGA_NORM_LAYER, CHANNELS);
+  cumega_norm_config config;
+  cumega_norm_config_init(&config, sizeof config, CUMEGA_NORM_LAYER, CHANNELS);
   if (path == NULL) return cumega_norm_create(ctx, &config, NULL, norm);
   cumega_weights *weights = NULL;
   cumega_status status = cumega_weights_open(ctx, path, &weights);
@@ -27,8 +28,8 @@ static cumega_status create_norm(cumega_context *ctx, const char *path, const ch
 static cumega_status block(cumega_context *ctx, const cumega_norm *norm, int64_t i_layer, float *h,
                            float *y) {
   const int64_t shape[] = {TOKENS, CHANNELS};
-  const cumega_residual_config config =
-      cumega_residual_config_default(CUMEGA_RESIDUAL_DECAY, i_layer, CHANNELS);
+  cumega_residual_config config;
+  cumega_residual_config_init(&config, sizeof config, CUMEGA_RESIDUAL_DECAY, i_layer, CHANNELS);
   cumega_residual *residual = NULL;
   cumega_tensor h_tensor, y_tensor;
   cumega_residual_io io = {.struct_size = sizeof io, .norm = norm};

@@ -1,17 +1,21 @@
-/* What a backend does. One constant table per backend (and per CPU level); the context points to
- * its own. The front has checked every argument and resolved every default before it calls. */
+/* What a backend does: one constant table per backend and CPU level, to which a context points.
+ * It has a sub-table for each operation, declared with the operation's run. The front has checked
+ * every argument and resolved every default before it calls. */
 #ifndef CUMEGA_SRC_BACKEND_H
 #define CUMEGA_SRC_BACKEND_H
 
-#include "context.h"
-#include "ema.h"
-#include "position_bias.h"
-#include "residual.h"
+#include "attention_run.h"
+#include "call.h"
+#include "ema_run.h"
+#include "kept.h"
+#include "position_bias_run.h"
+#include "residual_run.h"
 
-/* What a backend with memory and streams of its own does beyond that. Every one of them leaves the
- * caller's current CUDA context and pending CUDA error as found. */
+/* What a backend for a device with its own memory and streams does besides. None of these
+ * functions changes the caller's current CUDA context or pending CUDA error. */
 typedef struct backend_device {
-  /* Fills ctx->device_state; stream NULL: an own one. context_close is allowed after a failure. */
+  /* Fills ctx->device_state; stream NULL: the context creates its own. context_close is allowed
+   * after a failure; it waits, and removes all that ctx keeps. */
   cumega_status (*context_open)(cumega_context *ctx, void *stream);
   void (*context_close)(cumega_context *ctx);
   cumega_status (*context_synchronize)(cumega_context *ctx);
@@ -25,31 +29,23 @@ typedef struct backend_device {
   cumega_status (*memory_write)(cumega_context *ctx, void *to, const void *from, int64_t bytes);
   cumega_status (*memory_read)(cumega_context *ctx, void *to, const void *from, int64_t bytes);
 
-  /* An object's copy of host memory, in ctx's account and on the device when it returns; `what` is
-   * for the sentence ("the coefficients of an EMA"). *block is NULL on failure. Release needs no
-   * context: the one that made the object may be gone. In a forked child it does nothing. */
-  cumega_status (*object_upload)(cumega_context *ctx, const char *what, const void *from,
-                                 int64_t bytes, void **block);
+  /* Copies host memory to an object's *block, which is allocated in ctx's account where it is
+   * NULL. The copy has finished on return. `noun` is for the sentence ("an EMA"). On failure a
+   * new block is released again. */
+  cumega_status (*object_write)(cumega_context *ctx, const char *noun, const void *from,
+                                int64_t bytes, void **block);
+  /* Needs no context: the one that made the object may be gone. Does nothing in a forked child. */
   void (*object_release)(memory *account, DLDevice device, pid_t owner, void *block, int64_t bytes);
   cumega_status (*is_capturing)(cumega_context *ctx, int *capturing); /* ctx's stream */
-
-  /* What forward of such a run makes at first use, so that it may be captured. */
-  cumega_status (*ema_prepare)(cumega_context *ctx, const cumega_ema *ema, const ema_run *run);
 } backend_device;
 
 typedef struct backend {
-  const char *name;                                  /* cumega_context_backend */
-  void (*ema_kernel_row)(const ema_kernel_row *row); /* CPU tables only: ctx->host has one */
-  int64_t (*ema_workspace)(const cumega_context *ctx, const cumega_ema *ema, const ema_run *run);
-  cumega_status (*ema_forward)(cumega_context *ctx, const cumega_ema *ema, const ema_run *run);
-  void (*rotary_table)(const rotary_table *t); /* CPU tables only: ctx->host has one */
-  int64_t (*position_bias_workspace)(const cumega_context *ctx, const position_bias_run *run);
-  cumega_status (*position_bias_rows)(cumega_context *ctx, const position_bias_run *run);
-  cumega_status (*position_bias_forward)(cumega_context *ctx, const position_bias_matrix *run);
-  int64_t (*residual_workspace)(const cumega_context *ctx, const residual_run *run);
-  cumega_status (*residual_forward)(cumega_context *ctx, const residual_run *run);
-  cumega_status (*residual_prepare)(cumega_context *ctx); /* or NULL: there is nothing to prepare */
-  const backend_device *device;                           /* NULL in the CPU's tables */
+  const char *name; /* cumega_context_backend */
+  ema_functions ema;
+  position_bias_functions position_bias;
+  attention_functions attention;
+  residual_functions residual;
+  const backend_device *device; /* NULL in the CPU's tables */
 } backend;
 
 /* src/cpu/backend.c, compiled once per level. */
@@ -69,10 +65,9 @@ const char *backend_cpu_level(int i, int *runs_here);
  * open. DEVICE, with the reason in ctx's message, where there is none (src/backend_cuda.c). */
 cumega_status backend_cuda_find(cumega_context *ctx, const backend **found);
 
-/* What a backend in a library of its own calls of ours. */
+/* What a backend in another library calls of libcumega. */
 typedef struct backend_front {
-  int version;         /* CUMEGA_VERSION_NUMBER */
-  size_t struct_bytes; /* BACKEND_STRUCT_BYTES: both sides read the same structs */
+  const char *build_id; /* BUILD_ID of libcumega */
   cumega_status (*fail)(cumega_context *ctx, cumega_status status, const char *format, ...)
       __attribute__((format(printf, 3, 4)));
   void (*log)(cumega_context *ctx, cumega_log_level level, const char *format, ...)
@@ -83,20 +78,16 @@ typedef struct backend_front {
   void (*memory_discharge)(memory *m, int64_t bytes);
   int64_t (*memory_held)(const memory *m);
   int64_t (*memory_limit)(const memory *m);
-  void (*ema_kernel_row_channel)(const cumega_ema *ema, const ema_tables *tables, int64_t d,
-                                 ema_kernel_row *row);
+  kept *(*kept_find)(cumega_context *ctx, kept_type type, const int64_t key[6]);
+  kept *(*kept_excess)(cumega_context *ctx, kept_type type, int most);
+  void (*kept_add)(cumega_context *ctx, kept *entry);
+  void (*kept_remove)(cumega_context *ctx, kept *entry);
+  void (*kept_remove_all)(cumega_context *ctx);
+  void (*ema_kernel_row_channel)(const ema_numbers *numbers, int64_t d, ema_kernel_row *row);
 } backend_front;
 
-/* A number that differs where any of the shared structs has another size. */
-#define BACKEND_STRUCT_BYTES                                                                       \
-  (((((sizeof(cumega_context) * 1024 + sizeof(cumega_ema)) * 1024 + sizeof(ema_run)) * 1024 +      \
-     sizeof(backend_device)) *                                                                     \
-        1024 +                                                                                     \
-    sizeof(position_bias_run)) *                                                                   \
-       7 +                                                                                         \
-   sizeof(residual_run) + sizeof(backend))
-
-/* The one symbol of libcumega_cuda. NULL where the two libraries are not of one build. */
+/* The one symbol of libcumega_cuda. NULL where the two libraries are not of one build (BUILD_ID,
+ * which cmake/build_id.cmake makes from the sources). */
 typedef const backend *(*backend_cuda_entry)(const backend_front *front);
 #define BACKEND_CUDA_LIBRARY "libcumega_cuda.so.0"
 #define BACKEND_CUDA_ENTRY   "cumega_backend_cuda"

@@ -1,31 +1,37 @@
-/* Finds the CUDA backend, a library of its own: so one package serves machines with and without a
- * GPU, and a missing driver is a status with a sentence, not a loader's error.
+/* Finds the CUDA backend, which is a separate library: so one package serves machines with and
+ * without a GPU, and a missing driver is a status with a sentence, not a loader's error.
  *
- * It is looked for once per process: beside the file that this code is in (libcumega, or a program
- * that has it linked statically), then where the loader looks for any library. A run path would do
- * the first too, but not under AddressSanitizer, whose dlopen is called from elsewhere. Once found
- * it is never closed, since objects with memory on a device outlive the contexts that made them. */
+ * The process looks for it once: next to the file that contains this code (libcumega, or a
+ * program that links it statically), then where the loader finds any library. A run path would do
+ * the first too, but not under AddressSanitizer, whose dlopen is called from elsewhere. The
+ * library is never closed, since objects with memory on a device outlive the contexts that made
+ * them. */
 #include <dlfcn.h>
 #include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
 #include "backend.h"
+#include "build_id.h"
 
 static pthread_once_t looked = PTHREAD_ONCE_INIT;
 static const backend *table; /* NULL: reason says why */
 static char reason[512];
 
 static const backend_front front = {
-    .version = CUMEGA_VERSION_NUMBER,
-    .struct_bytes = BACKEND_STRUCT_BYTES,
-    .fail = context_fail,
-    .log = context_log,
+    .build_id = BUILD_ID,
+    .fail = call_fail,
+    .log = call_log,
     .memory_allocate = memory_allocate,
     .memory_free = memory_free,
     .memory_charge = memory_charge,
     .memory_discharge = memory_discharge,
     .memory_held = memory_held,
     .memory_limit = memory_limit,
+    .kept_find = kept_find,
+    .kept_excess = kept_excess,
+    .kept_add = kept_add,
+    .kept_remove = kept_remove,
+    .kept_remove_all = kept_remove_all,
     .ema_kernel_row_channel = ema_kernel_row_channel,
 };
 
@@ -69,6 +75,6 @@ cumega_status backend_cuda_find(cumega_context *ctx, const backend **found) {
   pthread_once(&looked, look);
   *found = table;
   if (table) return CUMEGA_OK;
-  return context_fail(ctx, CUMEGA_ERROR_DEVICE, "device cuda:%d was asked for, but %s",
-                      ctx->device.device_id, reason);
+  return call_fail(ctx, CUMEGA_ERROR_DEVICE, "device cuda:%d was asked for, but %s",
+                   ctx->device.device_id, reason);
 }

@@ -1,7 +1,7 @@
-/* Which of the CPU backend's tables runs here. The levels are those of the x86-64 psABI; a machine
- * has a level when the processor has every instruction set of it (and of those below, since the
- * compiler uses them all) and the system saves the registers. CPUID is read here rather than
- * through the compiler's builtins, of which gcc 11 knows not every name. */
+/* Which of the CPU backend's tables runs here. The levels are those of the x86-64 psABI. A
+ * machine has a level if the processor has every instruction set of it (and of those below, since
+ * the compiler uses them all) and the system saves the registers. CPUID is read here and not
+ * through the compiler's builtins, since gcc 11 does not know every name. */
 #include "cpu_level.h"
 #include <stdlib.h>
 #include <string.h>
@@ -106,18 +106,17 @@ cumega_status cpu_level_choose_on(cumega_context *ctx, int machine, const char *
   int named = word && *word;
   int level = named ? level_of_word(word) : best_level(machine);
   if (level < 0)
-    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
-                        "CUMEGA_CPU is '%.40s', expected plain, v3 or v4", word);
+    return call_fail_argument(ctx, "CUMEGA_CPU is '%.40s', expected plain, v3 or v4", word);
   if (!levels[level].table)
-    return context_fail(ctx, CUMEGA_ERROR_UNSUPPORTED,
-                        "CUMEGA_CPU is '%s', but this build of cumega has no such level", word);
+    return call_fail(ctx, CUMEGA_ERROR_UNSUPPORTED,
+                     "CUMEGA_CPU is '%s', but this build of cumega has no such level", word);
   if (level > machine)
-    return context_fail(ctx, CUMEGA_ERROR_UNSUPPORTED,
-                        "CUMEGA_CPU is '%s', but this machine has no level above %s", word,
-                        levels[machine].word);
+    return call_fail(ctx, CUMEGA_ERROR_UNSUPPORTED,
+                     "CUMEGA_CPU is '%s', but this machine has no level above %s", word,
+                     levels[machine].word);
   *chosen = levels[level].table;
-  context_log(ctx, CUMEGA_LOG_INFO, "CPU level %s (%s): %s", levels[level].word, (*chosen)->name,
-              named ? "named by CUMEGA_CPU" : "the best that this machine and this build have");
+  call_log(ctx, CUMEGA_LOG_INFO, "CPU level %s (%s): %s", levels[level].word, (*chosen)->name,
+           named ? "named by CUMEGA_CPU" : "the best that this machine and this build have");
   return CUMEGA_OK;
 }
 

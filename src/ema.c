@@ -1,163 +1,113 @@
-/* The EMA as an object: made, read back, given new parameters, destroyed. Its runs are in
- * ema_run.c. */
-#include <math.h>
+/* The EMA as an object. Its runs are in ema_run.c. */
 #include "backend.h"
+#include "ema_object.h"
 #include "fp_environment.h"
-#include "math/philox.h"
-#include "parameter.h"
 #include "tensor_element.h"
 #include "trace.h"
 
-static const char *const parameter_names[EMA_PARAMETER_COUNT] = {
-    "damping_factor", "decay_factor", "ema_expansion_matrix", "kernel_projection_matrix",
-    "residual_weight"};
-
-cumega_status ema_enter(cumega_context *ctx, const cumega_ema *ema) {
-  TRY(context_enter(ctx));
-  if (ema == NULL) return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "ema is NULL, expected an EMA");
-  return context_check_device(ctx, "ema", ema->device);
-}
+/* Rows of coefficients that are a power of two of channels long would all meet in a few sets of a
+ * cache: with 8 heads they would not fit there. A cache line or two more spreads them. */
+#define ROW_SKEW 16
 
 /* (D, N, 1) or (D, N); the projection (D, N) only; the residual weight (D). */
-static parameter parameter_of(const cumega_ema *ema, int which) {
+static parameter parameter_of(const object *o, int which) {
+  static const char *const names[EMA_PARAMETER_COUNT] = {
+      "damping_factor", "decay_factor", "ema_expansion_matrix", "kernel_projection_matrix",
+      "residual_weight"};
+  const cumega_ema *ema = (const cumega_ema *)o;
   const int64_t D = ema->config.size, N = ema->config.num_heads;
-  parameter p = {parameter_names[which], {"(D, N, 1)", 3, {D, N, 1}}, {"(D, N)", 2, {D, N}}};
+  parameter p = {.name = names[which],
+                 .shape = {"(D, N, 1)", 3, {D, N, 1}},
+                 .also = {"(D, N)", 2, {D, N}},
+                 .type = TYPE_FLOAT64,
+                 .offset = ema->parameters_at[which]};
   if (which == EMA_PROJECTION) p.shape = p.also;
   if (which == EMA_RESIDUAL) p.shape = p.also = (parameter_shape){"(D)", 1, {D}};
   return p;
 }
 
-static cumega_status read_parameter_struct(cumega_context *ctx, const cumega_ema_parameters *given,
-                                           DLTensor **tensors) {
-  cumega_ema_parameters p;
-  memset(&p, 0, sizeof p);
-  TRY(context_read_struct(ctx, "parameters", given, EMA_PARAMETERS_SMALLEST, &p, sizeof p));
-  tensors[EMA_DAMPING] = p.damping_factor;
-  tensors[EMA_DECAY] = p.decay_factor;
-  tensors[EMA_EXPANSION] = p.ema_expansion_matrix;
-  tensors[EMA_PROJECTION] = p.kernel_projection_matrix;
-  tensors[EMA_RESIDUAL] = p.residual_weight;
+static cumega_status check(cumega_context *ctx, object *o) {
+  cumega_ema *ema = (cumega_ema *)o;
+  cumega_ema_config *config = &ema->config;
+  TRY(ema_config_check(ctx, config));
+  if (config->size > INT64_MAX - 2 * EMA_CHANNEL_PADDING)
+    return call_fail(ctx, CUMEGA_ERROR_RESOURCE, "config.size is %lld: too large for memory",
+                     (long long)config->size);
+  const int64_t D = config->size, N = config->num_heads;
+  const tensor_type state = tensor_type_of(config->state_dtype);
+  const int64_t real = tensor_type_bytes(state);
+  const int64_t padding = EMA_CHANNEL_PADDING;
+  ema->padded = (D + padding - 1) / padding * padding + ROW_SKEW;
+  object_layout host = {.used = MEMORY_ALIGNMENT}, block = {0}; /* ema_derived comes first */
+  for (int which = 0; which < EMA_PARAMETER_COUNT; which++)
+    ema->parameters_at[which] =
+        object_take(&host, D, which == EMA_RESIDUAL ? 1 : N, sizeof(double));
+  ema->at.q = object_take(&block, N, ema->padded, real);
+  if (state == TYPE_FLOAT32) ema->at.q_lo = object_take(&block, N, ema->padded, real);
+  ema->at.gain = object_take(&block, N, ema->padded, real);
+  ema->at.projection = object_take(&block, N, ema->padded, real);
+  ema->at.residual = object_take(&block, 1, ema->padded, real);
+  if (config->truncation_length != CUMEGA_NO_TRUNCATION) {
+    ema->at.kernel = object_take(&block, config->truncation_length, ema->padded, real);
+    o->scratch_bytes = ema_kernel_row_bytes(N);
+  }
+  o->host_bytes = host.used;
+  o->block_bytes = block.used;
+  TRY(object_check_layout(ctx, o->class, &host));
+  return object_check_layout(ctx, o->class, &block);
+}
+
+/* Each parameter has a stream of random numbers of its own. */
+static cumega_status fill(cumega_context *ctx, const object *o, const object_source *from,
+                          int which, void *values) {
+  const parameter p = parameter_of(o, which);
+  const int64_t N = ((const cumega_ema *)o)->config.num_heads;
+  const double std[EMA_PARAMETER_COUNT] = {from->std1, from->std1, 0.02, from->std2, from->std2};
+  TRY(object_draw(ctx, &p, from, std[which], (uint64_t)which, values));
+  if (which != EMA_EXPANSION) return CUMEGA_OK;
+  double *expansion = values;
+  for (int64_t i = 0; i < parameter_count(&p); i++)
+    expansion[i] = (float)expansion[i] + (i % N % 2 == 0 ? 1.0f : -1.0f);
   return CUMEGA_OK;
 }
 
-/* Random parameters, as float32 values. Stream: which parameter; index: the element. */
-static cumega_status draw_parameters(cumega_context *ctx, const cumega_ema *ema, double val,
-                                     double std1, double std2, uint64_t seed, ema_tables *t) {
-  const double std[EMA_PARAMETER_COUNT] = {std1, std1, 0.02, std2, std2};
-  int beyond = -1;
-  fp_environment environment;
-  fp_begin(&environment);
-  for (int which = 0; which < EMA_PARAMETER_COUNT; which++) {
-    const parameter p = parameter_of(ema, which);
-    for (int64_t i = 0; i < parameter_count(&p); i++) {
-      float value = (float)(val + std[which] * normal_at(seed, (uint64_t)which, (uint64_t)i));
-      if (which == EMA_EXPANSION) value += i % ema->config.num_heads % 2 == 0 ? 1.0f : -1.0f;
-      if (!isfinite(value)) beyond = which;
-      t->parameters[which][i] = value;
-    }
-  }
-  fp_end(&environment);
-  if (beyond < 0) return CUMEGA_OK;
-  return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
-                      "val %g with a standard deviation of %g goes beyond float32 in %s", val,
-                      std[beyond], parameter_names[beyond]);
+static const object_class ema_class = {
+    .argument = "ema",
+    .noun = "an EMA",
+    .bytes = sizeof(cumega_ema),
+    .config_at = offsetof(cumega_ema, config),
+    .config_bytes = sizeof(cumega_ema_config),
+    .config_smallest = END_OF(cumega_ema_config, activation_arguments),
+    .parameter_count = EMA_PARAMETER_COUNT,
+    .parameters_smallest = END_OF(cumega_ema_parameters, residual_weight),
+    .needs_all = 1,
+    .check = check,
+    .parameter_of = parameter_of,
+    .fill = fill,
+    .derive = ema_derive,
+};
+
+void cumega_ema_parameters_init(cumega_ema_parameters *parameters, size_t struct_size) {
+  const cumega_ema_parameters known = {.struct_size = sizeof known};
+  call_init_struct(parameters, struct_size, &known, sizeof known);
 }
 
-/* Where new parameters come from: one of the three. */
-typedef struct source {
-  const cumega_ema_parameters *parameters;
-  const cumega_weights *weights;
-  const char *prefix;
-  double val, std1, std2;
-  uint64_t seed;
-} source;
-
-static cumega_status read_from_struct(cumega_context *ctx, const cumega_ema *ema,
-                                      const cumega_ema_parameters *given, ema_tables *t) {
-  DLTensor *tensors[EMA_PARAMETER_COUNT];
-  TRY(read_parameter_struct(ctx, given, tensors));
-  for (int which = 0; which < EMA_PARAMETER_COUNT; which++) {
-    const parameter p = parameter_of(ema, which);
-    TRY(parameter_read(ctx, &p, p.name, tensors[which], t->parameters[which]));
-  }
-  return CUMEGA_OK;
-}
-
-static cumega_status read_from_weights(cumega_context *ctx, const cumega_ema *ema,
-                                       const source *from, ema_tables *t) {
-  for (int which = 0; which < EMA_PARAMETER_COUNT; which++) {
-    const parameter p = parameter_of(ema, which);
-    TRY(parameter_read_weights(ctx, &p, from->weights, from->prefix, t->parameters[which]));
-  }
-  return CUMEGA_OK;
-}
-
-/* New tables from a source take the place of the old ones, or on failure leave them. */
-static cumega_status replace_tables(cumega_context *ctx, cumega_ema *ema, const source *from) {
-  ema_tables tables;
-  cumega_status status = ema_tables_allocate(ctx, ema, &tables);
-  if (status != CUMEGA_OK) return status;
-  if (from->weights)
-    status = read_from_weights(ctx, ema, from, &tables);
-  else if (from->parameters)
-    status = read_from_struct(ctx, ema, from->parameters, &tables);
-  else
-    status = draw_parameters(ctx, ema, from->val, from->std1, from->std2, from->seed, &tables);
-  if (status == CUMEGA_OK) status = ema_tables_derive(ctx, ema, &tables);
-  if (status == CUMEGA_OK && ctx->backend->device) {
-    memory *account = context_use_account(ctx, ema->memory);
-    status = ema_tables_upload(ctx, &tables);
-    context_use_account(ctx, account);
-  }
-  if (status == CUMEGA_OK) {
-    ema_tables old = ema->tables;
-    ema->tables = tables;
-    tables = old;
-  }
-  ema_tables_free(ema, &tables);
-  return status;
+cumega_status ema_enter(cumega_context *ctx, const cumega_ema *ema) {
+  return object_enter(ctx, &ema_class, (const object *)ema);
 }
 
 static cumega_status create(cumega_context *ctx, const cumega_ema_config *config,
-                            const source *from, cumega_ema **ema) {
-  if (ema == NULL)
-    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "ema is NULL, expected where to put the EMA");
-  *ema = NULL;
-  cumega_ema made;
-  memset(&made, 0, sizeof made);
-  TRY(context_read_struct(ctx, "config", config, EMA_CONFIG_SMALLEST, &made.config,
-                          sizeof made.config));
-  TRY(ema_config_check(ctx, &made.config));
-  made.config.struct_size = sizeof made.config;
-  if (made.config.size > INT64_MAX - 2 * EMA_CHANNEL_PADDING)
-    return context_fail(ctx, CUMEGA_ERROR_RESOURCE, "config.size is %lld: too large for memory",
-                        (long long)made.config.size);
-  made.device = ctx->device;
-  made.padded =
-      (made.config.size + EMA_CHANNEL_PADDING - 1) / EMA_CHANNEL_PADDING * EMA_CHANNEL_PADDING +
-      EMA_ROW_SKEW;
-  made.memory = ctx->memory;
-  made.backend = ctx->backend;
-  made.owner = ctx->owner;
-  TRY(replace_tables(ctx, &made, from));
-  cumega_ema *object = memory_allocate(ctx->memory, sizeof *object);
-  if (object == NULL) {
-    ema_tables_free(&made, &made.tables);
-    return context_fail(ctx, CUMEGA_ERROR_RESOURCE, "cannot allocate %zu bytes for an EMA",
-                        sizeof *object);
-  }
-  memory_retain(ctx->memory);
-  *object = made;
-  *ema = object;
-  return CUMEGA_OK;
+                            const object_source *from, cumega_ema **ema) {
+  object *made;
+  const cumega_status status = object_create(ctx, &ema_class, config, from, ema != NULL, &made);
+  if (ema) *ema = (cumega_ema *)made;
+  return status;
 }
 
 cumega_status cumega_ema_create(cumega_context *ctx, const cumega_ema_config *config,
                                 const cumega_ema_parameters *parameters, cumega_ema **ema) {
   TRACE(ctx, 0);
-  source from = {.parameters = parameters, .val = 0, .std1 = 0.2, .std2 = 1, .seed = 0};
-  if (ema) *ema = NULL;
-  TRY(context_enter(ctx));
+  const object_source from = {.parameters = parameters, .std1 = 0.2, .std2 = 1};
   return create(ctx, config, &from, ema);
 }
 
@@ -165,62 +115,52 @@ cumega_status cumega_ema_create_from_weights(cumega_context *ctx, const cumega_w
                                              const char *prefix, const cumega_ema_config *config,
                                              cumega_ema **ema) {
   TRACE(ctx, 0);
-  source from = {.weights = weights, .prefix = prefix};
-  if (ema) *ema = NULL;
-  TRY(context_enter(ctx));
-  if (weights == NULL)
-    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
-                        "weights is NULL, expected an open weight file");
+  const object_source from = {.from_weights = 1, .weights = weights, .prefix = prefix};
   return create(ctx, config, &from, ema);
 }
 
 void cumega_ema_destroy(cumega_ema *ema) {
-  if (ema == NULL) return;
-  memory *account = ema->memory;
-  ema_tables_free(ema, &ema->tables);
-  memory_free(account, ema, sizeof *ema);
-  memory_release(account);
+  object_destroy((object *)ema);
+}
+
+cumega_status cumega_ema_get_config(cumega_context *ctx, const cumega_ema *ema,
+                                    cumega_ema_config *config) {
+  TRACE(ctx, 0);
+  return object_get_config(ctx, &ema_class, (const object *)ema, config);
 }
 
 cumega_status cumega_ema_set_parameters(cumega_context *ctx, cumega_ema *ema,
                                         const cumega_ema_parameters *parameters) {
   TRACE(ctx, 0);
-  source from = {.parameters = parameters};
-  TRY(ema_enter(ctx, ema));
-  if (parameters == NULL)
-    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "parameters is NULL, expected five tensors");
-  return replace_tables(ctx, ema, &from);
-}
-
-cumega_status cumega_ema_reset_parameters(cumega_context *ctx, cumega_ema *ema, double val,
-                                          double std1, double std2, uint64_t seed) {
-  TRACE(ctx, 0);
-  source from = {.val = val, .std1 = std1, .std2 = std2, .seed = seed};
-  TRY(ema_enter(ctx, ema));
-  if (!isfinite(val))
-    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "val is %g, expected a finite number", val);
-  TRY(parameter_check_spread(ctx, "std1", std1));
-  TRY(parameter_check_spread(ctx, "std2", std2));
-  return replace_tables(ctx, ema, &from);
+  return object_set_parameters(ctx, &ema_class, (object *)ema, parameters);
 }
 
 cumega_status cumega_ema_get_parameters(cumega_context *ctx, const cumega_ema *ema,
                                         const cumega_ema_parameters *parameters) {
   TRACE(ctx, 0);
-  DLTensor *tensors[EMA_PARAMETER_COUNT];
-  tensor_view views[EMA_PARAMETER_COUNT];
+  return object_get_parameters(ctx, &ema_class, (const object *)ema, parameters);
+}
+
+cumega_status cumega_ema_reset_parameters(cumega_context *ctx, cumega_ema *ema, double val,
+                                          double std1, double std2, uint64_t seed) {
+  TRACE(ctx, 0);
+  const object_source from = {.val = val, .std1 = std1, .std2 = std2, .seed = seed};
   TRY(ema_enter(ctx, ema));
-  TRY(read_parameter_struct(ctx, parameters, tensors));
-  for (int i = 0; i < EMA_PARAMETER_COUNT; i++) {
-    if (tensors[i] == NULL) continue;
-    const parameter p = parameter_of(ema, i);
-    TRY(parameter_check_output(ctx, &p, tensors[i], &views[i]));
-    for (int j = 0; j < i; j++)
-      if (tensors[j]) TRY(tensor_view_check_apart(ctx, &views[i], &views[j], 0));
+  TRY(object_check_val(ctx, val));
+  TRY(parameter_check_spread(ctx, "std1", std1));
+  TRY(parameter_check_spread(ctx, "std2", std2));
+  return object_replace(ctx, (object *)ema, &from);
+}
+
+/* Rows of (D, N): as many values as there are heads. */
+static void write_decays(const cumega_ema *ema, const tensor_view *p, const tensor_view *q) {
+  const ema_numbers numbers = ema_numbers_at(ema, ema->base.host);
+  for (int64_t i = 0; i < ema->config.size * numbers.heads; i++) {
+    const ema_decay decay = ema_decay_of(numbers.damping[i], numbers.decay[i]);
+    const int64_t d = i / numbers.heads, n = i % numbers.heads;
+    if (p) tensor_store(p, d * p->strides[0] + n * p->strides[1], 0, 1, &decay.p);
+    if (q) tensor_store(q, d * q->strides[0] + n * q->strides[1], 0, 1, &decay.q);
   }
-  for (int i = 0; i < EMA_PARAMETER_COUNT; i++)
-    if (tensors[i]) parameter_write(&views[i], ema->tables.parameters[i]);
-  return CUMEGA_OK;
 }
 
 cumega_status cumega_ema_compute_coefficients(cumega_context *ctx, const cumega_ema *ema,
@@ -228,15 +168,17 @@ cumega_status cumega_ema_compute_coefficients(cumega_context *ctx, const cumega_
                                               DLTensor *prev_timestep_weight) {
   TRACE(ctx, trace_bytes(2, (const DLTensor *[]){damping_factor, prev_timestep_weight}));
   tensor_view p, q;
+  fp_environment environment;
   TRY(ema_enter(ctx, ema));
-  const parameter shape_p = parameter_of(ema, EMA_DAMPING);
+  const parameter shape_p = parameter_of((const object *)ema, EMA_DAMPING);
   parameter shape_q = shape_p;
   shape_q.name = "prev_timestep_weight";
   if (damping_factor) TRY(parameter_check_output(ctx, &shape_p, damping_factor, &p));
   if (prev_timestep_weight) TRY(parameter_check_output(ctx, &shape_q, prev_timestep_weight, &q));
   if (damping_factor && prev_timestep_weight) TRY(tensor_view_check_apart(ctx, &q, &p, 0));
-  if (damping_factor) parameter_write(&p, ema->tables.p);
-  if (prev_timestep_weight) parameter_write(&q, ema->tables.q);
+  fp_begin(&environment);
+  write_decays(ema, damping_factor ? &p : NULL, prev_timestep_weight ? &q : NULL);
+  fp_end(&environment);
   return CUMEGA_OK;
 }
 
@@ -249,20 +191,20 @@ cumega_status cumega_ema_compute_kernel(cumega_context *ctx, const cumega_ema *e
   TRY(ema_enter(ctx, ema));
   TRY(tensor_view_make_host(ctx, "kernel", kernel, TYPES_FLOAT, &view));
   TRY(tensor_view_check_ndim(ctx, &view, "(D, length)", 2));
-  int64_t shape[] = {ema->config.size, view.shape[1]};
+  const int64_t shape[] = {ema->config.size, view.shape[1]};
   TRY(tensor_view_check_shape(ctx, &view, "(D, length)", 2, shape));
   TRY(tensor_view_check_output(ctx, &view));
-  TRY(ema_kernel_row_begin(ctx, ema, &row));
+  const ema_numbers numbers = ema_numbers_at(ema, ema->base.host);
+  TRY(ema_kernel_row_begin(ctx, numbers.heads, &row));
   fp_begin(&environment);
-  for (int64_t d = 0; d < ema->config.size; d++) {
-    ema_kernel_row_channel(ema, &ema->tables, d, &row);
+  for (int64_t d = 0; d < shape[0]; d++) {
+    ema_kernel_row_channel(&numbers, d, &row);
     for (row.first = 0; row.first < shape[1]; row.first += row.count) {
-      int64_t left = shape[1] - row.first;
+      const int64_t left = shape[1] - row.first;
       row.count = left < EMA_KERNEL_BLOCK ? left : EMA_KERNEL_BLOCK;
-      ctx->host->ema_kernel_row(&row);
-      for (int64_t i = 0; i < row.count; i++)
-        tensor_set_element(&view, d * view.strides[0] + (row.first + i) * view.strides[1],
-                           row.out[i]);
+      ctx->host->ema.kernel_row(&row);
+      tensor_store(&view, d * view.strides[0] + row.first * view.strides[1], view.strides[1],
+                   row.count, row.out);
     }
   }
   fp_end(&environment);

@@ -1,6 +1,6 @@
-/* The caller's rounding mode, flush-to-zero and exception flags are put aside while we compute, and
- * put back as they were. On x86-64 all of it that float and double arithmetic looks at is one
- * register; fesetenv would load the x87's as well, an eighth of a small step's time. */
+/* The caller's rounding mode, flush-to-zero and exception flags are saved while the library
+ * computes, and restored afterwards. On x86-64 one register has everything that affects float and
+ * double arithmetic; fesetenv would load the x87's as well, an eighth of a small step's time. */
 #ifndef CUMEGA_SRC_FP_ENVIRONMENT_H
 #define CUMEGA_SRC_FP_ENVIRONMENT_H
 

@@ -1,17 +1,17 @@
-/* The account is kept by compare-and-exchange: bytes are charged before the allocator is asked, so
- * that threads which allocate at once can never pass the limit together, and given back where the
- * allocator refuses. Another thread may therefore see an allocation that is about to fail in
- * memory_held for a moment. The peak counts what was really had, plus at most such moments of
- * others.
+/* The account is kept by compare-and-exchange. Bytes are charged before the allocator is called
+ * and given back where it refuses, so that threads which allocate at the same time cannot pass
+ * the limit together. For a moment memory_held may therefore show another thread an allocation
+ * that is about to fail. The peak counts what was really allocated, plus at most such moments of
+ * other threads.
  *
- * The account's own struct is allocated and counted like everything else, so that the caller's
+ * The account's own struct is allocated and counted like everything else, so the caller's
  * allocator sees every byte, and bytes held are exactly what it has given out. */
 #include "memory.h"
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 
-/* Pointers into anything larger could not be subtracted; leaves room for rounding up. */
+/* Pointers into a larger block could not be subtracted. Leaves room for rounding up. */
 #define LARGEST_HELD ((int64_t)(PTRDIFF_MAX - MEMORY_ALIGNMENT))
 
 struct memory {
@@ -34,8 +34,8 @@ static void library_release(void *user, void *pointer, size_t bytes) {
   free(pointer);
 }
 
-/* Memory that the caller's allocator has not aligned is given back at once: a refusal with a
- * sentence is kinder than a fault in the first vector instruction. */
+/* Memory that the caller's allocator did not align is given back at once: a refusal with a
+ * sentence is better than a fault in the first vector instruction. */
 static void *allocate_aligned(const cumega_allocator *allocator, int64_t bytes) {
   void *pointer = allocator->allocate(allocator->user, (size_t)bytes, MEMORY_ALIGNMENT);
   if ((uintptr_t)pointer % MEMORY_ALIGNMENT != 0) { /* NULL is aligned */
@@ -76,7 +76,7 @@ void memory_release(memory *m) {
   allocator.release(allocator.user, m, sizeof *m);
 }
 
-/* What is held after the charge, or -1 where it would pass the ceiling. */
+/* The bytes held after the charge, or -1 where it would pass the ceiling. */
 static int64_t charge(memory *m, int64_t bytes) {
   int64_t held = atomic_load_explicit(&m->held, memory_order_relaxed);
   do {
@@ -97,7 +97,7 @@ static void raise_peak(memory *m, int64_t held) {
   /* GCOVR_EXCL_STOP */
 }
 
-/* An allocator may answer NULL to 0 bytes, so nobody is asked for less than 1. */
+/* An allocator may answer NULL to 0 bytes, so it is always asked for at least 1. */
 static int64_t bytes_to_ask(int64_t bytes) {
   return bytes == 0 ? 1 : bytes;
 }

@@ -1,5 +1,5 @@
-/* An object's parameters: what a tensor must look like, and how its values get in and out. They are
- * kept as doubles, row-major, exactly as given. All of it is host memory, whatever ctx's device. */
+/* An object's parameters: what the tensor of one must look like, how it is stored, and how values
+ * get in and out. All of this is host memory, whatever ctx's device. */
 #ifndef CUMEGA_SRC_PARAMETER_H
 #define CUMEGA_SRC_PARAMETER_H
 
@@ -14,32 +14,38 @@ typedef struct parameter_shape {
   int64_t sizes[PARAMETER_DIMS];
 } parameter_shape;
 
-/* A tensor with `also`'s number of dimensions has to be of that shape, with as many values. */
 typedef struct parameter {
-  const char *name; /* ESPnet's */
-  parameter_shape shape;
-  parameter_shape also; /* letters NULL: there is no other */
+  const char *name;      /* ESPnet's */
+  parameter_shape shape; /* letters NULL: this object has no such parameter */
+  parameter_shape also;  /* accepted too, with as many values; letters NULL: there is no other */
+  tensor_type type;      /* it is stored row-major as TYPE_FLOAT32 or TYPE_FLOAT64 */
+  int is_in_block;       /* in the block that runs read, else in the host's (object.h) */
+  int64_t offset;        /* bytes from its beginning */
 } parameter;
 
 int64_t parameter_count(const parameter *p);
+int64_t parameter_bytes(const parameter *p);
 
-/* name is the parameter's in sentences: a weight file's has a prefix. A value that is not finite is
- * an ARGUMENT error, named with its index. */
+/* values = the tensor, rounded once to p->type. CUMEGA_ERROR_ARGUMENT where it does not have p's
+ * shape, or where a value is not finite, or not in p->type: it is named with its index. name is
+ * the parameter's in sentences: a weight file's has a prefix. */
 cumega_status parameter_read(cumega_context *ctx, const parameter *p, const char *name,
-                             const DLTensor *tensor, double *values);
+                             const DLTensor *tensor, void *values);
 
-/* From the file's tensor prefix.name (prefix NULL or "": name; a dot is put between where prefix has
- * none at its end). One that is missing or does not fit is a FORMAT error. */
+/* The same from the file's tensor prefix.name (prefix NULL or "": name; a dot is added where
+ * prefix does not end in one). CUMEGA_ERROR_FORMAT where it is missing or does not fit. */
 cumega_status parameter_read_weights(cumega_context *ctx, const parameter *p,
                                      const cumega_weights *weights, const char *prefix,
-                                     double *values);
+                                     void *values);
 
-/* A standard deviation that random values are drawn with: finite and >= 0. */
+/* A standard deviation for random values: finite and >= 0. */
 cumega_status parameter_check_spread(cumega_context *ctx, const char *name, double value);
 
-/* Checks a tensor that parameter_write is to fill, rounding once. */
+/* Checks a tensor that parameter_write is to fill. */
 cumega_status parameter_check_output(cumega_context *ctx, const parameter *p,
                                      const DLTensor *tensor, tensor_view *view);
-void parameter_write(const tensor_view *view, const double *values);
+
+/* The tensor = values of this type, row-major, rounded once. */
+void parameter_write(const tensor_view *view, tensor_type type, const void *values);
 
 #endif

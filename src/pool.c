@@ -1,11 +1,11 @@
-/* Work is handed out by one atomic counter, an index at a time, so a slow thread delays the others
- * by one index at most. A thread joins a job that is open, under the mutex; the caller closes the
- * job when no index is left and waits for those that joined. So a thread that the system has not
- * woken in time is not waited for, and a small job costs no more than the caller's own work.
+/* One atomic counter hands out the work, an index at a time, so a slow thread delays the others
+ * by one index at most. A thread joins an open job under the mutex. The caller closes the job
+ * when no index is left and waits for the threads that joined. So a thread that the system did
+ * not wake in time is not waited for, and a small job costs no more than the caller's own work.
  *
- * A decoding step takes some 10 microseconds, and waking a sleeping thread nearly as long. Both
- * sides therefore look for news a little while before they sleep: long enough for the next step of
- * a busy server, short enough to be free where threads outnumber the cores. */
+ * A decoding step takes about 10 microseconds, and waking a sleeping thread nearly as long. Both
+ * sides therefore spin a little before they sleep: long enough for the next step of a busy
+ * server, short enough to cost nothing where threads outnumber cores. */
 #include "pool.h"
 #include <fenv.h>
 #include <pthread.h>
@@ -51,7 +51,7 @@ struct pool {
   _Atomic uint64_t opened; /* jobs opened so far */
   _Atomic int active;      /* threads that joined the job and have not left */
 
-  _Atomic int64_t next; /* the job's first index that nobody has taken */
+  _Atomic int64_t next; /* the job's first index that no thread has taken */
   worker workers[];
 };
 
@@ -61,8 +61,8 @@ static void take_indices(pool *p, const job *work, int id) {
     work->task(work->argument, index, id);
 }
 
-/* Waits for a job after the `seen`-th. Returns 0 where the pool ends, else 1 with *work joined, or
- * with work->count 0 where that job has been closed meanwhile. */
+/* Waits for a job after the `seen`-th. Returns 0 when the pool ends, else 1 with *work joined, or
+ * with work->count 0 where that job was closed in the meantime. */
 static int join_next_job(pool *p, uint64_t *seen, job *work) {
   for (int i = 0; i < SPIN_ROUNDS; i++) {
     if (atomic_load_explicit(&p->opened, memory_order_relaxed) != *seen) break;
@@ -116,9 +116,9 @@ static int start_worker(worker *w) {
   return error;
 }
 
-/* The application's signal handlers are its own threads' business: ours are born with every signal
- * blocked, but for those that a thread raises by its own fault, so that a crash is still reported.
- */
+/* The application's signal handlers belong on its own threads: the pool's threads start with
+ * every signal blocked except those that a thread raises by its own fault, so that a crash is
+ * still reported. */
 static int start_workers(pool *p, int count) {
   sigset_t every, saved;
   sigfillset(&every);
@@ -186,7 +186,7 @@ static void open_job(pool *p, const job *work) {
   pthread_cond_broadcast(&p->wake);
 }
 
-/* Nobody may join any more; waits for those who did. */
+/* No thread may join any more; waits for those that did. */
 static void close_job(pool *p) {
   pthread_mutex_lock(&p->mutex);
   p->open = 0;

@@ -1,5 +1,5 @@
-/* A context's threads. The caller's thread is one of them, so a pool of one has no thread of its
- * own. */
+/* A context's thread pool. The caller's thread is one of its threads, so a pool of one creates
+ * none. */
 #ifndef CUMEGA_SRC_POOL_H
 #define CUMEGA_SRC_POOL_H
 
@@ -10,16 +10,17 @@ typedef struct pool pool;
 /* One piece of work: index in 0 .. count-1, worker in 0 .. threads-1 (to find its own scratch). */
 typedef void (*pool_task)(void *argument, int64_t index, int worker);
 
-/* NULL where memory or a thread cannot be had; *reason is then a static sentence. threads >= 1. */
+/* Returns NULL where memory or a thread is refused; *reason is then a static sentence. threads >=
+ * 1. */
 pool *pool_create(memory *m, int threads, const char **reason);
 void pool_destroy(pool *p); /* NULL is allowed */
 
-/* Runs task for every index, in any order, on all threads, or without a pool (NULL) on the caller's
- * alone; returns when all are done. Tasks run in the default floating-point environment on the
- * pool's own threads; the caller sets its own. */
+/* Runs task for every index, in any order, on all threads, or on the caller's alone without a
+ * pool (NULL). Returns when all are done. The pool's own threads run in the default
+ * floating-point environment; the caller sets its own. */
 void pool_run(pool *p, pool_task task, void *argument, int64_t count);
 
-/* In a forked child, where the threads do not exist: releases nothing but forgets them. */
+/* In a forked child, where the threads do not exist: forgets them and releases nothing. */
 void pool_abandon(pool *p);
 
 #endif

@@ -1,277 +1,232 @@
-/* A position bias as an object: made, read back, given new parameters, destroyed. Its runs are in
- * position_bias_run.c. */
+/* Position biases as objects. What is derived from a rotary bias's parameters, per pair k of the
+ * halves of alpha and beta:
+ *
+ *   even = a1 b1 + a2 b2, odd = a1 b2 - a2 b1,  quarters = theta_k * 2 / pi in two doubles */
+#include <float.h>
 #include <math.h>
-#include "backend.h"
-#include "fp_environment.h"
-#include "math/philox.h"
-#include "parameter.h"
+#include "enum_names.h"
+#include "math/rotation.h"
+#include "position_bias_object.h"
 #include "trace.h"
 
 #define MOST_PARAMETERS (INT64_C(1) << 40)
 #define RANDOM_STREAM   16 /* of the generator; the EMA's parameters have 0 to 4 */
 
-cumega_status position_bias_enter(cumega_context *ctx, const cumega_position_bias *bias) {
-  TRY(context_enter(ctx));
-  if (bias == NULL)
-    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "bias is NULL, expected a position bias");
-  return context_check_device(ctx, "bias", bias->device);
+static const enum_name kinds[] = {{CUMEGA_POSITION_BIAS_RELATIVE, "relative"},
+                                  {CUMEGA_POSITION_BIAS_ROTARY, "rotary"}};
+DEFINE_ENUM_NAMES(cumega_position_bias_kind, kinds)
+
+/* The parameters, in the order of cumega_position_bias_parameters. */
+enum { RELATIVE, ALPHA, BETA, PARAMETER_COUNT };
+
+static const cumega_position_bias_config *config_of(const object *o) {
+  return &((const cumega_position_bias *)o)->config;
 }
 
-/* 0, or for rotary 0 and 1. */
-static parameter parameter_of(const cumega_position_bias_config *config, int which) {
-  const int64_t size = config->size;
-  if (config->kind == CUMEGA_POSITION_BIAS_RELATIVE) {
-    const parameter_shape shape = {"(2 * max_positions - 1)", 1, {2 * config->max_positions - 1}};
-    return (parameter){"relative_position_bias", shape, shape};
-  }
-  return (parameter){
-      which == 0 ? "alpha" : "beta", {"(1, size)", 2, {1, size}}, {"(size)", 1, {size}}};
+/* Offsets of a rotary bias's numbers. */
+typedef struct rotary_layout {
+  int64_t alpha, beta, quarters, quarters_lo, even, odd, bytes;
+} rotary_layout;
+
+static rotary_layout layout_of(const cumega_position_bias_config *config) {
+  const int64_t size = config->size, real = sizeof(double);
+  object_layout l = {0};
+  rotary_layout at = {.alpha = object_take(&l, 1, size, real)};
+  at.beta = object_take(&l, 1, size, real);
+  at.quarters = object_take(&l, 1, size / 2, real);
+  at.quarters_lo = object_take(&l, 1, size / 2, real);
+  at.even = object_take(&l, 1, size / 2, real);
+  at.odd = object_take(&l, 1, size / 2, real);
+  at.bytes = l.used; /* size has been checked */
+  return at;
 }
 
-static int parameters_of(const cumega_position_bias_config *config) {
-  return config->kind == CUMEGA_POSITION_BIAS_RELATIVE ? 1 : 2;
+static double *doubles_at(void *host, int64_t offset) {
+  return (double *)(void *)((char *)host + offset);
 }
 
-/* Where new parameters come from: one of the three. */
-typedef struct source {
-  int given;
-  const DLTensor *tensors[2];
-  const cumega_weights *weights;
-  const char *prefix;
-  double val, std;
-  uint64_t seed;
-} source;
-
-/* Random parameters, as float32 values. */
-static cumega_status draw(cumega_context *ctx, const parameter *p, int which, const source *from,
-                          double *values) {
-  int beyond = 0;
-  fp_environment environment;
-  fp_begin(&environment);
-  for (int64_t i = 0; i < parameter_count(p); i++) {
-    const double normal = normal_at(from->seed, (uint64_t)(RANDOM_STREAM + which), (uint64_t)i);
-    const float value = (float)(from->val + from->std * normal);
-    beyond |= !isfinite(value);
-    values[i] = value;
-  }
-  fp_end(&environment);
-  if (!beyond) return CUMEGA_OK;
-  return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
-                      "val %g with a standard deviation of %g goes beyond float32 in %s", from->val,
-                      from->std, p->name);
-}
-
-static cumega_status read_parameters(cumega_context *ctx, const cumega_position_bias *bias,
-                                     const source *from, position_values *values) {
-  for (int which = 0; which < parameters_of(&bias->config); which++) {
-    const parameter p = parameter_of(&bias->config, which);
-    double *to = values->parameters[which];
-    if (from->weights)
-      TRY(parameter_read_weights(ctx, &p, from->weights, from->prefix, to));
-    else if (from->given)
-      TRY(parameter_read(ctx, &p, p.name, from->tensors[which], to));
-    else
-      TRY(draw(ctx, &p, which, from, to));
-  }
-  return CUMEGA_OK;
-}
-
-/* New values from a source take the place of the old ones, or on failure leave them. */
-static cumega_status replace_values(cumega_context *ctx, cumega_position_bias *bias,
-                                    const source *from) {
-  position_values values;
-  memory *account = context_use_account(ctx, bias->memory);
-  cumega_status status = position_values_allocate(ctx, bias, &values);
-  if (status == CUMEGA_OK) status = read_parameters(ctx, bias, from, &values);
-  if (status == CUMEGA_OK) status = position_values_derive(ctx, bias, &values);
-  context_use_account(ctx, account);
-  if (status == CUMEGA_OK) {
-    position_values old = bias->values;
-    bias->values = values;
-    values = old;
-  }
-  position_values_free(bias, &values);
-  return status;
+rotary_numbers rotary_numbers_at(const cumega_position_bias_config *config, void *host) {
+  const rotary_layout at = layout_of(config);
+  return (rotary_numbers){doubles_at(host, at.alpha),    doubles_at(host, at.beta),
+                          doubles_at(host, at.quarters), doubles_at(host, at.quarters_lo),
+                          doubles_at(host, at.even),     doubles_at(host, at.odd)};
 }
 
 static cumega_status check_count(cumega_context *ctx, const char *name, int64_t count) {
   if (count <= MOST_PARAMETERS) return CUMEGA_OK;
-  return context_fail(ctx, CUMEGA_ERROR_RESOURCE, "%s is %lld: too large for memory", name,
-                      (long long)count);
+  return call_fail(ctx, CUMEGA_ERROR_RESOURCE, "config.%s is %lld: too large for memory", name,
+                   (long long)count);
 }
 
-static cumega_status check_config(cumega_context *ctx, const cumega_position_bias_config *config) {
+static cumega_status check(cumega_context *ctx, object *o) {
+  const cumega_position_bias_config *config = config_of(o);
   if (config->max_positions < 1)
-    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "max_positions is %lld, expected at least 1",
-                        (long long)config->max_positions);
-  if (config->kind == CUMEGA_POSITION_BIAS_RELATIVE)
-    return check_count(ctx, "max_positions", config->max_positions);
-  if (config->size < 2 || config->size % 2 != 0)
-    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "size is %lld, expected an even number >= 2",
-                        (long long)config->size);
-  return check_count(ctx, "size", config->size);
-}
-
-static cumega_status create(cumega_context *ctx, cumega_position_bias_config config,
-                            const source *from, cumega_position_bias **bias) {
-  if (bias) *bias = NULL;
-  TRY(context_enter(ctx));
-  if (bias == NULL)
-    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "bias is NULL, expected where to put the bias");
-  TRY(check_config(ctx, &config));
-  config.struct_size = sizeof config;
-  cumega_position_bias made = {.memory = ctx->memory,
-                               .backend = ctx->backend,
-                               .owner = ctx->owner,
-                               .device = ctx->device,
-                               .config = config};
-  TRY(replace_values(ctx, &made, from));
-  cumega_position_bias *object = memory_allocate(ctx->memory, sizeof *object);
-  if (object == NULL) {
-    position_values_free(&made, &made.values);
-    return context_fail(ctx, CUMEGA_ERROR_RESOURCE, "cannot allocate %zu bytes for a position bias",
-                        sizeof *object);
+    return call_fail_argument(ctx, "config.max_positions is %lld, expected at least 1",
+                              (long long)config->max_positions);
+  TRY(object_check_dtype(ctx, "dtype", config->dtype));
+  switch (config->kind) {
+  case CUMEGA_POSITION_BIAS_RELATIVE:
+    TRY(check_count(ctx, "max_positions", config->max_positions));
+    o->block_bytes =
+        (2 * config->max_positions - 1) * tensor_type_bytes(tensor_type_of(config->dtype));
+    return CUMEGA_OK;
+  case CUMEGA_POSITION_BIAS_ROTARY:
+    if (config->size < 2 || config->size % 2 != 0)
+      return call_fail_argument(ctx, "config.size is %lld, expected an even number >= 2",
+                                (long long)config->size);
+    TRY(check_count(ctx, "size", config->size));
+    o->host_bytes = layout_of(config).bytes;
+    return CUMEGA_OK;
   }
-  memory_retain(ctx->memory);
-  *object = made;
-  *bias = object;
-  return CUMEGA_OK;
+  return call_fail_argument(ctx, "config.kind is %d, expected 0 or 1", (int)config->kind);
 }
 
-static cumega_position_bias_config relative_config(int64_t max_positions) {
-  return (cumega_position_bias_config){.kind = CUMEGA_POSITION_BIAS_RELATIVE,
-                                       .max_positions = max_positions};
+static parameter parameter_of(const object *o, int which) {
+  static const char *const names[PARAMETER_COUNT] = {"relative_position_bias", "alpha", "beta"};
+  const cumega_position_bias_config *config = config_of(o);
+  const int is_relative = config->kind == CUMEGA_POSITION_BIAS_RELATIVE;
+  parameter p = {.name = names[which]};
+  if (is_relative != (which == RELATIVE)) return p;
+  if (is_relative) {
+    p.shape = (parameter_shape){"(2 * max_positions - 1)", 1, {2 * config->max_positions - 1}};
+    p.type = tensor_type_of(config->dtype);
+    p.is_in_block = 1;
+    return p;
+  }
+  const rotary_layout at = layout_of(config);
+  p.shape = (parameter_shape){"(1, size)", 2, {1, config->size}};
+  p.also = (parameter_shape){"(size)", 1, {config->size}};
+  p.type = TYPE_FLOAT64;
+  p.offset = which == ALPHA ? at.alpha : at.beta;
+  return p;
 }
 
-static cumega_position_bias_config rotary_config(int64_t size, int64_t max_positions) {
-  return (cumega_position_bias_config){
-      .kind = CUMEGA_POSITION_BIAS_ROTARY, .max_positions = max_positions, .size = size};
+static cumega_status fill(cumega_context *ctx, const object *o, const object_source *from,
+                          int which, void *values) {
+  const parameter p = parameter_of(o, which);
+  return object_draw(ctx, &p, from, from->std1, RANDOM_STREAM + (which == BETA), values);
 }
 
-/* The defaults of ESPnet's reset_parameters. */
-static source drawn_or_given(const DLTensor *first, const DLTensor *second) {
-  return (source){.given = first || second, .tensors = {first, second}, .val = 0, .std = 0.02};
+/* The sum over pairs of |even| + |odd| bounds every value of the table. Beyond float32 a run
+ * would give NaN where the scores are finite. */
+static cumega_status derive(cumega_context *ctx, const object *o, void *host, void *block) {
+  const cumega_position_bias_config *config = config_of(o);
+  (void)block;
+  if (config->kind == CUMEGA_POSITION_BIAS_RELATIVE) return CUMEGA_OK;
+  const rotary_layout at = layout_of(config);
+  const int64_t pairs = config->size / 2;
+  const double *a1 = doubles_at(host, at.alpha), *a2 = a1 + pairs;
+  const double *b1 = doubles_at(host, at.beta), *b2 = b1 + pairs;
+  double *even = doubles_at(host, at.even), *odd = doubles_at(host, at.odd);
+  double largest = 0;
+  for (int64_t k = 0; k < pairs; k++) {
+    const math_two quarters = math_rotary_quarters(k, pairs);
+    doubles_at(host, at.quarters)[k] = quarters.hi;
+    doubles_at(host, at.quarters_lo)[k] = quarters.lo;
+    even[k] = a1[k] * b1[k] + a2[k] * b2[k];
+    odd[k] = a1[k] * b2[k] - a2[k] * b1[k];
+    largest += fabs(even[k]) + fabs(odd[k]);
+  }
+  if (largest <= (double)FLT_MAX) return CUMEGA_OK;
+  return call_fail_argument(ctx,
+                            "alpha and beta have products that add up to %g, expected sums within "
+                            "the range of float32",
+                            largest);
 }
 
-cumega_status cumega_position_bias_create_relative(cumega_context *ctx, int64_t max_positions,
-                                                   const DLTensor *relative_position_bias,
-                                                   cumega_position_bias **bias) {
+static const object_class position_bias_class = {
+    .argument = "bias",
+    .noun = "a position bias",
+    .bytes = sizeof(cumega_position_bias),
+    .config_at = offsetof(cumega_position_bias, config),
+    .config_bytes = sizeof(cumega_position_bias_config),
+    .config_smallest = END_OF(cumega_position_bias_config, dtype),
+    .parameter_count = PARAMETER_COUNT,
+    .parameters_smallest = END_OF(cumega_position_bias_parameters, beta),
+    .needs_all = 1,
+    .check = check,
+    .parameter_of = parameter_of,
+    .fill = fill,
+    .derive = derive,
+};
+
+void cumega_position_bias_config_init(cumega_position_bias_config *config, size_t struct_size,
+                                      int64_t max_positions) {
+  const cumega_position_bias_config known = {.struct_size = sizeof known,
+                                             .kind = CUMEGA_POSITION_BIAS_RELATIVE,
+                                             .max_positions = max_positions,
+                                             .dtype = cumega_float32};
+  call_init_struct(config, struct_size, &known, sizeof known);
+}
+
+void cumega_position_bias_parameters_init(cumega_position_bias_parameters *parameters,
+                                          size_t struct_size) {
+  const cumega_position_bias_parameters known = {.struct_size = sizeof known};
+  call_init_struct(parameters, struct_size, &known, sizeof known);
+}
+
+cumega_status position_bias_enter(cumega_context *ctx, const cumega_position_bias *bias) {
+  return object_enter(ctx, &position_bias_class, (const object *)bias);
+}
+
+static cumega_status create(cumega_context *ctx, const cumega_position_bias_config *config,
+                            const object_source *from, cumega_position_bias **bias) {
+  object *made;
+  const cumega_status status =
+      object_create(ctx, &position_bias_class, config, from, bias != NULL, &made);
+  if (bias) *bias = (cumega_position_bias *)made;
+  return status;
+}
+
+cumega_status cumega_position_bias_create(cumega_context *ctx,
+                                          const cumega_position_bias_config *config,
+                                          const cumega_position_bias_parameters *parameters,
+                                          cumega_position_bias **bias) {
   TRACE(ctx, 0);
-  const source from = drawn_or_given(relative_position_bias, NULL);
-  return create(ctx, relative_config(max_positions), &from, bias);
-}
-
-cumega_status cumega_position_bias_create_rotary(cumega_context *ctx, int64_t size,
-                                                 int64_t max_positions, const DLTensor *alpha,
-                                                 const DLTensor *beta,
-                                                 cumega_position_bias **bias) {
-  TRACE(ctx, 0);
-  const source from = drawn_or_given(alpha, beta);
-  return create(ctx, rotary_config(size, max_positions), &from, bias);
-}
-
-static cumega_status create_from_weights(cumega_context *ctx, cumega_position_bias_config config,
-                                         const cumega_weights *weights, const char *prefix,
-                                         cumega_position_bias **bias) {
-  const source from = {.weights = weights, .prefix = prefix};
-  if (bias) *bias = NULL;
-  TRY(context_enter(ctx));
-  if (weights == NULL)
-    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
-                        "weights is NULL, expected an open weight file");
+  const object_source from = {.parameters = parameters, .std1 = 0.02};
   return create(ctx, config, &from, bias);
 }
 
-cumega_status cumega_position_bias_create_relative_from_weights(cumega_context *ctx,
-                                                                const cumega_weights *weights,
-                                                                const char *prefix,
-                                                                int64_t max_positions,
-                                                                cumega_position_bias **bias) {
+cumega_status cumega_position_bias_create_from_weights(cumega_context *ctx,
+                                                       const cumega_weights *weights,
+                                                       const char *prefix,
+                                                       const cumega_position_bias_config *config,
+                                                       cumega_position_bias **bias) {
   TRACE(ctx, 0);
-  return create_from_weights(ctx, relative_config(max_positions), weights, prefix, bias);
-}
-
-cumega_status cumega_position_bias_create_rotary_from_weights(cumega_context *ctx,
-                                                              const cumega_weights *weights,
-                                                              const char *prefix, int64_t size,
-                                                              int64_t max_positions,
-                                                              cumega_position_bias **bias) {
-  TRACE(ctx, 0);
-  return create_from_weights(ctx, rotary_config(size, max_positions), weights, prefix, bias);
+  const object_source from = {.from_weights = 1, .weights = weights, .prefix = prefix};
+  return create(ctx, config, &from, bias);
 }
 
 void cumega_position_bias_destroy(cumega_position_bias *bias) {
-  if (bias == NULL) return;
-  memory *account = bias->memory;
-  position_values_free(bias, &bias->values);
-  memory_free(account, bias, sizeof *bias);
-  memory_release(account);
+  object_destroy((object *)bias);
 }
 
 cumega_status cumega_position_bias_get_config(cumega_context *ctx, const cumega_position_bias *bias,
                                               cumega_position_bias_config *config) {
   TRACE(ctx, 0);
-  TRY(position_bias_enter(ctx, bias));
-  return context_write_struct(ctx, "config", config, POSITION_CONFIG_SMALLEST, &bias->config,
-                              sizeof bias->config);
-}
-
-/* The tensors of bias's kind; those of the other kind have to be NULL. */
-static cumega_status read_parameter_struct(cumega_context *ctx, const cumega_position_bias *bias,
-                                           const cumega_position_bias_parameters *given,
-                                           DLTensor **tensors) {
-  cumega_position_bias_parameters p;
-  memset(&p, 0, sizeof p);
-  TRY(context_read_struct(ctx, "parameters", given, POSITION_PARAMETERS_SMALLEST, &p, sizeof p));
-  const int relative = bias->config.kind == CUMEGA_POSITION_BIAS_RELATIVE;
-  const char *stray = p.relative_position_bias ? "relative_position_bias" : NULL;
-  if (relative) stray = p.alpha ? "alpha" : p.beta ? "beta" : NULL;
-  if (stray)
-    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
-                        "parameters.%s is given to a %s bias, expected NULL", stray,
-                        relative ? "relative" : "rotary");
-  tensors[0] = relative ? p.relative_position_bias : p.alpha;
-  tensors[1] = p.beta;
-  return CUMEGA_OK;
+  return object_get_config(ctx, &position_bias_class, (const object *)bias, config);
 }
 
 cumega_status
 cumega_position_bias_get_parameters(cumega_context *ctx, const cumega_position_bias *bias,
                                     const cumega_position_bias_parameters *parameters) {
   TRACE(ctx, 0);
-  DLTensor *tensors[2] = {NULL, NULL};
-  tensor_view views[2];
-  memset(views, 0, sizeof views); /* a tensor that is left out shares no memory */
-  TRY(position_bias_enter(ctx, bias));
-  TRY(read_parameter_struct(ctx, bias, parameters, tensors));
-  const int count = parameters_of(&bias->config);
-  for (int i = 0; i < count; i++) {
-    const parameter p = parameter_of(&bias->config, i);
-    if (tensors[i]) TRY(parameter_check_output(ctx, &p, tensors[i], &views[i]));
-  }
-  TRY(tensor_view_check_apart(ctx, &views[1], &views[0], 0));
-  for (int i = 0; i < count; i++) parameter_write(&views[i], bias->values.parameters[i]);
-  return CUMEGA_OK;
+  return object_get_parameters(ctx, &position_bias_class, (const object *)bias, parameters);
 }
 
 cumega_status
 cumega_position_bias_set_parameters(cumega_context *ctx, cumega_position_bias *bias,
                                     const cumega_position_bias_parameters *parameters) {
   TRACE(ctx, 0);
-  DLTensor *tensors[2] = {NULL, NULL};
-  TRY(position_bias_enter(ctx, bias));
-  TRY(read_parameter_struct(ctx, bias, parameters, tensors));
-  const source from = {.given = 1, .tensors = {tensors[0], tensors[1]}};
-  return replace_values(ctx, bias, &from);
+  return object_set_parameters(ctx, &position_bias_class, (object *)bias, parameters);
 }
 
 cumega_status cumega_position_bias_reset_parameters(cumega_context *ctx, cumega_position_bias *bias,
                                                     double val, double std, uint64_t seed) {
   TRACE(ctx, 0);
-  const source from = {.val = val, .std = std, .seed = seed};
+  const object_source from = {.val = val, .std1 = std, .seed = seed};
   TRY(position_bias_enter(ctx, bias));
-  if (!isfinite(val))
-    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "val is %g, expected a finite number", val);
+  TRY(object_check_val(ctx, val));
   TRY(parameter_check_spread(ctx, "std", std));
-  return replace_values(ctx, bias, &from);
+  return object_replace(ctx, (object *)bias, &from);
 }

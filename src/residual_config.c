@@ -1,25 +1,15 @@
 /* The residual connections' settings: names, checks, multipliers. */
 #include <math.h>
-#include "fp_environment.h"
+#include "enum_names.h"
 #include "math/elementary_f64.h"
-#include "residual.h"
+#include "residual_object.h"
 
-static const struct {
-  cumega_residual_kind value;
-  const char *name;
-} classes[] = {
+/* ESPnet's classes, then the names in its registry. */
+static const enum_name kinds[] = {
 #define KIND_ROW(enumerator, value, name) {enumerator, name},
     CUMEGA_RESIDUAL_KIND_LIST(KIND_ROW)
 #undef KIND_ROW
-};
-#define KIND_COUNT ((int)(sizeof classes / sizeof *classes))
-
-/* ESPnet's registry. */
-static const struct {
-  cumega_residual_kind value;
-  const char *name;
-} registry[] = {
-    {CUMEGA_RESIDUAL_RESIDUAL, "R"},
+        {CUMEGA_RESIDUAL_RESIDUAL, "R"},
     {CUMEGA_RESIDUAL_RESIDUAL, "residual"},
     {CUMEGA_RESIDUAL_FEEDFORWARD, "F"},
     {CUMEGA_RESIDUAL_FEEDFORWARD, "N"},
@@ -33,20 +23,22 @@ static const struct {
     {CUMEGA_RESIDUAL_DECAY, "D"},
     {CUMEGA_RESIDUAL_DECAY, "decay"},
 };
+DEFINE_ENUM_NAMES(cumega_residual_kind, kinds)
 
-const char *cumega_residual_kind_name(cumega_residual_kind kind) {
-  for (int i = 0; i < KIND_COUNT; i++)
-    if (classes[i].value == kind) return classes[i].name;
-  return NULL;
-}
-
-int cumega_residual_kind_from_name(const char *name, cumega_residual_kind *kind) {
-  if (name == NULL || kind == NULL) return 0;
-  for (size_t i = 0; i < sizeof registry / sizeof *registry; i++)
-    if (strcmp(name, registry[i].name) == 0) return *kind = registry[i].value, 1;
-  for (int i = 0; i < KIND_COUNT; i++)
-    if (strcmp(name, classes[i].name) == 0) return *kind = classes[i].value, 1;
-  return 0;
+void cumega_residual_config_init(cumega_residual_config *config, size_t struct_size,
+                                 cumega_residual_kind kind, int64_t i_layer, int64_t d_model) {
+  const cumega_residual_config known = {.struct_size = sizeof known,
+                                        .kind = kind,
+                                        .i_layer = i_layer,
+                                        .d_input = d_model,
+                                        .d_model = d_model,
+                                        .alpha = 1,
+                                        .beta = 1,
+                                        .power = 0.5,
+                                        .scalar = 1,
+                                        .l2 = 1,
+                                        .dtype = cumega_float32};
+  call_init_struct(config, struct_size, &known, sizeof known);
 }
 
 int residual_reads_x(const cumega_residual_config *config) {
@@ -54,39 +46,35 @@ int residual_reads_x(const cumega_residual_config *config) {
   return config->kind != CUMEGA_RESIDUAL_RESIDUAL || config->alpha != 0;
 }
 
-int residual_slot(const cumega_residual_config *config, int which) {
-  /* of a Highway: affine, Wx.weight, Wx.bias, Wy.weight, Wy.bias, Wy */
-  static const int slots[2][RESIDUAL_PARAMETER_COUNT] = {{-1, 0, 1, 2, 3, -1},
-                                                         {-1, 0, 1, -1, -1, 2}};
-  if (config->kind == CUMEGA_RESIDUAL_AFFINE) return which == RESIDUAL_AFFINE ? 0 : -1;
-  if (config->kind != CUMEGA_RESIDUAL_HIGHWAY) return -1;
-  return slots[config->elemwise != 0][which];
+int residual_has_parameter(const cumega_residual_config *config, int which) {
+  const int is_highway = config->kind == CUMEGA_RESIDUAL_HIGHWAY;
+  if (which == RESIDUAL_AFFINE) return config->kind == CUMEGA_RESIDUAL_AFFINE;
+  if (which == RESIDUAL_WY) return is_highway && config->elemwise;
+  return is_highway && (which <= RESIDUAL_WX_BIAS || !config->elemwise);
 }
 
 static cumega_status fail_number(cumega_context *ctx, const char *name, double value,
                                  const char *expected) {
-  return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "config.%s is %g, expected %s", name, value,
-                      expected);
+  return call_fail_argument(ctx, "config.%s is %g, expected %s", name, value, expected);
 }
 
 static cumega_status check_layer(cumega_context *ctx, const cumega_residual_config *c) {
   if (c->i_layer >= 1) return CUMEGA_OK;
-  return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
-                      "config.i_layer is %lld, expected at least 1 for %s", (long long)c->i_layer,
-                      cumega_residual_kind_name(c->kind));
+  return call_fail_argument(ctx, "config.i_layer is %lld, expected at least 1 for %s",
+                            (long long)c->i_layer, cumega_residual_kind_name(c->kind));
 }
 
 static cumega_status check_sizes(cumega_context *ctx, const cumega_residual_config *c) {
   if (c->d_model < 1)
-    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "config.d_model is %lld, expected at least 1",
-                        (long long)c->d_model);
+    return call_fail_argument(ctx, "config.d_model is %lld, expected at least 1",
+                              (long long)c->d_model);
   if (c->d_input < 1)
-    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "config.d_input is %lld, expected at least 1",
-                        (long long)c->d_input);
+    return call_fail_argument(ctx, "config.d_input is %lld, expected at least 1",
+                              (long long)c->d_input);
   if (c->d_input != c->d_model && residual_reads_x(c))
-    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
-                        "config.d_input is %lld, expected d_model, %lld, since x is read",
-                        (long long)c->d_input, (long long)c->d_model);
+    return call_fail_argument(ctx,
+                              "config.d_input is %lld, expected d_model, %lld, since x is read",
+                              (long long)c->d_input, (long long)c->d_model);
   return CUMEGA_OK;
 }
 
@@ -101,7 +89,8 @@ static cumega_status check_kind(cumega_context *ctx, const cumega_residual_confi
     if (!isfinite(c->alpha)) return fail_number(ctx, "alpha", c->alpha, "a finite number");
     if (!isfinite(c->beta)) return fail_number(ctx, "beta", c->beta, "a finite number");
     return CUMEGA_OK;
-  default: break;
+  case CUMEGA_RESIDUAL_HIGHWAY:
+  case CUMEGA_RESIDUAL_DECAY: break;
   }
   const char *one = c->kind == CUMEGA_RESIDUAL_DECAY ? "1: DecayResidual computes its own"
                                                      : "1: Highway has none";
@@ -119,18 +108,15 @@ static cumega_status check_kind(cumega_context *ctx, const cumega_residual_confi
 
 cumega_status residual_config_check(cumega_context *ctx, const cumega_residual_config *config) {
   if (cumega_residual_kind_name(config->kind) == NULL)
-    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "config.kind is %d, expected 0 to %d",
-                        (int)config->kind, KIND_COUNT - 1);
-  fp_environment environment;
-  fp_begin(&environment);
-  cumega_status status = check_sizes(ctx, config);
-  if (status == CUMEGA_OK) status = check_kind(ctx, config);
-  fp_end(&environment);
-  return status;
+    return call_fail_argument(ctx, "config.kind is %d, expected 0 to %d", (int)config->kind,
+                              CUMEGA_RESIDUAL_DECAY);
+  TRY(check_sizes(ctx, config));
+  TRY(object_check_dtype(ctx, "dtype", config->dtype));
+  return check_kind(ctx, config);
 }
 
 /* In double without cancellation: 1 - beta = -expm1(log beta), and 1 - beta^2 likewise. An i_layer
- * below 1 is left to whoever needs it. */
+ * below 1 is checked where it is needed. */
 void residual_config_resolve(const cumega_residual_config *c, double *alpha, double *beta) {
   const double log_layer = c->i_layer >= 1 ? math_log((double)c->i_layer) : 0;
   *alpha = c->alpha;
@@ -148,6 +134,7 @@ void residual_config_resolve(const cumega_residual_config *c, double *alpha, dou
     *alpha = c->l2 ? MATH_SQRT(math_abs(math_expm1(-2 * c->power * log_layer)))
                    : 0 - math_expm1(-c->power * log_layer);
     break;
-  default: break;
+  case CUMEGA_RESIDUAL_RESIDUAL:
+  case CUMEGA_RESIDUAL_HIGHWAY: break;
   }
 }

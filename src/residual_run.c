@@ -1,11 +1,26 @@
-/* The residual connections' runs: io is checked and turned into a residual_run, which a backend
+/* Runs of residual connections: io is checked and turned into a residual_run, which a backend
  * computes. */
 #include <stdio.h>
 #include "backend.h"
+#include "norm_object.h"
+#include "residual_object.h"
 #include "trace.h"
 
 static const char *const operand_names[OPERAND_COUNT] = {"x", "y", "gate", "out", "normalized"};
 static const char *const gated_names[OPERAND_COUNT] = {"x", "h", "gate", "out", "normalized"};
+
+#define IO_SMALLEST       END_OF(cumega_residual_io, normalized)
+#define GATED_IO_SMALLEST END_OF(cumega_residual_gated_io, normalized)
+
+void cumega_residual_io_init(cumega_residual_io *io, size_t struct_size) {
+  const cumega_residual_io known = {.struct_size = sizeof known};
+  call_init_struct(io, struct_size, &known, sizeof known);
+}
+
+void cumega_residual_gated_io_init(cumega_residual_gated_io *io, size_t struct_size) {
+  const cumega_residual_gated_io known = {.struct_size = sizeof known};
+  call_init_struct(io, struct_size, &known, sizeof known);
+}
 
 /* A call on its way to a run. */
 typedef struct request {
@@ -14,14 +29,14 @@ typedef struct request {
   tensor_view views[OPERAND_COUNT];
   int transposed;
   const cumega_norm *norm;
-  int64_t size; /* what the channels have to be; negative: anything */
+  int64_t size; /* the number of channels that is expected; negative: any */
 } request;
 
 static cumega_status check_same(cumega_context *ctx, const tensor_view *view,
                                 const tensor_view *y) {
   if (view->type != y->type)
-    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "%s is %s, expected %s's type, %s", view->name,
-                        tensor_type_name(view->type), y->name, tensor_type_name(y->type));
+    return call_fail_argument(ctx, "%s is %s, expected %s's type, %s", view->name,
+                              tensor_type_name(view->type), y->name, tensor_type_name(y->type));
   char letters[48];
   snprintf(letters, sizeof letters, "the shape of %s", y->name);
   return tensor_view_check_shape(ctx, view, letters, y->ndim, y->shape);
@@ -32,33 +47,26 @@ static cumega_status check_channels(cumega_context *ctx, const request *r) {
   const tensor_view *y = &r->views[OPERAND_Y];
   const int least = r->transposed ? 2 : 1;
   if (y->ndim < least)
-    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "%s has %d dimensions, expected %s", y->name,
-                        y->ndim, r->transposed ? "(..., D, L)" : "(..., D)");
+    return call_fail_argument(ctx, "%s has %d dimensions, expected %s", y->name, y->ndim,
+                              r->transposed ? "(..., D, L)" : "(..., D)");
   const int64_t D = y->shape[y->ndim - least];
   if (r->size >= 0 && D != r->size)
-    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
-                        "%s has %lld channels, in dimension %d, expected d_model, %lld", y->name,
-                        (long long)D, y->ndim - least, (long long)r->size);
-  if (r->norm && r->norm->config.size != D)
-    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
-                        "norm is of size %lld, expected the %lld channels of %s",
-                        (long long)r->norm->config.size, (long long)D, y->name);
-  return CUMEGA_OK;
+    return call_fail_argument(ctx, "%s has %lld channels, in dimension %d, expected d_model, %lld",
+                              y->name, (long long)D, y->ndim - least, (long long)r->size);
+  return r->norm ? norm_check_use(ctx, r->norm, y, D) : CUMEGA_OK;
 }
 
 static cumega_status check_norm(cumega_context *ctx, const request *r) {
   if (r->norm == NULL && r->tensors[OPERAND_NORMALIZED])
-    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
-                        "normalized is given without norm, expected both");
+    return call_fail_argument(ctx, "normalized is given without norm, expected both");
   if (r->norm == NULL) return CUMEGA_OK;
   if (r->tensors[OPERAND_NORMALIZED] == NULL)
-    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
-                        "norm is given without normalized, expected both");
+    return call_fail_argument(ctx, "norm is given without normalized, expected both");
   if (r->transposed)
-    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
-                        "norm is given with transposed, expected channels in the last dimension: "
-                        "pass permuted views");
-  return context_check_device(ctx, "norm", r->norm->owner.device);
+    return call_fail_argument(
+        ctx, "norm is given with transposed, expected channels in the last dimension: "
+             "pass permuted views");
+  return CUMEGA_OK;
 }
 
 /* Outputs do not overlap each other or partly overlap inputs. Absent ones have no elements. */
@@ -75,7 +83,7 @@ static cumega_status check_memory(cumega_context *ctx, const request *r) {
 static cumega_status check_request(cumega_context *ctx, request *r) {
   TRY(check_norm(ctx, r));
   if (r->tensors[OPERAND_OUT] == NULL && r->tensors[OPERAND_NORMALIZED] == NULL)
-    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "out is NULL, expected a tensor");
+    return call_fail_argument(ctx, "out is NULL, expected a tensor");
   TRY(tensor_view_make(ctx, r->names[OPERAND_Y], r->tensors[OPERAND_Y], TYPES_FLOAT,
                        &r->views[OPERAND_Y]));
   TRY(check_channels(ctx, r));
@@ -101,9 +109,9 @@ static int can_merge(const loop *outer, const loop *inner) {
   return 1;
 }
 
-/* Dimensions of one element say nothing; the others are sorted so that the output's memory is
- * walked in order, channels last of all where rows of them are taken together, and merged where one
- * stride serves two of them. */
+/* Dimensions of size 1 are dropped. The others are sorted so that the output's memory is walked
+ * in order, with channels innermost where a row of them is processed together, and merged where
+ * one stride serves two of them. */
 static void make_loops(const request *r, residual_run *run, int needs_channel, int channel_last) {
   const tensor_view *y = &r->views[OPERAND_Y];
   const int key = r->tensors[OPERAND_OUT] ? OPERAND_OUT : OPERAND_NORMALIZED;
@@ -154,28 +162,27 @@ static void make_run(const request *r, residual_run *run) {
 
 static void set_form(const cumega_residual *residual, residual_run *run) {
   const cumega_residual_config *c = &residual->config;
-  const real_table *t = &residual->table;
-  run->alpha = residual->alpha;
-  run->beta = residual->beta;
+  run->alpha = residual_numbers_of(residual)->alpha;
+  run->beta = residual_numbers_of(residual)->beta;
   switch (c->kind) {
-  case CUMEGA_RESIDUAL_FEEDFORWARD: run->form = RESIDUAL_COPY; break;
+  case CUMEGA_RESIDUAL_FEEDFORWARD: run->form = RESIDUAL_COPY; return;
+  case CUMEGA_RESIDUAL_RESIDUAL:
+  case CUMEGA_RESIDUAL_DECAY:
+    run->form = residual_reads_x(c) ? RESIDUAL_SUM : RESIDUAL_SCALE;
+    return;
   case CUMEGA_RESIDUAL_AFFINE:
     run->form = c->scalar ? RESIDUAL_SUM : RESIDUAL_CHANNELS;
-    if (!c->scalar) run->channels = real_table_vector(t, 0);
-    break;
+    if (!c->scalar) run->channels = residual_vector(residual, RESIDUAL_AFFINE);
+    return;
   case CUMEGA_RESIDUAL_HIGHWAY:
     run->form = c->elemwise ? RESIDUAL_HIGHWAY_SCALE : RESIDUAL_HIGHWAY;
     run->alpha = c->scaling_correction ? 1.732 : 1;
-    run->products.x_weight = real_table_vector(t, 0);
-    run->products.x_bias = real_table_vector(t, 1);
-    if (c->elemwise) {
-      run->channels = real_table_vector(t, 2);
-    } else {
-      run->products.y_weight = real_table_vector(t, 2);
-      run->products.y_bias = real_table_vector(t, 3);
-    }
-    break;
-  default: run->form = residual_reads_x(c) ? RESIDUAL_SUM : RESIDUAL_SCALE; break;
+    run->channels = residual_vector(residual, RESIDUAL_WY);
+    run->products = (residual_products){.x_weight = residual_vector(residual, RESIDUAL_WX_WEIGHT),
+                                        .x_bias = residual_vector(residual, RESIDUAL_WX_BIAS),
+                                        .y_weight = residual_vector(residual, RESIDUAL_WY_WEIGHT),
+                                        .y_bias = residual_vector(residual, RESIDUAL_WY_BIAS)};
+    return;
   }
 }
 
@@ -188,7 +195,7 @@ static cumega_status prepare(cumega_context *ctx, const cumega_residual *residua
   memset(&r, 0, sizeof r);
   memset(run, 0, sizeof *run);
   TRY(residual_enter(ctx, residual));
-  TRY(context_read_struct(ctx, "io", given, RESIDUAL_IO_SMALLEST, &io, sizeof io));
+  TRY(call_read_struct(ctx, "io", given, IO_SMALLEST, &io, sizeof io));
   r.names = operand_names;
   r.transposed = io.transposed != 0;
   r.norm = io.norm;
@@ -198,14 +205,15 @@ static cumega_status prepare(cumega_context *ctx, const cumega_residual *residua
   r.tensors[OPERAND_NORMALIZED] = io.normalized;
   if (residual_reads_x(&residual->config)) {
     r.tensors[OPERAND_X] = io.x;
-    if (io.x == NULL)
-      return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "x is NULL, expected a tensor");
+    if (io.x == NULL) return call_fail_argument(ctx, "x is NULL, expected a tensor");
   }
   if (r.transposed && residual->config.kind == CUMEGA_RESIDUAL_HIGHWAY)
-    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
-                        "transposed is given to a Highway, expected channels in the last "
-                        "dimension: pass permuted views");
+    return call_fail_argument(ctx,
+                              "transposed is given to a Highway, expected channels in the last "
+                              "dimension: pass permuted views");
   TRY(check_request(ctx, &r));
+  if (residual->base.block_bytes > 0)
+    TRY(object_check_type(ctx, "residual", residual->config.dtype, "y", r.views[OPERAND_Y].type));
   set_form(residual, run);
   make_run(&r, run);
   *count = r.views[OPERAND_Y].count;
@@ -219,8 +227,8 @@ static cumega_status prepare_gated(cumega_context *ctx, const cumega_residual_ga
   memset(&io, 0, sizeof io);
   memset(&r, 0, sizeof r);
   memset(run, 0, sizeof *run);
-  TRY(context_enter(ctx));
-  TRY(context_read_struct(ctx, "io", given, RESIDUAL_GATED_IO_SMALLEST, &io, sizeof io));
+  TRY(call_enter(ctx));
+  TRY(call_read_struct(ctx, "io", given, GATED_IO_SMALLEST, &io, sizeof io));
   r.names = gated_names;
   r.norm = io.norm;
   r.size = -1;
@@ -230,8 +238,7 @@ static cumega_status prepare_gated(cumega_context *ctx, const cumega_residual_ga
   r.tensors[OPERAND_OUT] = io.out;
   r.tensors[OPERAND_NORMALIZED] = io.normalized;
   if (io.x == NULL || io.gate == NULL)
-    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "%s is NULL, expected a tensor",
-                        io.x == NULL ? "x" : "gate");
+    return call_fail_argument(ctx, "%s is NULL, expected a tensor", io.x == NULL ? "x" : "gate");
   TRY(check_request(ctx, &r));
   run->form = RESIDUAL_GATED;
   make_run(&r, run);
@@ -242,20 +249,20 @@ static cumega_status prepare_gated(cumega_context *ctx, const cumega_residual_ga
 static cumega_status forward(cumega_context *ctx, const residual_run *run, int64_t count) {
   ctx->kernels = "";
   ctx->runs++;
-  return count == 0 ? CUMEGA_OK : ctx->backend->residual_forward(ctx, run);
+  return count == 0 ? CUMEGA_OK : ctx->backend->residual.forward(ctx, run);
 }
 
-/* For ranges on a profiler's timeline; io has not been checked yet. x is not looked at where nothing reads
- * it, and is as large as y elsewhere. */
+/* For a range on a profiler's timeline; io has not been checked yet. x is ignored where the kind
+ * does not read it, and is as large as y elsewhere. */
 static int64_t io_bytes(const cumega_residual *residual, const cumega_residual_io *io) {
-  if (!io || io->struct_size < RESIDUAL_IO_SMALLEST) return 0;
+  if (!io || io->struct_size < IO_SMALLEST) return 0;
   int reads_x = residual && residual_reads_x(&residual->config);
   return trace_bytes(4,
                      (const DLTensor *[]){io->y, io->out, io->normalized, reads_x ? io->y : NULL});
 }
 
 static int64_t gated_io_bytes(const cumega_residual_gated_io *io) {
-  if (!io || io->struct_size < RESIDUAL_GATED_IO_SMALLEST) return 0;
+  if (!io || io->struct_size < GATED_IO_SMALLEST) return 0;
   return trace_bytes(5, (const DLTensor *[]){io->x, io->gate, io->h, io->out, io->normalized});
 }
 
@@ -280,9 +287,8 @@ cumega_status cumega_residual_gated_forward(cumega_context *ctx,
 static cumega_status workspace(cumega_context *ctx, const residual_run *run, int64_t count,
                                int64_t *bytes) {
   if (bytes == NULL)
-    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
-                        "bytes is NULL, expected where to put the size");
-  *bytes = count == 0 ? 0 : ctx->backend->residual_workspace(ctx, run);
+    return call_fail_argument(ctx, "bytes is NULL, expected where to put the size");
+  *bytes = count == 0 ? 0 : ctx->backend->residual.workspace(ctx, run);
   return CUMEGA_OK;
 }
 
@@ -308,7 +314,7 @@ cumega_status cumega_residual_gated_workspace_size(cumega_context *ctx,
 cumega_status cumega_residual_prepare(cumega_context *ctx, const cumega_residual *residual) {
   TRACE(ctx, 0);
   TRY(residual_enter(ctx, residual));
-  if (residual->config.kind != CUMEGA_RESIDUAL_HIGHWAY || ctx->backend->residual_prepare == NULL)
+  if (residual->config.kind != CUMEGA_RESIDUAL_HIGHWAY || ctx->backend->residual.prepare == NULL)
     return CUMEGA_OK;
-  return ctx->backend->residual_prepare(ctx);
+  return ctx->backend->residual.prepare(ctx);
 }

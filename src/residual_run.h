@@ -1,19 +1,15 @@
-/* One pass of a residual connection as a backend gets it: every default resolved, plain numbers and
- * pointers into the memory of the run's device, so that a kernel takes it by value. This header is
- * C11 and CUDA C++ alike. */
+/* One pass of a residual connection as a backend gets it: every default resolved, plain numbers
+ * and pointers into the memory of the run's device, so that a kernel takes it by value. C11 and
+ * CUDA C++ alike. */
 #ifndef CUMEGA_SRC_RESIDUAL_RUN_H
 #define CUMEGA_SRC_RESIDUAL_RUN_H
 
 #include <stdint.h>
+#include <cumega/status.h>
+#include "real_vector.h"
 #include "tensor_type.h"
 
 #define RESIDUAL_DIMS 8 /* CUMEGA_MAX_DIMS */
-
-/* The same numbers for runs in float32 and in float64. */
-typedef struct real_vector {
-  const float *f32;
-  const double *f64;
-} real_vector;
 
 /* What is done to the elements x, y and gate of one place; c is the channel's. */
 typedef enum residual_form {
@@ -36,8 +32,9 @@ typedef struct residual_operand {
   int64_t strides[RESIDUAL_DIMS];
 } residual_operand;
 
-/* r = what the type says of the row's sums; then fma((v - mean) * r, weight, bias), where types
- * without a mean have 0, without weights 1, and without a bias -0, the identity of addition. */
+/* r = the type's factor, from the row's sums; the result is fma((v - mean) * r, weight, bias).
+ * Types without a mean have mean 0, without weights weight 1, and without a bias -0, the identity
+ * of addition. */
 typedef struct norm_run {
   int type;           /* cumega_norm_type; negative: none */
   double eps;         /* basic_norm: the exponential of its parameter */
@@ -54,7 +51,7 @@ typedef struct residual_products {
 typedef struct residual_run {
   residual_form form;
   tensor_type type; /* of the tensors */
-  int ndim;         /* outermost first; dimensions that can be walked as one are one */
+  int ndim;         /* outermost first; dimensions that can be walked as one are merged */
   int64_t shape[RESIDUAL_DIMS];
   int channel; /* the dimension of channels: the last one with a norm or products; -1 where no
                   element depends on it */
@@ -62,7 +59,18 @@ typedef struct residual_run {
   double alpha, beta;
   real_vector channels; /* c */
   norm_run norm;
-  residual_products products; /* where form is one of Highway's: gate (and y) are yet to be made */
+  residual_products products; /* for a Highway's forms: gate (and y) are computed from these */
 } residual_run;
+
+struct cumega_context;
+
+/* What a backend does with it. */
+typedef struct residual_functions {
+  int64_t (*workspace)(const struct cumega_context *ctx, const residual_run *run);
+  /* Makes what a Highway would make at first use, so that it may be captured; NULL: there is
+   * nothing. */
+  cumega_status (*prepare)(struct cumega_context *ctx);
+  cumega_status (*forward)(struct cumega_context *ctx, const residual_run *run);
+} residual_functions;
 
 #endif

@@ -2,10 +2,10 @@
 #include <string.h>
 #include <cumega/tensor.h>
 
-/* Row-major strides. A dimension of 0 counts as 1, as in PyTorch, so that an empty tensor's strides
- * stay those of its neighbours. Returns 0 where a dimension is negative or the number of elements
- * does not fit in 64 bits: no memory could hold such a tensor, and every offset into one that
- * passes can be computed without a check. */
+/* Row-major strides. A dimension of 0 counts as 1, as in PyTorch, so that an empty tensor's
+ * strides stay those of its neighbours. Returns 0 where a dimension is negative or the number of
+ * elements does not fit in 64 bits: no memory could hold such a tensor, and every offset into one
+ * that passes can be computed without a check. */
 static int compact_strides(int ndim, const int64_t *shape, int64_t *strides) {
   int64_t elements = 1;
   for (int i = ndim - 1; i >= 0; i--) {

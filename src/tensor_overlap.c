@@ -1,19 +1,19 @@
 /* Whether tensors share memory.
  *
- * An element's byte address is base + sum of index * stride + byte within the element. Two tensors
- * share a byte where the difference of two such sums is the difference of their bases: a bounded
- * integer equation. With all terms turned positive (an index counted from the other end where its
- * sign is negative) it is a subset-sum with counts. Strides sorted downwards leave each term one or
- * two choices in every layout that is a view of compact memory, since what the smaller terms reach
- * is less than one large step. Terms of one stride are merged, which is what keeps the two tensors'
- * equal strides from multiplying the choices. A search that passes SEARCH_LIMIT nodes gives up and
- * calls it an overlap. */
+ * An element's byte address is base + sum of index * stride + byte within the element. Two
+ * tensors share a byte if the difference of two such sums equals the difference of their bases: a
+ * bounded integer equation. With all terms made positive (an index with a negative sign is
+ * counted from its other end) this is a subset sum with counts. With strides in descending order
+ * each term has one or two choices in every layout that is a view of compact memory, since all
+ * smaller terms together reach less than one large step. Terms with the same stride are merged,
+ * so that equal strides of the two tensors do not multiply the choices. A search that passes
+ * SEARCH_LIMIT nodes gives up and reports an overlap. */
 #include "tensor_view.h"
 
 __extension__ typedef __int128 wide; /* sums of two extents of 63 bits each */
 
 #define SEARCH_LIMIT 10000
-#define TERMS        (2 * CUMEGA_MAX_DIMS + 2) /* the last one stays 0, behind the others */
+#define TERMS        (2 * CUMEGA_MAX_DIMS + 2) /* the last one stays 0 */
 
 typedef struct term {
   wide stride; /* > 0 */
@@ -34,8 +34,9 @@ static int add_term(term *terms, int n, wide stride, wide count) {
   return n + 1;
 }
 
-/* Is target, 0 to rest[i], a sum of index * stride, every index within its count? rest[i]: what terms i..
- * reach at most. An index that leaves the others less than 0 or more than they reach is not tried. */
+/* Whether target, 0 to rest[i], is a sum of index * stride with every index within its count.
+ * rest[i]: the largest sum of terms i and later. An index is skipped where it leaves the others
+ * less than 0 or more than they can reach. */
 static int reaches(const term *terms, const wide *rest, int n, int i, wide target, int *nodes) {
   if (i == n) return 1;
   if (++*nodes > SEARCH_LIMIT) return 1;
@@ -52,7 +53,7 @@ static int share_a_byte(const tensor_view *a, const tensor_view *b) {
   if (a->low >= b->high || b->low >= a->high) return 0;
   term terms[TERMS] = {{0, 0}};
   int n = 0;
-  /* From a's lowest byte upwards on the one side; from b's highest byte downwards on the other. */
+  /* a counts up from its lowest byte, b down from its highest. */
   for (int i = 0; i < a->ndim; i++)
     n = add_term(terms, n, (wide)a->strides[i] * a->element_bytes, a->shape[i] - 1);
   for (int i = 0; i < b->ndim; i++)
@@ -82,8 +83,8 @@ cumega_status tensor_view_check_output(cumega_context *ctx, const tensor_view *v
     reach += terms[i].stride * terms[i].count;
   }
   if (!lost) return CUMEGA_OK;
-  return context_fail(
-      ctx, CUMEGA_ERROR_ARGUMENT,
+  return call_fail_argument(
+      ctx,
       "%s is an output whose strides let elements overlap each other, expected strides "
       "that nest",
       view->name);
@@ -94,11 +95,11 @@ cumega_status tensor_view_check_apart(cumega_context *ctx, const tensor_view *ou
   if (output->count == 0 || input->count == 0) return CUMEGA_OK;
   if (tensor_view_same(output, input)) {
     if (may_alias) return CUMEGA_OK;
-    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "%s is the same memory as %s, expected its own",
-                        output->name, input->name);
+    return call_fail_argument(ctx, "%s is the same memory as %s, expected its own", output->name,
+                              input->name);
   }
   if (!share_a_byte(output, input)) return CUMEGA_OK;
-  return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "%s overlaps %s, expected %s", output->name,
-                      input->name,
-                      may_alias ? "exactly the same tensor or separate memory" : "separate memory");
+  return call_fail_argument(ctx, "%s overlaps %s, expected %s", output->name, input->name,
+                            may_alias ? "exactly the same tensor or separate memory"
+                                      : "separate memory");
 }

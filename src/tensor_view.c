@@ -69,14 +69,13 @@ static cumega_status check_type(cumega_context *ctx, const char *name, DLDataTyp
   char expected[160];
   name_types(types, expected, sizeof expected);
   if (dtype.lanes != 1)
-    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "%s has a dtype of %d lanes, expected 1", name,
-                        (int)dtype.lanes);
+    return call_fail_argument(ctx, "%s has a dtype of %d lanes, expected 1", name,
+                              (int)dtype.lanes);
   if (view->type == 0)
-    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
-                        "%s has a dtype of code %d with %d bits, expected %s", name,
-                        (int)dtype.code, (int)dtype.bits, expected);
-  return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "%s is %s, expected %s", name,
-                      tensor_type_name(view->type), expected);
+    return call_fail_argument(ctx, "%s has a dtype of code %d with %d bits, expected %s", name,
+                              (int)dtype.code, (int)dtype.bits, expected);
+  return call_fail_argument(ctx, "%s is %s, expected %s", name, tensor_type_name(view->type),
+                            expected);
 }
 
 /* A sentence about a shape. */
@@ -84,7 +83,7 @@ static cumega_status fail_shape(cumega_context *ctx, const DLTensor *tensor, con
                                 const char *what) {
   char text[SHAPE_TEXT];
   name_shape(tensor->ndim, tensor->shape, text, sizeof text);
-  return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "%s has shape %s: %s", name, text, what);
+  return call_fail_argument(ctx, "%s has shape %s: %s", name, text, what);
 }
 
 /* Fills shape, strides and count. */
@@ -104,7 +103,8 @@ static cumega_status check_shape(cumega_context *ctx, const DLTensor *tensor, te
   return CUMEGA_OK;
 }
 
-/* The bytes that lie below and above the data pointer's element; together they fit 63 bits. */
+/* The bytes that the tensor covers below and above the element that data points to; together they
+ * fit 63 bits. */
 static cumega_status check_extent(cumega_context *ctx, const DLTensor *tensor,
                                   const tensor_view *view, int64_t *below, int64_t *above) {
   int overflow = 0;
@@ -128,21 +128,21 @@ static cumega_status check_address(cumega_context *ctx, const DLTensor *tensor, 
   uintptr_t address = (uintptr_t)tensor->data;
   if (tensor->data == NULL) {
     if (view->count == 0) return CUMEGA_OK;
-    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "%s has %lld elements, but its data is NULL",
-                        view->name, (long long)view->count);
+    return call_fail_argument(ctx, "%s has %lld elements, but its data is NULL", view->name,
+                              (long long)view->count);
   }
   int wraps = __builtin_add_overflow(address, tensor->byte_offset, &address);
   wraps |=
       view->count != 0 && (address < (uint64_t)below ||
                            UINTPTR_MAX - address < (uint64_t)above + (uint64_t)view->element_bytes);
   if (wraps)
-    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
-                        "%s reaches outside the address space: data %p, byte_offset %llu",
-                        view->name, tensor->data, (unsigned long long)tensor->byte_offset);
+    return call_fail_argument(ctx,
+                              "%s reaches outside the address space: data %p, byte_offset %llu",
+                              view->name, tensor->data, (unsigned long long)tensor->byte_offset);
   if (view->count != 0 && address % (uintptr_t)view->element_bytes != 0)
-    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
-                        "%s is at address %p, expected a multiple of its element's %d bytes",
-                        view->name, (void *)address, (int)view->element_bytes);
+    return call_fail_argument(ctx,
+                              "%s is at address %p, expected a multiple of its element's %d bytes",
+                              view->name, (void *)address, (int)view->element_bytes);
   view->data = (char *)address;
   view->low = view->data - below;
   view->high = view->count == 0 ? view->low : view->data + above + view->element_bytes;
@@ -156,11 +156,11 @@ static cumega_status make(cumega_context *ctx, const char *name, const DLTensor 
   view->name = name;
   view->ndim = tensor->ndim;
   if (tensor->ndim < 0 || tensor->ndim > CUMEGA_MAX_DIMS)
-    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "%s has %d dimensions, expected 0 to %d", name,
-                        (int)tensor->ndim, CUMEGA_MAX_DIMS);
+    return call_fail_argument(ctx, "%s has %d dimensions, expected 0 to %d", name,
+                              (int)tensor->ndim, CUMEGA_MAX_DIMS);
   if (tensor->ndim > 0 && tensor->shape == NULL)
-    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "%s has %d dimensions, but its shape is NULL",
-                        name, (int)tensor->ndim);
+    return call_fail_argument(ctx, "%s has %d dimensions, but its shape is NULL", name,
+                              (int)tensor->ndim);
   TRY(check_type(ctx, name, tensor->dtype, types, view));
   TRY(check_shape(ctx, tensor, view));
   TRY(check_extent(ctx, tensor, view, &below, &above));
@@ -169,7 +169,7 @@ static cumega_status make(cumega_context *ctx, const char *name, const DLTensor 
 
 static cumega_status check_present(cumega_context *ctx, const char *name, const DLTensor *tensor) {
   if (tensor != NULL) return CUMEGA_OK;
-  return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "%s is NULL, expected a tensor", name);
+  return call_fail_argument(ctx, "%s is NULL, expected a tensor", name);
 }
 
 cumega_status tensor_view_make(cumega_context *ctx, const char *name, const DLTensor *tensor,
@@ -180,10 +180,9 @@ cumega_status tensor_view_make(cumega_context *ctx, const char *name, const DLTe
   int on_device =
       tensor->device.device_type == kDLCUDA || tensor->device.device_type == kDLCUDAManaged;
   if (!on_device || tensor->device.device_id != ctx->device.device_id)
-    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
-                        "%s is on device (%d, %d), expected the context's CUDA device %d", name,
-                        (int)tensor->device.device_type, (int)tensor->device.device_id,
-                        (int)ctx->device.device_id);
+    return call_fail_argument(
+        ctx, "%s is on device (%d, %d), expected the context's CUDA device %d", name,
+        (int)tensor->device.device_type, (int)tensor->device.device_id, (int)ctx->device.device_id);
   return make(ctx, name, tensor, types, view);
 }
 
@@ -191,9 +190,9 @@ cumega_status tensor_view_make_host(cumega_context *ctx, const char *name, const
                                     unsigned types, tensor_view *view) {
   TRY(check_present(ctx, name, tensor));
   if (tensor->device.device_type != kDLCPU && tensor->device.device_type != kDLCUDAHost)
-    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
-                        "%s is on device (%d, %d), expected CPU memory (kDLCPU or kDLCUDAHost)",
-                        name, (int)tensor->device.device_type, (int)tensor->device.device_id);
+    return call_fail_argument(
+        ctx, "%s is on device (%d, %d), expected CPU memory (kDLCPU or kDLCUDAHost)", name,
+        (int)tensor->device.device_type, (int)tensor->device.device_id);
   return make(ctx, name, tensor, types, view);
 }
 
@@ -202,8 +201,8 @@ cumega_status tensor_view_check_ndim(cumega_context *ctx, const tensor_view *vie
   if (view->ndim == ndim) return CUMEGA_OK;
   char have[SHAPE_TEXT];
   name_shape(view->ndim, view->shape, have, sizeof have);
-  return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "%s has shape %s, expected %d dimensions, %s",
-                      view->name, have, ndim, letters);
+  return call_fail_argument(ctx, "%s has shape %s, expected %d dimensions, %s", view->name, have,
+                            ndim, letters);
 }
 
 cumega_status tensor_view_check_shape(cumega_context *ctx, const tensor_view *view,
@@ -213,8 +212,8 @@ cumega_status tensor_view_check_shape(cumega_context *ctx, const tensor_view *vi
   char have[SHAPE_TEXT], want[SHAPE_TEXT];
   name_shape(view->ndim, view->shape, have, sizeof have);
   name_shape(ndim, shape, want, sizeof want);
-  return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "%s has shape %s, expected %s = %s", view->name,
-                      have, letters, want);
+  return call_fail_argument(ctx, "%s has shape %s, expected %s = %s", view->name, have, letters,
+                            want);
 }
 
 tensor_index tensor_view_index(const tensor_view *view) {

@@ -58,16 +58,14 @@ static int is_set(const char *value) {
 cumega_status trace_choose(cumega_context *ctx) {
   const char *asked = getenv("CUMEGA_NVTX");
   if (is_set(asked) && strcmp(asked, "0") != 0 && strcmp(asked, "1") != 0)
-    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "CUMEGA_NVTX is '%.40s', expected 0 or 1",
-                        asked);
+    return call_fail_argument(ctx, "CUMEGA_NVTX is '%.40s', expected 0 or 1", asked);
 #ifdef CUMEGA_HAS_NVTX
   ctx->traces = is_set(asked) ? *asked == '1' : is_set(getenv("NVTX_INJECTION64_PATH"));
-  if (ctx->traces) context_log(ctx, CUMEGA_LOG_INFO, "calls are NVTX ranges of domain cumega");
+  if (ctx->traces) call_log(ctx, CUMEGA_LOG_INFO, "calls are NVTX ranges of domain cumega");
 #else
   if (is_set(asked) && *asked == '1')
-    return context_fail(
-        ctx, CUMEGA_ERROR_UNSUPPORTED,
-        "CUMEGA_NVTX is 1, but this build of cumega was made without NVTX's headers");
+    return call_fail(ctx, CUMEGA_ERROR_UNSUPPORTED,
+                     "CUMEGA_NVTX is 1, but this build of cumega was made without NVTX's headers");
 #endif
   return CUMEGA_OK;
 }

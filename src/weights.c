@@ -1,14 +1,14 @@
-/* Reading weight files: the file is opened and its header checked once; after that an open file is
- * a constant table and a descriptor for pread, which several threads may use at once. pread rather
- * than a mapping: a file that shrinks under a mapping kills the process, under pread it is a
- * status. (strerror is safe between threads in glibc and in musl.) */
+/* Reading weight files. A file is opened and its header checked once; after that it is a constant
+ * table and a descriptor for pread, which several threads may use at once. pread and not a
+ * mapping: a file that shrinks under a mapping kills the process, under pread it is a status.
+ * (strerror is safe between threads in glibc and in musl.) */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <unistd.h>
-#include "context.h"
-#include "weights.h"
+#include "call.h"
+#include "weights_file.h"
 #include "trace.h"
 
 cumega_status weights_not_regular(cumega_context *ctx, const char *path, const struct stat *file) {
@@ -19,7 +19,8 @@ cumega_status weights_not_regular(cumega_context *ctx, const char *path, const s
   return weights_fail(ctx, CUMEGA_ERROR_FILE, path, "is %s, not a regular file", kind);
 }
 
-/* O_NONBLOCK: a pipe without a writer opens at once and is refused, rather than waited for. */
+/* O_NONBLOCK: a pipe without a writer opens at once and is refused, instead of being waited
+ * for. */
 static cumega_status open_file(cumega_context *ctx, const char *path, int *fd, int64_t *bytes) {
   struct stat file;
   do *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
@@ -82,9 +83,9 @@ static cumega_status read_header_length(cumega_context *ctx, const char *path, i
 cumega_status cumega_weights_open(cumega_context *ctx, const char *path, cumega_weights **weights) {
   TRACE(ctx, 0);
   if (weights != NULL) *weights = NULL;
-  TRY(context_enter(ctx));
-  if (path == NULL) return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "path is NULL");
-  if (weights == NULL) return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "weights is NULL");
+  TRY(call_enter(ctx));
+  if (path == NULL) return call_fail_argument(ctx, "path is NULL");
+  if (weights == NULL) return call_fail_argument(ctx, "weights is NULL");
 
   int fd = -1;
   int64_t file_bytes = 0, header_bytes = 0;
@@ -93,7 +94,7 @@ cumega_status cumega_weights_open(cumega_context *ctx, const char *path, cumega_
   if (status != CUMEGA_OK) goto done;
   status = read_header_length(ctx, path, fd, file_bytes, &header_bytes);
   if (status != CUMEGA_OK) goto done;
-  status = context_allocate(ctx, header_bytes, "the header of a weights file", &header);
+  status = call_allocate(ctx, header_bytes, "the header of a weights file", &header);
   if (status != CUMEGA_OK) goto done;
   status = read_at(ctx, path, fd, header, header_bytes, 8);
   if (status != CUMEGA_OK) goto done;
@@ -154,11 +155,12 @@ cumega_metadata cumega_weights_metadata_at(const cumega_weights *weights, int64_
   return weights->metadata[i];
 }
 
-/* The tensor whose entry it is, found by its address alone; NULL where it is none of this file. */
+/* The tensor that an entry belongs to, found by its address; NULL where it is not of this file. */
 static const weights_tensor *tensor_of(const cumega_weights *weights,
                                        const cumega_weights_entry *entry) {
   uintptr_t first = (uintptr_t)weights->tensors, address = (uintptr_t)entry;
-  uintptr_t index = (address - first) / sizeof(weights_tensor); /* of one before the first: huge */
+  uintptr_t index =
+      (address - first) / sizeof(weights_tensor); /* huge for an address before the first */
   if (index >= (uintptr_t)weights->count) return NULL;
   return &weights->tensors[index].entry == entry ? &weights->tensors[index] : NULL;
 }
@@ -167,9 +169,9 @@ cumega_status cumega_weights_read(cumega_context *ctx, const cumega_weights *wei
                                   const cumega_weights_entry *entry, void *destination,
                                   int64_t bytes) {
   TRACE(ctx, bytes);
-  TRY(context_enter(ctx));
-  if (weights == NULL) return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "weights is NULL");
-  if (entry == NULL) return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "entry is NULL");
+  TRY(call_enter(ctx));
+  if (weights == NULL) return call_fail_argument(ctx, "weights is NULL");
+  if (entry == NULL) return call_fail_argument(ctx, "entry is NULL");
   const weights_tensor *tensor = tensor_of(weights, entry);
   if (tensor == NULL)
     return weights_fail(ctx, CUMEGA_ERROR_ARGUMENT, weights->path,
@@ -180,7 +182,7 @@ cumega_status cumega_weights_read(cumega_context *ctx, const cumega_weights *wei
                         "tensor '%s' has %" PRId64 " bytes, memory only %" PRId64,
                         weights_quote(quoted, entry->name), entry->bytes, bytes);
   if (entry->bytes == 0) return CUMEGA_OK;
-  if (destination == NULL) return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "memory is NULL");
+  if (destination == NULL) return call_fail_argument(ctx, "memory is NULL");
   return read_at(ctx, weights->path, weights->fd, destination, entry->bytes,
                  weights->data_begin + tensor->begin);
 }

@@ -3,23 +3,24 @@
  *   {"__metadata__": {"key": "value", ...},
  *    "name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [begin, end]}, ...}
  *
- * What is accepted is what the safetensors library accepts of this form: no other keys in a tensor,
- * nothing but spaces behind the object. Sizes are checked before a tensor is believed: the product
- * of its shape and type in 64 bits, its place in the data, and then, over all tensors in the order
- * of their data, that each begins where the one before it ended and the last ends with the file.
+ * It accepts what the safetensors library accepts: no other keys in a tensor, only spaces after
+ * the object. Sizes are checked before a tensor is accepted: the product of its shape and type in
+ * 64 bits, its place in the data, and then, over all tensors in the order of their data, that
+ * each begins where the one before it ended and the last ends with the file.
  *
- * pass 1: the object's structure, and how many tensors and pairs of metadata it has; pass 2: each of
- * them into the table; pass 3: names and places compared with each other. */
+ *   pass 1: the object's structure, and the number of tensors and metadata pairs;
+ *   pass 2: each of them into the table;
+ *   pass 3: names and places compared with each other. */
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include "context.h"
-#include "weights.h"
+#include "call.h"
+#include "weights_file.h"
 
 #define METADATA_KEY "__metadata__"
 
-/* What a description has at least, with the name before and the comma behind it:
+/* The shortest description, with its name before and the comma after it:
  * "":{"dtype":"","shape":[],"data_offsets":[0,0]}, */
 #define SMALLEST_TENSOR 48
 
@@ -46,7 +47,7 @@ static const char *keep_text(parse *p, const char *string) {
   return kept;
 }
 
-/* The string that this piece is, kept in the table. */
+/* The piece's string, copied into the table. */
 static cumega_status keep_string(parse *p, weights_piece piece, const char **kept) {
   json_t *string;
   TRY(weights_load(p, piece, &string));
@@ -66,7 +67,7 @@ static cumega_status find_object(const parse *p, int64_t bytes, weights_object *
     return weights_fail(p->ctx, CUMEGA_ERROR_FORMAT, p->path,
                         "its header (%" PRId64 " bytes) does not end with '}' and spaces", bytes);
   *object = (weights_object){.at = p->header, .end = p->header + end};
-  const char *nul = memchr(p->header, '\0', (size_t)end); /* jansson passes over some */
+  const char *nul = memchr(p->header, '\0', (size_t)end); /* jansson skips some */
   return nul == NULL ? CUMEGA_OK : weights_not_json(p, nul, "a NUL");
 }
 
@@ -134,7 +135,7 @@ static cumega_status parse_offsets(const parse *p, const char *name, json_t *off
   return CUMEGA_OK;
 }
 
-/* Shape times type is what the offsets span. A type without a name of ours has any size. */
+/* The offsets must span shape times type. A type that cumega has no name for has any size. */
 static cumega_status check_size(const parse *p, const char *name, const weights_type *type,
                                 const weights_tensor *tensor, int64_t elements) {
   const cumega_weights_entry *entry = &tensor->entry;
@@ -244,9 +245,9 @@ static cumega_status count_members(const parse *p, weights_object object, counts
   return weights_not_json(p, object.at, "expected nothing behind its '}'");
 }
 
-/* Allocates the block of the table: the struct, four arrays, then every string. A string and its NUL
- * take no more than it took in the header with its quotes. A header can describe no more tensors than
- * it has room for, however many names it has: the first that is none ends the filling. */
+/* Allocates the table: one block with the struct, four arrays, then every string. A string with
+ * its NUL takes no more than it took in the header with its quotes. The header has room for only
+ * so many descriptions, however many names it has: filling stops at the first name without one. */
 static cumega_status allocate_table(parse *p, int64_t header_bytes, const counts *n,
                                     cumega_weights **weights) {
   int64_t most = header_bytes / SMALLEST_TENSOR + 1;
@@ -255,7 +256,7 @@ static cumega_status allocate_table(parse *p, int64_t header_bytes, const counts
                  pairs * (sizeof(cumega_metadata) + sizeof(cumega_metadata *)) +
                  (size_t)header_bytes + strlen(p->path) + 1;
   void *block;
-  TRY(context_allocate(p->ctx, (int64_t)bytes, "the table of a weights file", &block));
+  TRY(call_allocate(p->ctx, (int64_t)bytes, "the table of a weights file", &block));
   memset(block, 0, bytes);
   cumega_weights *w = block;
   w->memory = memory_retain(p->ctx->memory);
@@ -315,7 +316,7 @@ static int compare_keys(const void *left, const void *right) {
   return strcmp((*a)->key, (*b)->key);
 }
 
-/* Sorted, a name that is given twice has itself as its neighbour. */
+/* In sorted order, a name that is given twice is its own neighbour. */
 static cumega_status check_names(const parse *p, cumega_weights *w) {
   char quoted[WEIGHTS_QUOTE];
   for (int64_t i = 0; i < w->count; i++) w->by_name[i] = &w->tensors[i];

@@ -1,25 +1,25 @@
-/* The header's JSON in pieces. A tree of a whole header would take 20 to 150 times its bytes, in jansson's own
- * memory, which no account sees: its allocator can only be replaced for the whole process, which is
- * not ours to change. So an object is walked here member by member, by finding where strings and
- * brackets end, and jansson gets one piece at a time: a string, or one tensor's description. It
- * judges every piece that is accepted; what it may take for a piece is known from the piece's
- * length, and charged to the account while it does. */
+/* The header's JSON in pieces. A tree of a whole header would take 20 to 150 times its bytes, in
+ * memory that jansson allocates and no account sees: its allocator can only be replaced for the
+ * whole process, which a library may not do. So an object is walked here member by member, by
+ * finding where strings and brackets end, and jansson parses one piece at a time: a string, or
+ * one tensor's description. It judges every piece that is accepted. What it may allocate for a
+ * piece follows from the piece's length, and is charged to the account while it does. */
 #include <inttypes.h>
 #include <stdlib.h>
-#include "context.h"
-#include "weights.h"
+#include "call.h"
+#include "weights_file.h"
 
 static const char *skip_spaces(const char *at, const char *end) {
   while (at < end && (*at == ' ' || *at == '\t' || *at == '\n' || *at == '\r')) at++;
   return at;
 }
 
-/* Behind the end stands NUL, which no header has. */
+/* The byte past the end is NUL, which no header contains. */
 static char byte_at(const char *at, const char *end) {
   return at < end ? *at : '\0';
 }
 
-/* Behind the string that begins at `at`; NULL where it does not end. */
+/* The position after the string that begins at `at`; NULL where it does not end. */
 static const char *skip_string(const char *at, const char *end) {
   for (at++; at < end; at++) {
     if (*at == '"') return at + 1;
@@ -28,7 +28,8 @@ static const char *skip_string(const char *at, const char *end) {
   return NULL;
 }
 
-/* Behind the value that begins at `at`, by its strings and brackets alone; NULL where it does not end. */
+/* The position after the value that begins at `at`, found by its strings and brackets alone; NULL
+ * where it does not end. */
 static const char *skip_value(const char *at, const char *end) {
   int64_t depth = 0;
   do {
@@ -80,17 +81,17 @@ int weights_next_member(weights_object *object, weights_member *member) {
   return 1;
 }
 
-/* At least what jansson takes for a piece, malloc's own part included, as
+/* An upper bound of what jansson allocates for a piece, malloc's own part included, as
  * tests/weights/check_inside_weights.c measures it. */
 static int64_t charge_of(weights_piece piece) {
   int64_t bytes = piece.end - piece.begin;
   return 4096 + bytes * (*piece.begin == '"' ? 4 : 192);
 }
 
-/* Where an allocation fails within jansson (2.14), it takes valid text for invalid, or goes on without a part of it.
- * So it is asked only while malloc has all that it may take. */
+/* Where an allocation fails within jansson (2.14), it takes valid text for invalid or leaves a
+ * part of it out. So it is called only while malloc has all that it may need. */
 static int malloc_has(int64_t bytes) {
-  void *volatile probe = malloc((size_t)bytes); /* volatile: gcc would leave out both calls */
+  void *volatile probe = malloc((size_t)bytes); /* volatile, or gcc would drop both calls */
   int has = probe != NULL;
   free(probe);
   return has;
@@ -107,7 +108,7 @@ cumega_status weights_load(const weights_parse_state *p, weights_piece piece, js
         json_loadb(piece.begin, (size_t)bytes, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
   if (*value != NULL) return CUMEGA_OK;
   if (charged) memory_discharge(p->ctx->memory, charge_of(piece));
-  if (error.text[0] == '\0') /* it was not asked, or has no memory after all */
+  if (error.text[0] == '\0') /* it was not called, or ran out of memory after all */
     return weights_fail(p->ctx, CUMEGA_ERROR_RESOURCE, p->path,
                         "there is no memory to parse %" PRId64 " bytes of its header", bytes);
   return weights_not_json(p, piece.begin + error.position, weights_quote(quoted, error.text));

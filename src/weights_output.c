@@ -1,7 +1,7 @@
-/* A file that appears whole or not at all: written under another name in the same folder (so that
- * the rename cannot cross a file system), then renamed. Symbolic links are followed first, so that
- * a link to a model keeps being one; what is there and is no regular file is refused, since a
- * rename would replace /dev/null as readily as a model. */
+/* A file that appears whole or not at all: it is written under another name in the same folder
+ * (so that the rename cannot cross a file system), then renamed. Symbolic links are followed
+ * first, so a link to a model stays a link. A path that exists and is not a regular file is
+ * refused, since a rename would replace /dev/null as readily as a model. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -10,11 +10,11 @@
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
-#include "context.h"
-#include "weights.h"
+#include "call.h"
+#include "weights_file.h"
 
 #define BUFFER_BYTES (256 * 1024)
-#define NAME_BYTES   64 /* of the temporary file, behind its folder */
+#define NAME_BYTES   64 /* of the temporary file, after its folder */
 #define OUTPUT_BYTES (2 * PATH_MAX + NAME_BYTES + BUFFER_BYTES)
 
 static cumega_status fail(const weights_output *output, const char *what) {
@@ -22,7 +22,7 @@ static cumega_status fail(const weights_output *output, const char *what) {
                       strerror(errno));
 }
 
-/* output->final: path, or what it leads to. */
+/* output->final: path, or what it links to. */
 static cumega_status resolve(weights_output *output) {
   struct stat file;
   if (lstat(output->path, &file) != 0) {
@@ -36,7 +36,8 @@ static cumega_status resolve(weights_output *output) {
   return CUMEGA_OK;
 }
 
-/* O_EXCL and a name that nobody has; the mode is the caller's umask's, as for any new file. */
+/* O_EXCL with a name that no file has; the mode follows the caller's umask, as for any new
+ * file. */
 static cumega_status create_temporary(weights_output *output) {
   const char *slash = strrchr(output->final, '/');
   int folder = slash == NULL ? 0 : (int)(slash - output->final) + 1;
@@ -56,7 +57,7 @@ static cumega_status create_temporary(weights_output *output) {
 cumega_status weights_output_open(weights_output *output, cumega_context *ctx, const char *path) {
   void *block = NULL;
   *output = (weights_output){.ctx = ctx, .path = path, .fd = -1};
-  TRY(context_allocate(ctx, OUTPUT_BYTES, "writing a weights file", &block));
+  TRY(call_allocate(ctx, OUTPUT_BYTES, "writing a weights file", &block));
   output->final = block;
   output->temporary = output->final + PATH_MAX;
   output->buffer = output->temporary + PATH_MAX + NAME_BYTES;
@@ -85,7 +86,7 @@ static cumega_status flush(weights_output *output) {
   return write_all(output, output->buffer, bytes);
 }
 
-/* Small pieces are gathered, large ones go out as they are. */
+/* Small pieces are gathered; large ones are written directly. */
 cumega_status weights_output_put(weights_output *output, const void *data, int64_t bytes) {
   if (bytes > BUFFER_BYTES - output->used) TRY(flush(output));
   if (bytes > BUFFER_BYTES) return write_all(output, data, bytes);

@@ -1,15 +1,15 @@
-/* Writing weight files: the bytes that the safetensors library would write for the same tensors and
- * metadata. Tensors go by type, widest alignment first, and within a type by name; the header has
- * no spaces but the padding that brings its length to a multiple of 8. (That library writes several
- * metadata pairs in a random order; here they keep the order given.)
+/* Writing weight files: the bytes that the safetensors library would write for the same tensors
+ * and metadata. Tensors are sorted by type, widest alignment first, and within a type by name;
+ * the header has no spaces except the padding to a multiple of 8 bytes. (That library writes
+ * several metadata pairs in random order; here they keep the order given.)
  *
- * pass 1: check every argument and size; pass 2: order; pass 3: header, data, rename. */
+ *   pass 1: check every argument and size; pass 2: sort; pass 3: header, data, rename. */
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include "context.h"
-#include "weights.h"
+#include "call.h"
+#include "weights_file.h"
 #include "trace.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
@@ -45,7 +45,7 @@ static cumega_status refuse_item(const save *s, const char *name, const char *fo
                       weights_quote(quoted, name), sentence);
 }
 
-/* Whether a tensor that has elements, bytes of them, claims memory that no address reaches. */
+/* Whether a non-empty tensor of so many bytes claims memory past the address space. */
 static int reaches_outside(const DLTensor *t, int64_t element, int64_t bytes) {
   uintptr_t address;
   int64_t below = 0, above = t->strides == NULL ? bytes : element, reach;
@@ -198,7 +198,7 @@ static cumega_status make_header(const save *s, void **header, int64_t *bytes) {
     return weights_fail(s->ctx, CUMEGA_ERROR_ARGUMENT, s->path,
                         "its header would have %" PRId64 " bytes; %d are allowed", length,
                         CUMEGA_WEIGHTS_HEADER_LIMIT);
-  TRY(context_allocate(s->ctx, 8 + length, "the header of a weights file", header));
+  TRY(call_allocate(s->ctx, 8 + length, "the header of a weights file", header));
   *bytes = 8 + length;
   unsigned char *first = *header;
   for (int i = 0; i < 8; i++) first[i] = (unsigned char)((uint64_t)length >> (8 * i));
@@ -207,7 +207,7 @@ static cumega_status make_header(const save *s, void **header, int64_t *bytes) {
   return CUMEGA_OK;
 }
 
-/* How many trailing dimensions lie in memory as they will in the file, and their bytes. */
+/* The number of trailing dimensions that are stored in memory as in the file, and their bytes. */
 static int contiguous_tail(const DLTensor *t, int64_t element, int64_t *run) {
   int outer = t->ndim;
   *run = element;
@@ -256,20 +256,17 @@ static cumega_status check_counts(cumega_context *ctx, const char *path,
                                   const cumega_named_tensor *tensors, int64_t tensor_count,
                                   const cumega_metadata *metadata, int64_t metadata_count) {
   const int64_t limit = CUMEGA_WEIGHTS_HEADER_LIMIT; /* each takes more than a byte of header */
-  if (path == NULL) return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "path is NULL");
+  if (path == NULL) return call_fail_argument(ctx, "path is NULL");
   if (tensor_count < 0 || tensor_count > limit)
-    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
-                        "tensor_count is %" PRId64 "; 0 .. %" PRId64 " are possible", tensor_count,
-                        limit);
+    return call_fail_argument(ctx, "tensor_count is %" PRId64 "; 0 .. %" PRId64 " are possible",
+                              tensor_count, limit);
   if (metadata_count < 0 || metadata_count > limit)
-    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
-                        "metadata_count is %" PRId64 "; 0 .. %" PRId64 " are possible",
-                        metadata_count, limit);
+    return call_fail_argument(ctx, "metadata_count is %" PRId64 "; 0 .. %" PRId64 " are possible",
+                              metadata_count, limit);
   if (tensors == NULL && tensor_count > 0)
-    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT, "tensors is NULL, but tensor_count is not 0");
+    return call_fail_argument(ctx, "tensors is NULL, but tensor_count is not 0");
   if (metadata == NULL && metadata_count > 0)
-    return context_fail(ctx, CUMEGA_ERROR_ARGUMENT,
-                        "metadata is NULL, but metadata_count is not 0");
+    return call_fail_argument(ctx, "metadata is NULL, but metadata_count is not 0");
   return CUMEGA_OK;
 }
 
@@ -277,14 +274,14 @@ cumega_status cumega_weights_save(cumega_context *ctx, const char *path,
                                   const cumega_named_tensor *tensors, int64_t tensor_count,
                                   const cumega_metadata *metadata, int64_t metadata_count) {
   TRACE(ctx, 0);
-  TRY(context_enter(ctx));
+  TRY(call_enter(ctx));
   TRY(check_counts(ctx, path, tensors, tensor_count, metadata, metadata_count));
   save s = {ctx, path, NULL, tensor_count, metadata, metadata_count, NULL};
   int64_t names = tensor_count > metadata_count ? tensor_count : metadata_count;
   int64_t items_bytes = tensor_count * (int64_t)sizeof(save_item);
   int64_t bytes = items_bytes + names * (int64_t)sizeof(char *);
   void *block;
-  TRY(context_allocate(ctx, bytes, "the list of tensors to save", &block));
+  TRY(call_allocate(ctx, bytes, "the list of tensors to save", &block));
   s.items = block;
   s.names = (const char **)(s.items + tensor_count);
   cumega_status status = check_tensors(&s, tensors);

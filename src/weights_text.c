@@ -1,14 +1,15 @@
-/* Text that comes from a file or goes into one. A weight file may come from anywhere, and its names
- * end up in logs and terminals: what could move a cursor, forge a line or reorder it is escaped. */
+/* Text that comes from a file or goes into one. A weight file may come from anywhere, and its
+ * names end up in logs and on terminals: what could move a cursor, or forge or reorder a line, is
+ * escaped. */
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include "context.h"
-#include "weights.h"
+#include "call.h"
+#include "weights_file.h"
 
 /* The length of the UTF-8 character at s, with its code point; 0 where there is none. Overlong
- * forms, surrogates and what lies above U+10FFFF are none. A NUL ends every sequence, so this never
- * reads past the end of a string. */
+ * forms, surrogates and code points above U+10FFFF are not characters. A NUL ends every sequence,
+ * so this never reads past the end of a string. */
 static int utf8_next(const char *s, uint32_t *code) {
   const unsigned char *u = (const unsigned char *)s;
   int length = u[0] < 0x80 ? 1 : u[0] < 0xC2 ? 0 : u[0] < 0xE0 ? 2 : u[0] < 0xF0 ? 3 : 4;
@@ -49,7 +50,7 @@ const char *weights_quote(char buffer[WEIGHTS_QUOTE], const char *text) {
   while (*text != '\0') {
     uint32_t code = 0;
     int length = utf8_next(text, &code);
-    int plain = is_printable(code); /* of none: 0, which is not */
+    int plain = is_printable(code); /* 0 for none, which is not printable */
     if (length == 0) length = 1;
     if (used + (plain ? length : 4 * length) > room) {
       memcpy(buffer + used, "...", 3);
@@ -102,8 +103,8 @@ cumega_status weights_fail(cumega_context *ctx, cumega_status status, const char
   va_start(arguments, format);
   vsnprintf(sentence, sizeof sentence, format, arguments);
   va_end(arguments);
-  return context_fail(ctx, status, "weights file '%s': %s", weights_quote_path(quoted, path),
-                      sentence);
+  return call_fail(ctx, status, "weights file '%s': %s", weights_quote_path(quoted, path),
+                   sentence);
 }
 
 static void put_bytes(weights_text *text, const char *bytes, int64_t count) {

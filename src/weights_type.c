@@ -1,6 +1,7 @@
 /* The format's types. The order is that of the safetensors library when it writes a file, by
  * falling alignment, so that a reader that maps the file finds every tensor aligned. */
-#include "weights.h"
+#include <string.h>
+#include "weights_file.h"
 
 /* Types of less than a byte count as a byte to DLPack, which has no packing; so they, and the
  * 8-bit floats that its 0.6 header does not name, are listed without a type. */

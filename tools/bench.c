@@ -1,6 +1,6 @@
 /* cumega bench: how fast an operation runs on this machine, beside a copy of the same bytes.
  *
- * Every row is verified before it is timed, and compared bit for bit once more behind the clock. */
+ * Every row is verified before it is timed, and compared bit for bit once more after it. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,15 +14,6 @@
 
 #define MOST_ROWS 4096
 
-static const benchmark *const benchmarks[] = {&bench_ema_forward,
-                                              &bench_ema_step,
-                                              &bench_ema_kernel,
-                                              &bench_relative_position_bias,
-                                              &bench_rotary_position_bias,
-                                              &bench_attention_softmax,
-                                              &bench_residual,
-                                              &bench_gated_residual};
-
 typedef struct bench {
   const options *given;
   DLDevice place;
@@ -33,112 +24,95 @@ typedef struct bench {
   int code; /* the worst so far */
 } bench;
 
-const benchmark *benchmark_at(int i) {
-  return i >= 0 && i < (int)(sizeof benchmarks / sizeof *benchmarks) ? benchmarks[i] : NULL;
-}
-
-static const benchmark *find(const char *name) {
-  char known[256] = "";
-  const benchmark *what;
-  for (int i = 0; (what = benchmark_at(i)) != NULL; i++) {
-    if (strcmp(what->operation, name) == 0) return what;
-    size_t used = strlen(known);
-    snprintf(known + used, sizeof known - used, "%s%s", i > 0 ? ", " : "", what->operation);
-  }
-  fail(EXIT_INPUT, "'%s' is not an operation, expected one of %s", name, known);
-  return NULL;
-}
-
-/* A wrong result is the worst, then a device that fails. */
-static int worse(int a, int b) {
-  const int order[] = {EXIT_WRONG, EXIT_DEVICE, EXIT_INPUT};
-  for (size_t i = 0; i < sizeof order / sizeof *order; i++)
-    if (a == order[i] || b == order[i]) return order[i];
-  return EXIT_OK;
-}
-
-static void run_one(bench *all, const bench_settings *set) {
+static void run_one(bench *all, const bench_row *row) {
   char shape[64];
   bench_run run;
   all->rows++;
-  progress_set("row %d of %d: %s %s", all->rows, all->planned, set->what->operation,
-               bench_shape_text(set, shape, sizeof shape));
-  int code = bench_run_row(all->given, set, all->last_cache, &run);
+  progress_set("row %d of %d: %s %s", all->rows, all->planned, row->what->name,
+               bench_shape_text(row, shape, sizeof shape));
+  int code = bench_run_row(all->given, row, all->last_cache, &run);
   if (code == EXIT_OK) code = bench_add_row(&all->lines, &run);
   if (code == EXIT_OK && all->results != NULL &&
       json_array_append_new(all->results, bench_json(&run)) != 0)
     code = fail(EXIT_DEVICE, "no memory for the results");
   bench_run_end(&run);
-  all->code = worse(all->code, code);
+  all->code = worse_code(all->code, code);
 }
 
-/* Values of one option, as given: choices[k] of its `count`. */
+/* Values of one option, as given. */
 typedef struct choices {
   const char *values[MOST_CHOICES];
   int count;
 } choices;
 
-/* The options by kind; 0 or EXIT_INPUT after a sentence: each value is read before anything runs. */
-static int collect(const options *given, const benchmark *what, choices *of, int *rows) {
-  bench_settings trial = bench_settings_of(what);
+/* The choices by option; 0 or EXIT_INPUT after a sentence: each value is read before anything
+ * runs. */
+static int collect(const options *given, const operation *what, choices *of, int *rows) {
+  bench_row trial = bench_row_of(what);
   *rows = 1;
-  memset(of, 0, BENCH_OPTIONS * sizeof *of);
+  memset(of, 0, MOST_OPTIONS * sizeof *of);
   for (int i = 0; i < given->choice_count; i++) {
-    choices *c = &of[given->choices[i].option];
-    int code = bench_settings_take(&trial, given->choices[i].option, given->choices[i].text);
+    int option = given->choices[i].option, code = EXIT_OK;
+    const char *text = given->choices[i].text;
+    if (option < 0) code = bench_split(what, text, &option, &text);
+    if (code == EXIT_OK) code = bench_row_take(&trial, option, text);
     if (code != EXIT_OK) return code;
-    c->values[c->count++] = given->choices[i].text;
+    of[option].values[of[option].count++] = text;
   }
-  for (int o = 0; o < BENCH_OPTIONS; o++)
+  for (int o = 0; o < MOST_OPTIONS; o++)
     if (of[o].count > 0) *rows *= of[o].count;
   if (*rows <= MOST_ROWS) return EXIT_OK;
   return fail(EXIT_INPUT, "the options ask for %d rows, expected at most %d", *rows, MOST_ROWS);
 }
 
 /* Row `number` of all combinations; the option that is listed first changes slowest. */
-static bench_settings combination(const benchmark *what, const choices *of, int number) {
-  bench_settings set = bench_settings_of(what);
-  for (int o = BENCH_OPTIONS - 1; o >= 0; o--) {
+static bench_row combination(const operation *what, const choices *of, int number) {
+  bench_row row = bench_row_of(what);
+  int chosen[MOST_OPTIONS] = {0};
+  for (int o = MOST_OPTIONS - 1; o >= 0; o--) {
     if (of[o].count == 0) continue;
-    (void)bench_settings_take(&set, o, of[o].values[number % of[o].count]);
+    chosen[o] = number % of[o].count;
     number /= of[o].count;
   }
-  return set;
+  for (int o = 0; o < MOST_OPTIONS; o++)
+    if (of[o].count > 0) (void)bench_row_take(&row, o, of[o].values[chosen[o]]);
+  return row;
 }
 
-/* "heads=8 dtype=bfloat16" on top of what was given. The words are cut out of line. */
-static int take_line(bench_settings *set, char *line) {
+/* "num_heads=8 dtype=bfloat16" on top of what was given. The row points into line. */
+static int take_line(bench_row *row, char *line) {
   char *rest = NULL;
   for (char *word = strtok_r(line, " ", &rest); word; word = strtok_r(NULL, " ", &rest)) {
     char *value = strchr(word, '=');
     *value++ = '\0';
-    int code = bench_settings_take(set, bench_option_find(word), value);
+    int code = bench_row_take(row, bench_option_find(row->what, word), value);
     if (code != EXIT_OK) return code;
   }
   return EXIT_OK;
 }
 
 /* Threads and levels are the CPU's; levels that this machine or this build lacks are left out. */
-static int runs_here(const bench *all, const bench_settings *first, const bench_settings *set) {
+static int runs_here(const bench *all, const bench_row *first, const bench_row *row) {
   if (all->place.device_type != kDLCPU)
-    return set->level == first->level && set->threads == first->threads;
-  return set->level == NULL || session_has_level(set->level);
+    return row->values[BENCH_LEVEL] == first->values[BENCH_LEVEL] && row->threads == first->threads;
+  return row->values[BENCH_LEVEL] == NULL || session_has_level(row->values[BENCH_LEVEL]);
 }
 
-static void run_sweep(bench *all, const bench_settings *first) {
-  const char *const *lines = first->what->sweep;
-  for (int i = 0; lines[i] != NULL; i++) {
-    bench_settings set = *first;
-    char *line = strdup(lines[i]);
-    int code = line != NULL ? take_line(&set, line) : fail(EXIT_DEVICE, "no memory for the sweep");
+static void run_sweep(bench *all, const bench_row *first) {
+  char *rows = strdup(first->what->bench.sweep), *rest = NULL;
+  if (rows == NULL) all->code = fail(EXIT_DEVICE, "no memory for the sweep");
+  for (char *line = rows ? strtok_r(rows, ";", &rest) : NULL; line;
+       line = strtok_r(NULL, ";", &rest)) {
+    bench_row row = *first;
+    int code = take_line(&row, line);
     if (code != EXIT_OK)
-      all->code = worse(all->code, code);
-    else if (runs_here(all, first, &set))
-      run_one(all, &set);
+      all->code = worse_code(all->code, code);
+    else if (runs_here(all, first, &row))
+      run_one(all, &row);
     else
       all->planned--;
-    free(line);
   }
+  free(rows);
 }
 
 static int report(bench *all, json_t *machine) {
@@ -179,8 +153,8 @@ static json_t *describe(bench *all) {
   return machine;
 }
 
-static int run_bench(const options *given, const benchmark *what) {
-  choices of[BENCH_OPTIONS];
+static int run_bench(const options *given, const operation *what) {
+  choices of[MOST_OPTIONS];
   bench all = {.given = given};
   session on;
   int code = collect(given, what, of, &all.planned);
@@ -195,12 +169,12 @@ static int run_bench(const options *given, const benchmark *what) {
     all.code = fail(EXIT_DEVICE, "no memory for the results");
   double start = steady_seconds(), before = machine_seconds_elsewhere();
   int rows = all.planned;
-  if (given->sweep)
-    for (int i = 0; what->sweep[i] != NULL; i++) all.planned++;
-  bench_settings first = combination(what, of, 0);
+  for (const char *at = what->bench.sweep; given->sweep && at != NULL; all.planned++)
+    if ((at = strchr(at, ';')) != NULL) at++;
+  bench_row first = combination(what, of, 0);
   for (int i = 0; all.code == EXIT_OK && i < rows; i++) {
-    bench_settings set = combination(what, of, i);
-    run_one(&all, &set);
+    bench_row row = combination(what, of, i);
+    run_one(&all, &row);
   }
   if (all.code == EXIT_OK && given->sweep) run_sweep(&all, &first);
   double passed = steady_seconds() - start;
@@ -223,7 +197,7 @@ int command_bench(int argc, char **argv) {
   if (given.argument_count != 1)
     return fail(EXIT_INPUT, "bench takes OP, and was given %d arguments (cumega bench --help)",
                 given.argument_count);
-  const benchmark *what = find(given.arguments[0]);
+  const operation *what = operation_of(given.arguments[0], "OP is");
   if (what == NULL) return EXIT_INPUT;
   progress_begin();
   code = run_bench(&given, what);

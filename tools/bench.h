@@ -1,125 +1,114 @@
-/* What can be measured: for each operation a default shape and how to make a case of it in memory.
- * To add one: write its make in a bench_<noun>.c, and add its line to the table in bench.c. */
+/* One row of `cumega bench`: its settings, the case that is made of them, and what was
+ * measured. */
 #ifndef CUMEGA_TOOLS_BENCH_H
 #define CUMEGA_TOOLS_BENCH_H
 
-#include <cumega/ema.h>
+#include "measure.h"
 #include "operation.h"
 #include "options.h"
 #include "session.h"
 #include "table.h"
-#include "measure.h"
 
-#define BENCH_DIMS 4
+#define MOST_KEYS    32
+#define SAMPLED_ROWS 7 /* of an output, that check looks at */
 
-/* Options that have a value for each row. Each may be given several times: a row for every
- * combination. The names are in bench_settings.c. */
-typedef enum bench_option {
-  BENCH_SHAPE,
+/* The keys that every operation has; its settings follow, then its ways. */
+enum bench_key {
   BENCH_DTYPE,
   BENCH_THREADS,
   BENCH_LEVEL,
   BENCH_CACHE,
   BENCH_LAUNCH,
-  BENCH_HEADS, /* from here on, those that not every operation takes */
-  BENCH_ACTIVATION,
-  BENCH_STATE_DTYPE,
-  BENCH_LAYOUT,
-  BENCH_ALGORITHM,
-  BENCH_TRUNCATION,
-  BENCH_KIND,
-  BENCH_NORM,
-  BENCH_BIAS,
-  BENCH_MASK,
-  BENCH_RESULT,
-  BENCH_TABLE,
-} bench_option;
-
-#define BENCH_OPTIONS       (BENCH_TABLE + 1)
-#define BENCH_TAKES(option) (1u << (option))
-
-typedef struct benchmark benchmark;
-
-/* What one row measures. */
-typedef struct bench_settings {
-  const benchmark *what;
-  int64_t shape[BENCH_DIMS];
-  DLDataType dtype, state_dtype; /* state_dtype.bits 0: as dtype asks for */
-  int32_t threads;
-  const char *level;  /* of the CPU; NULL: as the environment has it */
-  const char *cache;  /* "warm", "flushed" */
-  const char *launch; /* on a GPU: "stream", "graph" */
-  const char *layout; /* "LBD", "BLD", "BDL": the order in memory; "packed": (L * B, D) */
-  int64_t heads;
-  const char *activation;
-  cumega_ema_algorithm algorithm; /* 0: the library's choice */
-  const char *algorithm_name;     /* for the results; the default is recurrent's bits */
-  int algorithm_forced;           /* it was asked for by name */
-  int64_t truncation;             /* 0: none */
-  const char *kind, *norm;        /* of a residual connection, of what follows it or "none" */
-  const char *bias, *mask;        /* of scores: "relative", "rotary", "none"; "none", "causal" */
-  const char *result;             /* of scores: "weights", "scores" */
-  const char *table;              /* of a rotary bias: "kept", "anew" with every call */
-} bench_settings;
-
-struct benchmark {
-  const char *operation; /* as operation.h names it */
-  const char *letters;   /* of the shape, "L,B,D" */
-  int64_t shape[BENCH_DIMS];
-  unsigned takes; /* BENCH_TAKES of the options from BENCH_HEADS on */
-  /* Parameters, inputs and configuration, always the same ones; host is a CPU context. */
-  int (*make)(const bench_settings *set, cumega_context *host, case_file *file);
-  /* *worst becomes the largest error of the outputs, divided by what is allowed there. NULL: they
-   * are compared with the same case in float64, run by this library on the CPU at the plain level.
-   */
-  int (*check)(const bench_settings *set, const job *j, double *worst);
-  const char *checked; /* how, for the results */
-  double (*work)(
-      const bench_settings *set); /* multiplications for one value of the output; NULL: few */
-  /* What is timed; NULL: the operation's run. */
-  cumega_status (*run)(const bench_settings *set, job *j);
-  const char *(*left_out)(const bench_settings *set); /* the output that run does not write; NULL */
-  const char *const *sweep; /* the rows that matter beside the given one, as "heads=8
-                               dtype=bfloat16"; ends with NULL */
+  BENCH_OWN /* the first of the operation's own */
 };
 
-extern const benchmark bench_ema_forward, bench_ema_step, bench_ema_kernel;
-extern const benchmark bench_relative_position_bias, bench_rotary_position_bias,
-    bench_attention_softmax;
-extern const benchmark bench_residual, bench_gated_residual;
+/* What a row can be told, by number. Each may be given several times: a row for every
+ * combination. */
+enum bench_option {
+  BENCH_SHAPE,
+  BENCH_DIM,                         /* MOST_DIMS of them */
+  BENCH_KEY = BENCH_DIM + MOST_DIMS, /* MOST_KEYS */
+  MOST_OPTIONS = BENCH_KEY + MOST_KEYS
+};
 
-/* NULL behind the last one. */
-const benchmark *benchmark_at(int i);
+/* What one row measures. */
+struct bench_row {
+  const operation *what;
+  int64_t shape[MOST_DIMS];
+  const char *values[MOST_KEYS]; /* of its keys; NULL: the library's default */
+  DLDataType dtype;              /* what values say of two of them */
+  int32_t threads;
+};
 
-/* The settings of a row that nothing is said about. */
-bench_settings bench_settings_of(const benchmark *what);
+/* The row that nothing is said about. */
+bench_row bench_row_of(const operation *what);
 
-/* The option of that name (without dashes), or -1. */
-int bench_option_find(const char *name);
-const char *bench_option_name(int option);
+/* Key i; NULL past the last one. */
+const setting *bench_key(const operation *what, int i);
+
+/* The text of a key, "" where it has none. */
+const char *bench_value(const bench_row *row, const char *name);
+
+/* Whether --set knows it. */
+int bench_key_is_free(const setting *key);
+
+/* "--cache warm", or "--set activation=relu", into text; returns text. */
+char *bench_key_text(const bench_row *row, int i, char *text, size_t size);
+
+/* The algorithm of cumega_ema_forward that the row asks for; 0 where it has no such key. */
+cumega_ema_algorithm bench_algorithm(const bench_row *row);
+
+/* The option of that name: "shape", a dimension or a key; -1 where the operation has none. */
+int bench_option_find(const operation *what, const char *name);
 
 /* Gives an option its value: 0, or EXIT_INPUT after a sentence. */
-int bench_settings_take(bench_settings *set, int option, const char *text);
+int bench_row_take(bench_row *row, int option, const char *text);
 
-int bench_dims(const benchmark *what);
+/* "key=value" of --set apart: the option and the value. 0, or EXIT_INPUT after a sentence. */
+int bench_split(const operation *what, const char *given, int *option, const char **value);
+
+int bench_dims(const operation *what);
 
 /* "2048,8,512" into text; returns text. */
-char *bench_shape_text(const bench_settings *set, char *text, size_t size);
+char *bench_shape_text(const bench_row *row, char *text, size_t size);
 
-/* For make: the case without tensors, and its tensors one by one, zeroed, at most 16. config becomes
- * the case's; NULL is memory that ran out. */
-int bench_case_begin(const benchmark *what, json_t *config, case_file *file);
-int bench_case_add(case_file *file, const char *name, DLDataType dtype, int ndim,
+/* The case of a row: its configuration, and what make adds. 0 or an exit code after a sentence;
+ * case_close is allowed after either. */
+int bench_case_make(const bench_row *row, cumega_context *host, case_file *file);
+
+/* For make: a tensor, zeroed, at most 16 of them. */
+int bench_case_add(case_file *file, const char *group, const char *name, DLDataType dtype, int ndim,
                    const int64_t *shape, DLTensor **tensor);
 
-int bench_no_memory(const case_file *file);
+/* For make: a setting of the configuration. */
+int bench_case_put(case_file *file, const char *name, json_t *value);
 
 /* Numbers in -127/64 .. 127/64, never 0, the same for the same seed: exact in every type. */
 void bench_fill(DLTensor *tensor, uint64_t seed);
 
-/* A row: everything that was made for it, and what was measured. */
+/* Compares the outputs with reference/, as the operation's benchmark says: an exit code. */
+int bench_check(const bench_row *row, const job *j, double *worst);
+
+/* For check: parameters of the case as doubles, which the caller frees; NULL where the case has
+ * none of that name. names end with NULL. 0, or an exit code after a sentence. */
+int bench_numbers(const case_file *file, const char *const *names, double **numbers);
+
+/* For check: element i of `some` that are spread over 0 .. all - 1, both ends included. */
+int64_t bench_spread(int64_t i, int64_t some, int64_t all);
+
+/* For check: an error so far, and as a share of what is allowed: a rounding of the type, and so
+ * many of float32 (float64 where that is the type) before. */
+typedef struct bench_error {
+  double difference, largest;
+} bench_error;
+
+void bench_note(bench_error *error, double value, double exact);
+double bench_share(const bench_error *error, DLDataType dtype, double roundings);
+double bench_worse(double a, double b); /* the larger, or NaN */
+
+/* Everything that was made for a row, and what was measured. */
 typedef struct bench_run {
-  const bench_settings *set;
+  const bench_row *row;
   session on;
   case_file file;
   job j;
@@ -130,8 +119,7 @@ typedef struct bench_run {
 } bench_run;
 
 /* Makes, verifies and times a row: an exit code. bench_run_end is allowed after any. */
-int bench_run_row(const options *given, const bench_settings *set, int64_t last_cache,
-                  bench_run *run);
+int bench_run_row(const options *given, const bench_row *row, int64_t last_cache, bench_run *run);
 void bench_run_end(bench_run *run);
 
 /* The row as people and as programs read it. */

@@ -1,16 +1,14 @@
-/* One row: made, verified, timed, and looked at once more behind the clock. */
+/* One row: made, verified, timed, and compared once more after the clock has stopped. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "bench.h"
-#include "compare.h"
 #include "copy.h"
 #include "device.h"
 #include "failure.h"
 #include "values.h"
 
-#define MOST_WORK   (1 << 23) /* multiplications in float64 at the plain level, about */
-#define FLUSH_TIMES 4         /* what is written to flush a cache, in its sizes */
+#define FLUSH_TIMES 4 /* what is written to flush a cache, in its sizes */
 
 static int64_t output_bytes(const job *j) {
   int64_t bytes = 0;
@@ -18,16 +16,10 @@ static int64_t output_bytes(const job *j) {
   return bytes;
 }
 
-static int64_t output_values(const job *j) {
-  int64_t count = 0;
-  for (int i = 0; i < j->output_count; i++) count += values_count(&j->outputs[i].tensor.dl);
-  return count;
-}
-
 /* Inputs are read and outputs written once; parameters are not counted. */
-static double bytes_moved(const bench_settings *set, const job *j) {
+static double bytes_moved(const bench_row *row, const job *j) {
   int64_t bytes = 0;
-  const char *left_out = set->what->left_out != NULL ? set->what->left_out(set) : NULL;
+  const char *left_out = row->what->bench.left_out != NULL ? row->what->bench.left_out(row) : NULL;
   for (int i = 0; i < j->output_count; i++)
     if (left_out == NULL || strcmp(left_out, j->outputs[i].name) != 0)
       bytes += values_bytes(&j->outputs[i].tensor.dl);
@@ -37,7 +29,7 @@ static double bytes_moved(const bench_settings *set, const job *j) {
   return (double)bytes;
 }
 
-/* The outputs' bytes, one output behind the other, into `bytes`, or compared with them. */
+/* The outputs' bytes, one output after the other, into `bytes`, or compared with them. */
 static int outputs_equal(const job *j, char *bytes, int keep) {
   int same = 1;
   for (int i = 0; i < j->output_count; i++) {
@@ -59,73 +51,20 @@ static int run_afresh(job *j) {
   return code == EXIT_OK ? job_run(j, 0, &seconds) : code;
 }
 
-/* Whether all outputs can be computed in float64 at the plain level, in some seconds. */
-static int is_small(const bench_settings *set, const job *j) {
-  double work = set->what->work != NULL ? set->what->work(set) : 1;
-  return work * (double)output_values(j) <= MOST_WORK;
-}
-
-static int compare_job(const bench_settings *set, const job *j, char *how, size_t size) {
-  verdict v = {0};
-  char shape[64];
-  int code = compare_with_float64(j, &v);
-  snprintf(how, size, "shape %s against float64 on the CPU at the plain level",
-           bench_shape_text(set, shape, sizeof shape));
-  if (code != EXIT_WRONG) return code;
-  for (int i = 0; i < v.count; i++)
-    if (!(v.outputs[i].ours <= v.outputs[i].tolerance))
-      return fail(code, "wrong result: %s's error is %.3g, allowed %.3g", v.outputs[i].name,
-                  v.outputs[i].ours, v.outputs[i].tolerance);
-  return code;
-}
-
-/* Where the outputs are too many to be computed in float64 by plain code, the same operation in a
- * smaller shape is compared. */
-static int compare_smaller(bench_run *run) {
-  bench_settings set = *run->set;
-  int code = EXIT_OK, fits = 0;
-  while (code == EXIT_OK && !fits) {
-    case_file file = {0};
-    job j = {0};
-    int largest = 0;
-    for (int i = 1; i < bench_dims(set.what); i++)
-      if (set.shape[i] > set.shape[largest]) largest = i;
-    set.shape[largest] = (set.shape[largest] + 1) / 2;
-    code = set.what->make(&set, run->on.host, &file);
-    if (code == EXIT_OK) code = job_begin(&j, run->on.ctx, run->on.place, &file, set.algorithm);
-    fits = code == EXIT_OK && is_small(&set, &j);
-    if (fits) code = run_afresh(&j);
-    if (fits && code == EXIT_OK) code = compare_job(&set, &j, run->verified, sizeof run->verified);
-    job_end(&j);
-    case_close(&file);
-  }
-  return code;
-}
-
 static int check_values(bench_run *run) {
-  const bench_settings *set = run->set;
+  const benchmark *bench = &run->row->what->bench;
   double worst = 0;
-  /* A convolution spreads roundings over time, which the bounds per element leave out. */
-  if (set->what->check == NULL || set->algorithm == CUMEGA_EMA_FFT)
-    return is_small(set, &run->j) ? compare_job(set, &run->j, run->verified, sizeof run->verified)
-                                  : compare_smaller(run);
-  int code = set->what->check(set, &run->j, &worst);
+  int code = bench_check(run->row, &run->j, &worst);
   if (code != EXIT_OK) return code;
-  snprintf(run->verified, sizeof run->verified, "%s", set->what->checked);
+  snprintf(run->verified, sizeof run->verified, "against %s", bench->reference);
   if (worst <= 1) return EXIT_OK;
   return fail(EXIT_WRONG, "wrong result: an error is %g times what is allowed", worst);
-}
-
-/* What has bits of its own on a GPU: the products of a Highway, and what is parallel in time. */
-static int has_bits_of_the_cpu(const bench_settings *set) {
-  return strcmp(set->kind, "Highway") != 0 && set->algorithm != CUMEGA_EMA_CHUNKED &&
-         set->algorithm != CUMEGA_EMA_FFT && set->algorithm != CUMEGA_EMA_AUTO;
 }
 
 /* The same case by the CPU: the device's outputs, which `first` holds, must have its bits. */
 static int compare_with_cpu(bench_run *run, char *first) {
   job j = {0};
-  int code = job_begin(&j, run->on.host, cumega_cpu, &run->file, run->set->algorithm);
+  int code = job_begin(&j, run->on.host, cumega_cpu, &run->file, bench_algorithm(run->row));
   if (code == EXIT_OK) code = run_afresh(&j);
   if (code == EXIT_OK && !outputs_equal(&j, first, 0))
     code = fail(EXIT_WRONG, "%s has not the CPU's bits", run->on.device);
@@ -144,24 +83,26 @@ static int verify(bench_run *run, char *first) {
   if (code != EXIT_OK) return code;
   if (!outputs_equal(&run->j, first, 0)) return fail(EXIT_WRONG, "two runs gave different bits");
   code = check_values(run);
-  int compared = run->on.place.device_type != kDLCPU && has_bits_of_the_cpu(run->set);
+  const benchmark *bench = &run->row->what->bench;
+  int own_bits = bench->has_own_bits != NULL && bench->has_own_bits(run->row);
+  int compared = run->on.place.device_type != kDLCPU && !own_bits;
   return code == EXIT_OK && compared ? compare_with_cpu(run, first) : code;
 }
 
 static int call_job(void *argument) {
   bench_run *run = argument;
-  const benchmark *what = run->set->what;
+  const operation *what = run->row->what;
   cumega_status status =
-      what->run != NULL ? what->run(run->set, &run->j) : run->j.operation->run(&run->j);
+      what->bench.run != NULL ? what->bench.run(run->row, &run->j) : what->run(&run->j);
   return status == CUMEGA_OK;
 }
 
 static int time_on_cpu(bench_run *run, int repeats) {
   const measured ours = {call_job, run};
   stopwatch watch = stopwatch_steady();
-  copier *memcpys = copier_create(run->set->threads, (size_t)(run->bytes / 2));
+  copier *memcpys = copier_create(run->row->threads, (size_t)(run->bytes / 2));
   int code = EXIT_OK;
-  if (strcmp(run->set->cache, "flushed") == 0 &&
+  if (strcmp(run->row->values[BENCH_CACHE], "flushed") == 0 &&
       !stopwatch_flushing(FLUSH_TIMES * run->last_cache, &watch))
     code = fail(EXIT_DEVICE, "no memory to flush the caches with");
   if (code == EXIT_OK && memcpys == NULL)
@@ -175,11 +116,11 @@ static int time_on_cpu(bench_run *run, int repeats) {
   return code;
 }
 
-/* On a stream of our own, which the context then runs on. */
+/* On a stream that belongs to the measurement; the context runs on it meanwhile. */
 static int time_on_gpu(bench_run *run, int repeats) {
   const device_options wanted = {run->on.place.device_id, (int64_t)(run->bytes / 2),
-                                 strcmp(run->set->cache, "flushed") == 0,
-                                 strcmp(run->set->launch, "graph") == 0};
+                                 strcmp(run->row->values[BENCH_CACHE], "flushed") == 0,
+                                 strcmp(run->row->values[BENCH_LAUNCH], "graph") == 0};
   const measured ours = {call_job, run};
   char why[256];
   device *d = device_open(&wanted, why, sizeof why);
@@ -207,39 +148,40 @@ static int time_row(bench_run *run, int repeats) {
 
 static int open_session(const options *given, bench_run *run) {
   options wanted = *given;
-  wanted.threads = run->set->threads;
-  wanted.level = run->set->level;
+  wanted.threads = run->row->threads;
+  wanted.level = run->row->values[BENCH_LEVEL];
   return session_open(&wanted, &run->on);
 }
 
-/* A setting that the device does not have would be a row that says what it did not measure. */
-static int check_device(const bench_settings *set, DLDevice place) {
-  if (place.device_type == kDLCPU)
-    return strcmp(set->launch, "stream") == 0
-               ? EXIT_OK
-               : fail(EXIT_INPUT, "--launch %s is for a GPU, and this is the CPU", set->launch);
-  if (set->threads > 1 || set->level != NULL)
-    return fail(EXIT_INPUT, "--%s is for the CPU, and this is a GPU",
-                set->level != NULL ? "level" : "threads");
-  if (strcmp(set->table, "anew") == 0)
-    return fail(EXIT_INPUT, "--table anew needs a context for every call: it is for --device cpu");
+/* A key that the device does not have would be a row that says what it did not measure. */
+static int check_device(const bench_row *row, DLDevice place) {
+  const int on_cpu = place.device_type == kDLCPU;
+  const setting *key;
+  char given[160];
+  for (int i = 0; (key = bench_key(row->what, i)) != NULL; i++) {
+    const int needs_cpu = (key->flags & SETTING_ON_CPU) != 0, needs_gpu = i == BENCH_LAUNCH;
+    if (!(on_cpu ? needs_gpu : needs_cpu) || row->values[i] == NULL) continue;
+    if (key->bench == NULL || strcmp(row->values[i], key->bench) != 0)
+      return fail(EXIT_INPUT, "%s is for %s, and this is %s",
+                  bench_key_text(row, i, given, sizeof given), on_cpu ? "a GPU" : "the CPU",
+                  on_cpu ? "the CPU" : "a GPU");
+  }
   return EXIT_OK;
 }
 
-int bench_run_row(const options *given, const bench_settings *set, int64_t last_cache,
-                  bench_run *run) {
+int bench_run_row(const options *given, const bench_row *row, int64_t last_cache, bench_run *run) {
   const int repeats = given->repeats;
   memset(run, 0, sizeof *run);
-  run->set = set;
+  run->row = row;
   run->last_cache = last_cache;
   char *first = NULL;
   int code = open_session(given, run);
-  if (code == EXIT_OK) code = check_device(set, run->on.place);
-  if (code == EXIT_OK) code = set->what->make(set, run->on.host, &run->file);
+  if (code == EXIT_OK) code = check_device(row, run->on.place);
+  if (code == EXIT_OK) code = bench_case_make(row, run->on.host, &run->file);
   if (code == EXIT_OK)
-    code = job_begin(&run->j, run->on.ctx, run->on.place, &run->file, set->algorithm);
+    code = job_begin(&run->j, run->on.ctx, run->on.place, &run->file, bench_algorithm(row));
   if (code != EXIT_OK) return code;
-  run->bytes = bytes_moved(set, &run->j);
+  run->bytes = bytes_moved(row, &run->j);
   first = malloc((size_t)output_bytes(&run->j) + 1);
   if (first == NULL) return fail(EXIT_DEVICE, "no memory for the outputs of a first run");
   code = verify(run, first);

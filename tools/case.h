@@ -6,7 +6,8 @@
 #include <cumega/weights.h>
 
 typedef struct case_tensor {
-  const char *name;     /* "inputs.x"; lives as long as the file that it came from */
+  const char *name;     /* "inputs.x"; lives as long as the file that it came from, or is */
+  char made[48];        /* this, where the case was made in memory */
   cumega_tensor tensor; /* CPU memory of its own, which it fills; compact where it is a file's */
 } case_tensor;
 
@@ -27,9 +28,9 @@ typedef struct case_dimension {
   const char *letter;
 } case_dimension;
 
-/* Reads metadata, parameters.* and inputs.*; with_answers: outputs.* and exact.* too. host is a CPU
- * context and must outlive the case. All that return int return 0, or an exit code after a sentence
- * that names the file. case_close is allowed after a failure and on a zeroed struct. */
+/* Reads metadata, parameters.* and inputs.*; with_answers: outputs.* and exact.* too. host is a
+ * CPU context and must outlive the case. All that return int return 0, or an exit code after a
+ * sentence that names the file. case_close is allowed after a failure and on a zeroed struct. */
 int case_open(cumega_context *host, const char *path, int with_answers, case_file *file);
 void case_close(case_file *file);
 

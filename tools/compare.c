@@ -7,8 +7,8 @@
 
 #define UNIT 0x1p-24
 
-/* 8 roundings of the type, as the tolerances of the files have it; float64's is that of the float32
- * convolutions which float64 answers are compared with. */
+/* 8 roundings of the type, as the tolerances of the files have it; float64's is that of the
+ * float32 convolutions which float64 answers are compared with. */
 static double eight_roundings(DLDataType dtype) {
   if (values_dtype_equal(dtype, cumega_bfloat16)) return 0x1p-8;
   if (values_dtype_equal(dtype, cumega_float16)) return 0x1p-11;
@@ -65,7 +65,7 @@ static int compare_output(const job *j, const case_tensor *output, const DLTenso
   return c->ours <= c->tolerance ? EXIT_OK : EXIT_WRONG;
 }
 
-/* An exact answer to an output that we do not have is an error of ours, unless the algorithm has
+/* An exact answer to an output that the run does not have is an error, unless the algorithm has
  * none. */
 static int check_missing(const job *j, int *answers) {
   int code = EXIT_OK;
@@ -103,8 +103,9 @@ int compare_with_float64(const job *j, verdict *v) {
   double seconds;
   v->from_float64 = 1;
   int code = session_open_plain(&plain);
-  if (code == EXIT_OK) code = case_widen(j->file, j->operation->widest_setting, &wide);
-  if (code == EXIT_OK) code = job_begin(&exact, plain, cumega_cpu, &wide, CUMEGA_EMA_RECURRENT);
+  const setting *state = settings_state(j->operation->settings);
+  if (code == EXIT_OK) code = case_widen(j->file, state != NULL ? state->name : NULL, &wide);
+  if (code == EXIT_OK) code = job_begin(&exact, plain, cumega_cpu, &wide, CUMEGA_EMA_DEFAULT);
   if (code == EXIT_OK) code = job_run(&exact, 0, &seconds);
   if (code == EXIT_OK) code = compare_outputs(j, &exact, v);
   job_end(&exact);

@@ -8,7 +8,7 @@
 
 typedef struct comparison {
   const char *name;
-  double espnet, ours, tolerance; /* espnet negative where the file has no output of ESPnet's */
+  double espnet, ours, tolerance; /* espnet is negative without ESPnet's output */
 } comparison;
 
 typedef struct verdict {

@@ -1,37 +1,29 @@
 /* cumega info: what this build and this machine have. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <cumega/cumega.h>
 #include "commands.h"
 #include "failure.h"
 #include "options.h"
+#include "session.h"
 
-static const char *const levels[] = {"plain", "v3", "v4"};
-#define LEVELS 3
+static const char *const levels[] = {"plain", "v3", "v4", NULL};
 
 /* Makes a context with CUMEGA_CPU as given (NULL: as the user has it) and says what came of it:
  * the backend's name, or the reason why there is none. */
 static cumega_status try_level(const char *level, char *text, size_t size) {
-  const char *value = getenv("CUMEGA_CPU");
-  char *before = value != NULL ? strdup(value) : NULL;
   cumega_context *ctx;
-  if (level != NULL) setenv("CUMEGA_CPU", level, 1);
-  cumega_status status = cumega_context_create(NULL, &ctx);
+  cumega_status status = session_create_context(level, NULL, &ctx);
   snprintf(text, size, "%s",
            status == CUMEGA_OK ? cumega_context_backend(ctx) : cumega_context_message(NULL));
   cumega_context_destroy(ctx);
-  if (before != NULL)
-    setenv("CUMEGA_CPU", before, 1);
-  else
-    unsetenv("CUMEGA_CPU");
-  free(before);
   return status;
 }
 
 static int try_cuda(char *text, size_t size) {
-  cumega_context_options wanted = cumega_context_options_default();
+  cumega_context_options wanted;
+  cumega_context_options_init(&wanted, sizeof wanted);
   wanted.device.device_type = kDLCUDA;
   cumega_context *ctx;
   int made = cumega_context_create(&wanted, &ctx) == CUMEGA_OK;
@@ -42,7 +34,7 @@ static int try_cuda(char *text, size_t size) {
 
 static int info_json(const char *backend, int with_cuda, const char *cuda) {
   json_t *cpu_levels = json_array();
-  for (int i = 0; i < LEVELS; i++) {
+  for (int i = 0; levels[i] != NULL; i++) {
     char text[800];
     int runs = try_level(levels[i], text, sizeof text) == CUMEGA_OK;
     json_array_append_new(cpu_levels, json_pack("{s:s, s:b, s:s}", "level", levels[i], "runs_here",
@@ -70,9 +62,9 @@ int command_info(int argc, char **argv) {
   printf("processors  %ld online; a run uses one thread unless --threads says otherwise\n",
          sysconf(_SC_NPROCESSORS_ONLN));
   printf("cpu         %s in use\n", backend);
-  for (int i = 0; i < LEVELS; i++) {
+  for (int i = 0; levels[i] != NULL; i++) {
     int runs = try_level(levels[i], text, sizeof text) == CUMEGA_OK;
-    const char *reason = strstr(text, "but "); /* of a level that nobody asked for */
+    const char *reason = strstr(text, "but "); /* of a level that was not asked for */
     printf("  %-8s  %s%s\n", levels[i], runs ? "runs here: " : "", reason ? reason + 4 : text);
   }
   printf("cuda:0      %s\n", cuda);

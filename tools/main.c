@@ -17,11 +17,11 @@ typedef struct command {
 } command;
 
 static const char algorithm_help[] =
-    "  --algorithm A      of ema_forward: recurrent (one chain), sliced (the chain in slices of\n"
-    "                     time), chunked (parallel in time), fft (the long convolution), direct\n"
-    "                     (a truncated sum) or auto (the default, and chunked on a GPU where few\n"
-    "                     channels are long); default: the library's choice among those with the\n"
-    "                     chain's bits\n";
+    "  --algorithm A      of ema_forward: default (the library's choice among those with one "
+    "chain's\n"
+    "                     bits), recurrent (one chain), sliced (the chain in slices of time),\n"
+    "                     chunked (parallel in time), fft (the long convolution) or fastest (the\n"
+    "                     default, and chunked on a GPU where few channels are long)\n";
 
 static const char threads_help[] =
     "  --threads N        CPU: threads that share the work; default 1\n";
@@ -49,18 +49,8 @@ static const command commands[] = {
      "Each of the following may be given several times: there is a row for every combination.\n"
      "  --shape SHAPE      sizes with commas between, as the list above says\n"
      "  --dtype TYPE       float32, float16, bfloat16 or float64; default float32\n"
-     "  --heads N          heads; default 4\n"
-     "  --activation NAME  ESPnet's name of one; default relu\n"
-     "  --state-dtype TYPE float32 or float64; default float64 for --dtype float64, else float32\n"
-     "  --layout ORDER     LBD, BLD or BDL, the order in memory, or packed; default LBD\n"
-     "  --algorithm A      of ema_forward: recurrent, sliced, chunked, fft, direct, auto\n"
-     "  --truncation K     of ema_forward: each step sees the last K only\n"
-     "  --kind NAME        of residual: Residual, Affine, Highway, DecayResidual or Feedforward\n"
-     "  --norm NAME        after a residual: none, layer_norm, rms_norm, scale_norm or basic_norm\n"
-     "  --bias KIND        of attention_softmax: relative, rotary or none; default relative\n"
-     "  --mask KIND        of attention_softmax: none or causal; default none\n"
-     "  --result WHAT      of attention_softmax: weights, or scores (before the softmax)\n"
-     "  --table STATE      of rotary_position_bias on a CPU: kept, or made anew with every call\n"
+     "  --set KEY=VALUE    a dimension of the shape, a setting of the operation, or a way of\n"
+     "                     measuring it, as the list above says; none leaves a setting out\n"
      "  --cache STATE      warm (nothing is flushed between calls) or flushed; default warm\n"
      "  --launch HOW       GPU: stream, call by call, or graph, captured; default stream\n"
      "  --threads N        CPU: threads that share the work; default 1\n"
@@ -87,13 +77,21 @@ static void help(FILE *to) {
 }
 
 static void list_benchmarks(void) {
-  const benchmark *b;
+  const operation *o;
+  const setting *key;
   char shape[64];
-  puts("OP, its shape and the default:");
-  for (int i = 0; (b = benchmark_at(i)) != NULL; i++) {
-    bench_settings set = bench_settings_of(b);
-    printf("  %-22s %-10s %s\n", b->operation, b->letters,
-           bench_shape_text(&set, shape, sizeof shape));
+  puts("OP, its dimensions, their default, and the other keys of --set with theirs:");
+  for (int i = 0; (o = operation_at(i)) != NULL; i++) {
+    bench_row row = bench_row_of(o);
+    int column = 99; /* each line ends before the hundredth */
+    printf("  %-22s %-10s %s", o->name, o->bench.dims, bench_shape_text(&row, shape, sizeof shape));
+    for (int k = BENCH_OWN; (key = bench_key(o, k)) != NULL; k++) {
+      if (!bench_key_is_free(key)) continue;
+      if (column > 60) column = printf("\n     ") - 1;
+      column += printf(" %s%s%s", key->name, key->bench != NULL ? "=" : "",
+                       key->bench != NULL ? key->bench : "");
+    }
+    putchar('\n');
   }
   putchar('\n');
 }
@@ -140,8 +138,8 @@ static int dispatch(int argc, char **argv) {
               argv[1]);
 }
 
-/* Where standard input, output or error is closed, a file that we open would take its place and get
- * its text. A descriptor that cannot be written takes it instead, so that the loss is noticed. */
+/* Where standard input, output or error is closed, the next file would take its place and get its
+ * text. A descriptor that fails takes it instead, so that the loss is noticed. */
 static void occupy_standard_descriptors(void) {
   for (int fd = 0; fd <= 2; fd++)
     if (fcntl(fd, F_GETFD) == -1 && errno == EBADF) {

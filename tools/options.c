@@ -8,7 +8,7 @@
 #include "options.h"
 
 #define REPEATS 30
-#define CHOICE  256 /* an option's code beyond which it is one of bench's choices */
+#define CHOICE  256 /* and more: an option of bench.h; one less is --set */
 
 static int parse_number(const char *text, int32_t smallest, int32_t *number) {
   char *end;
@@ -36,23 +36,14 @@ static int parse_device(const char *text, options *parsed) {
   return EXIT_OK;
 }
 
-/* Its name is one of forward's ways of computing. Without the option the library chooses among those
- * that keep the bits. */
-int options_algorithm(const char *text, cumega_ema_algorithm *algorithm) {
-  static const struct {
-    const char *name;
-    cumega_ema_algorithm value;
-  } known[] = {{"recurrent", CUMEGA_EMA_CHAIN}, {"sliced", CUMEGA_EMA_SLICED},
-               {"chunked", CUMEGA_EMA_CHUNKED}, {"fft", CUMEGA_EMA_FFT},
-               {"direct", CUMEGA_EMA_DIRECT},   {"auto", CUMEGA_EMA_AUTO}};
-  char names[128] = "";
-  for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
-    *algorithm = known[i].value;
-    if (strcmp(text, known[i].name) == 0) return EXIT_OK;
-    if (i > 0) strncat(names, ", ", sizeof names - strlen(names) - 1);
-    strncat(names, known[i].name, sizeof names - strlen(names) - 1);
-  }
-  return fail(EXIT_INPUT, "--algorithm is '%s', expected one of %s", text, names);
+static int parse_algorithm(const char *text, cumega_ema_algorithm *algorithm) {
+  static const setting known = {"algorithm", SETTING_WORD, .word = word_of_algorithm};
+  char expected[256];
+  int value = 0, found = setting_word(&known, text, &value);
+  *algorithm = (cumega_ema_algorithm)value;
+  if (found) return EXIT_OK;
+  return fail(EXIT_INPUT, "--algorithm is '%s', expected %s", text,
+              setting_expected(&known, expected, sizeof expected));
 }
 
 static int take_number(const char *name, int32_t *number) {
@@ -62,8 +53,8 @@ static int take_number(const char *name, int32_t *number) {
 
 static int take_choice(int option, options *parsed) {
   if (parsed->choice_count == MOST_CHOICES)
-    return fail(EXIT_INPUT, "--%s is one choice too many, expected at most %d",
-                bench_option_name(option), MOST_CHOICES);
+    return fail(EXIT_INPUT, "'%s' is one choice too many, expected at most %d", optarg,
+                MOST_CHOICES);
   parsed->choices[parsed->choice_count++] = (choice){option, optarg};
   return EXIT_OK;
 }
@@ -74,7 +65,7 @@ static int take(int option, options *parsed) {
   case 'j': parsed->json = 1; return EXIT_OK;
   case 'o': parsed->output = optarg; return EXIT_OK;
   case 'd': return parse_device(optarg, parsed);
-  case 'a': return options_algorithm(optarg, &parsed->algorithm);
+  case 'a': return parse_algorithm(optarg, &parsed->algorithm);
   case 't': return take_number("threads", &parsed->threads);
   case 'r': return take_number("repeats", &parsed->repeats);
   case 's': parsed->sweep = 1; return EXIT_OK;
@@ -83,8 +74,7 @@ static int take(int option, options *parsed) {
   }
 }
 
-/* The options of a command. bench has its own --threads and
- * --algorithm. */
+/* The options of a command. The --threads of bench may be given several times. */
 static void list_options(int set, struct option *known) {
   static const struct {
     int needs, but;
@@ -93,7 +83,9 @@ static void list_options(int set, struct option *known) {
              {OPTIONS_PLAIN, 0, {"json", no_argument, NULL, 'j'}},
              {OPTIONS_DEVICE, 0, {"device", required_argument, NULL, 'd'}},
              {OPTIONS_DEVICE, OPTIONS_BENCH, {"threads", required_argument, NULL, 't'}},
-             {OPTIONS_ALGORITHM, OPTIONS_BENCH, {"algorithm", required_argument, NULL, 'a'}},
+             {OPTIONS_ALGORITHM, 0, {"algorithm", required_argument, NULL, 'a'}},
+             {OPTIONS_BENCH, 0, {"set", required_argument, NULL, CHOICE - 1}},
+             {OPTIONS_BENCH, 0, {"shape", required_argument, NULL, CHOICE + BENCH_SHAPE}},
              {OPTIONS_OUTPUT, 0, {"output", required_argument, NULL, 'o'}},
              {OPTIONS_BENCH, 0, {"repeats", required_argument, NULL, 'r'}},
              {OPTIONS_BENCH, 0, {"sweep", no_argument, NULL, 's'}},
@@ -101,12 +93,13 @@ static void list_options(int set, struct option *known) {
   int count = 0;
   for (size_t i = 0; i < sizeof all / sizeof *all; i++)
     if ((set & all[i].needs) == all[i].needs && !(set & all[i].but)) known[count++] = all[i].option;
-  for (int i = 0; (set & OPTIONS_BENCH) && i < BENCH_OPTIONS; i++)
-    known[count++] = (struct option){bench_option_name(i), required_argument, NULL, CHOICE + i};
+  for (int i = 0; (set & OPTIONS_BENCH) && i < BENCH_OWN; i++)
+    known[count++] = (struct option){bench_key(operation_at(0), i)->name, required_argument, NULL,
+                                     CHOICE + BENCH_KEY + i};
 }
 
 int options_parse(int argc, char **argv, int set, options *parsed) {
-  struct option known[9 + BENCH_OPTIONS + 1] = {{0}};
+  struct option known[11 + BENCH_OWN + 1] = {{0}};
   list_options(set, known);
   memset(parsed, 0, sizeof *parsed);
   parsed->threads = 1;

@@ -11,7 +11,7 @@ typedef enum device_choice { DEVICE_AUTO, DEVICE_CPU, DEVICE_CUDA } device_choic
 
 /* What bench was given for one of its options that may be given several times. */
 typedef struct choice {
-  int option; /* bench.h's bench_option */
+  int option; /* bench.h's bench_option; negative: text is KEY=VALUE */
   const char *text;
 } choice;
 
@@ -40,9 +40,6 @@ enum option_set {
 };
 
 #define ASKED_FOR_HELP (-1) /* beside the exit codes */
-
-/* The algorithm of that name: 0, or EXIT_INPUT after a sentence. */
-int options_algorithm(const char *text, cumega_ema_algorithm *algorithm);
 
 /* argv[0] is the command's name. Returns 0, EXIT_INPUT after a sentence, or ASKED_FOR_HELP. */
 int options_parse(int argc, char **argv, int set, options *parsed);

@@ -1,4 +1,4 @@
-/* cumega run: one case in, the same case with our outputs out. */
+/* cumega run: one case in, the same case with cumega's outputs out. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,7 +44,7 @@ static int check_output(const char *input, const char *output) {
   return EXIT_OK;
 }
 
-/* The names that cumega_context_kernels puts one behind the other. */
+/* The names in cumega_context_kernels, one after the other. */
 static json_t *kernels_json(const cumega_context *ctx) {
   json_t *names = json_array();
   const char *at = cumega_context_kernels(ctx);

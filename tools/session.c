@@ -20,7 +20,8 @@ cumega_status session_create_context(const char *level, const cumega_context_opt
 }
 
 static cumega_status open_on(const options *given, DLDeviceType type, session *opened) {
-  cumega_context_options wanted = cumega_context_options_default();
+  cumega_context_options wanted;
+  cumega_context_options_init(&wanted, sizeof wanted);
   wanted.device.device_type = type;
   wanted.device.device_id = type == kDLCPU ? 0 : given->device_id;
   wanted.threads = given->threads;

@@ -2,7 +2,7 @@
 #ifndef CUMEGA_TOOLS_TABLE_H
 #define CUMEGA_TOOLS_TABLE_H
 
-#define TABLE_COLUMNS 13
+#define TABLE_COLUMNS 12
 #define TABLE_CELL    96
 
 typedef char table_row[TABLE_COLUMNS][TABLE_CELL];

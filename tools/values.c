@@ -39,6 +39,10 @@ int values_dtype_equal(DLDataType a, DLDataType b) {
   return a.code == b.code && a.bits == b.bits && a.lanes == b.lanes;
 }
 
+DLDataType values_real_dtype(DLDataType dtype) {
+  return dtype.bits == 64 ? cumega_float64 : cumega_float32;
+}
+
 const char *values_dtype_name(DLDataType dtype) {
   const struct {
     DLDataType dtype;

@@ -16,7 +16,8 @@ int64_t values_bytes(const DLTensor *tensor);
 /* "float32", "bool", ...; "unknown" for types that no operation takes. */
 const char *values_dtype_name(DLDataType dtype);
 int values_dtype_equal(DLDataType a, DLDataType b);
-int values_is_floating(DLDataType dtype); /* float32, float16, bfloat16 or float64 */
+DLDataType values_real_dtype(DLDataType dtype); /* of the objects that serve such tensors */
+int values_is_floating(DLDataType dtype);       /* float32, float16, bfloat16 or float64 */
 
 /* Gives a tensor that fills its memory the order in memory that another one of its shape has. */
 void values_order_like(DLTensor *tensor, const DLTensor *other);

@@ -1,7 +1,7 @@
 /* cumega verify: run cases and compare with their exact answers.
  *
- * An error is max |out - exact| / max |exact|. Where a file has no exact.* at all, the exact answer
- * is the same case in float64, run on the CPU at the plain level. */
+ * An error is max |out - exact| / max |exact|. Where a file has no exact.* at all, the exact
+ * answer is the same case in float64, run on the CPU at the plain level. */
 #include <stdio.h>
 #include <string.h>
 #include "commands.h"
@@ -112,16 +112,10 @@ static int verify_case(const session *on, const char *path, cumega_ema_algorithm
   return code != EXIT_OK ? code : v.code;
 }
 
-/* A wrong answer is the worst that can be found out, and nothing else may hide it. */
-static int worst_of(const int *counts) {
-  const int order[] = {EXIT_WRONG, EXIT_DEVICE, EXIT_INPUT, EXIT_NOTHING};
-  for (size_t i = 0; i < sizeof order / sizeof *order; i++)
-    if (counts[order[i]] > 0) return order[i];
-  return EXIT_OK;
-}
-
 static int report(table *t, json_t *array, const int *counts) {
-  int code = worst_of(counts), refused = counts[EXIT_INPUT] + counts[EXIT_DEVICE];
+  int code = EXIT_OK, refused = counts[EXIT_INPUT] + counts[EXIT_DEVICE];
+  for (int c = 0; c <= EXIT_DEVICE; c++)
+    if (counts[c] > 0) code = worse_code(code, c);
   const char *result = code == EXIT_OK ? "PASS" : "FAIL";
   if (array != NULL) {
     int printed =

@@ -78,11 +78,27 @@ class EmaIo(Structure):
                 "final_slots",
             )
         ]
-        + [("ignore_truncation", c_int32), ("raw", c_int32)]
+        + [("ignore_truncation", c_int32), ("raw", c_int32), ("algorithm", c_int)]
     )
 
 
-class PositionBiasIo(Structure):
+class PositionBiasConfig(Structure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("kind", c_int),
+        ("max_positions", c_int64),
+        ("size", c_int64),
+        ("dtype", DLDataType),
+    ]
+
+
+class PositionBiasParameters(Structure):
+    _fields_ = [("struct_size", c_size_t)] + [
+        (name, POINTER(DLTensor)) for name in ("relative_position_bias", "alpha", "beta")
+    ]
+
+
+class AttentionScoresIo(Structure):
     _fields_ = [
         ("struct_size", c_size_t),
         ("scores", POINTER(DLTensor)),
@@ -94,6 +110,7 @@ class PositionBiasIo(Structure):
         ("key_padding_mask", POINTER(DLTensor)),
         ("query_lengths", POINTER(DLTensor)),
         ("key_lengths", POINTER(DLTensor)),
+        ("bias", c_void_p),
     ]
 
 
@@ -149,9 +166,8 @@ class Library:
 
         self.calls.cumega_position_bias_destroy.argtypes = [c_void_p]
         self.calls.cumega_position_bias_destroy.restype = None
-        for name in ("softmax", "apply", "forward"):
-            call = getattr(self.calls, f"cumega_position_bias_{name}")
-            call.argtypes = [c_void_p, c_void_p, c_void_p]
+        self.calls.cumega_position_bias_forward.argtypes = [c_void_p, c_void_p, c_void_p]
+        self.calls.cumega_attention_softmax.argtypes = [c_void_p, c_void_p]
 
     def version(self):
         return self.calls.cumega_version_string().decode()
@@ -235,42 +251,44 @@ class PositionBias:
         calls = context.calls
         self.context = context
         self.pointer = c_void_p()
-        length = c_int64(module.max_positions)
+        config, parameters = PositionBiasConfig(), PositionBiasParameters()
+        calls.cumega_position_bias_config_init(
+            byref(config), c_size_t(ctypes.sizeof(config)), c_int64(module.max_positions)
+        )
+        parameters.struct_size = ctypes.sizeof(parameters)
+        names = ("relative_position_bias",)
         if hasattr(module, "alpha"):
-            parts = [describe(getattr(module, name).detach()) for name in ("alpha", "beta")]
-            status = calls.cumega_position_bias_create_rotary(
-                context.pointer,
-                c_int64(module.size),
-                length,
-                byref(parts[0]),
-                byref(parts[1]),
-                byref(self.pointer),
+            config.kind, config.size = 1, module.size
+            names = ("alpha", "beta")
+        for name in names:
+            setattr(parameters, name, ctypes.pointer(describe(getattr(module, name).detach())))
+        context.check(
+            calls.cumega_position_bias_create(
+                context.pointer, byref(config), byref(parameters), byref(self.pointer)
             )
-        else:
-            part = describe(module.relative_position_bias.detach())
-            status = calls.cumega_position_bias_create_relative(
-                context.pointer, length, byref(part), byref(self.pointer)
-            )
-        context.check(status)
+        )
 
     def softmax(self, scores, output, scale, causal):
         """A function without arguments."""
-        io = PositionBiasIo(struct_size=ctypes.sizeof(PositionBiasIo), scale=scale, causal=causal)
+        io = AttentionScoresIo(scale=scale, causal=causal, bias=self.pointer)
+        io.struct_size = ctypes.sizeof(io)
         io.scores = ctypes.pointer(describe(scores))
         io.output = ctypes.pointer(describe(output))
-        return self.function("softmax", io)
+        call = self.context.calls.cumega_attention_softmax
+        return self.function(lambda: call(self.context.pointer, byref(io)))
 
     def forward(self, output):
-        return self.function("forward", describe(output))
+        """A function without arguments."""
+        matrix = describe(output)
+        call = self.context.calls.cumega_position_bias_forward
+        return self.function(lambda: call(self.context.pointer, self.pointer, byref(matrix)))
 
-    def function(self, name, argument):
-        call = getattr(self.context.calls, f"cumega_position_bias_{name}")
-
+    def function(self, call):
         def run():
-            if call(self.context.pointer, self.pointer, byref(argument)):
+            if call():
                 self.context.check(1)
 
-        run()
+        run()  # an argument that is wrong is said here
         return run
 
     def close(self):

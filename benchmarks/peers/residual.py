@@ -18,7 +18,7 @@ from ctypes import POINTER, Structure, byref, c_double, c_int, c_int32, c_int64,
 
 import measure
 import torch
-from library import DLTensor, describe
+from library import FLOAT32, DLDataType, DLTensor, describe
 from measure import ROUNDOFF, Case
 
 try:
@@ -41,6 +41,7 @@ class ResidualConfig(Structure):
         + [("d_model", c_int64)]
         + [(name, c_double) for name in ("alpha", "beta", "gamma", "power")]
         + [(name, c_int32) for name in ("scalar", "l2", "scaling_correction", "elemwise")]
+        + [("dtype", DLDataType)]
     )
 
 
@@ -50,6 +51,7 @@ class NormConfig(Structure):
         ("size", c_int64),
         ("type", c_int),
         ("eps", c_double),
+        ("dtype", DLDataType),
     ]
 
 
@@ -105,7 +107,8 @@ def make(kind, norm, settings, library, threads):
     tensors = {"x": x, "out": out} | ({"y": y} if kind in KINDS else {"gate": gate, "h": y})
     if norm != "none":
         tensors["normalized"] = normalized
-        objects.create("norm", NormConfig(ctypes.sizeof(NormConfig), channels, LAYER_NORM, EPS))
+        norm_config = NormConfig(ctypes.sizeof(NormConfig), channels, LAYER_NORM, EPS, FLOAT32)
+        objects.create("norm", norm_config)
     io = ResidualIo() if kind in KINDS else GatedIo()
     io.struct_size, io.norm = ctypes.sizeof(io), objects.norm
     for name, tensor in tensors.items():
@@ -116,7 +119,7 @@ def make(kind, norm, settings, library, threads):
         number, module = KINDS[kind][0], KINDS[kind][1](LAYER, channels, channels)
         config = ResidualConfig(ctypes.sizeof(ResidualConfig), number, LAYER, channels, channels)
         config.alpha = config.beta = 1
-        config.power, config.scalar, config.l2 = 0.5, 1, 1
+        config.power, config.scalar, config.l2, config.dtype = 0.5, 1, 1, FLOAT32
         objects.create("residual", config)
 
     def ours():

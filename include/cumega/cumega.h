@@ -8,8 +8,10 @@
 #include <cumega/tensor.h>
 #include <cumega/context.h>
 #include <cumega/weights.h>
+#include <cumega/activation.h>
 #include <cumega/ema.h>
 #include <cumega/position_bias.h>
+#include <cumega/attention.h>
 #include <cumega/norm.h>
 #include <cumega/residual.h>
 

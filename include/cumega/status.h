@@ -1,5 +1,6 @@
-/* What every call returns. 0 is success; the sentence for a person is in the context
- * (cumega_context_message): which argument it was, what it was, and what was expected. */
+/* The status that every call returns: 0 for success. The context keeps a sentence for people
+ * (cumega_context_message): which argument failed, what it was, and what was expected. What to do
+ * about each status is in docs/errors.md. */
 #ifndef CUMEGA_STATUS_H
 #define CUMEGA_STATUS_H
 
@@ -27,8 +28,15 @@ typedef enum cumega_status {
 extern "C" {
 #endif
 
-/* The list's text for a status, "unknown status" for any other value; never NULL. */
+/* The list's text for a status; "unknown status" for any other value. */
 CUMEGA_API const char *cumega_status_string(cumega_status status);
+
+/* A status's name, as "CUMEGA_ERROR_ARGUMENT"; NULL for any other value. */
+CUMEGA_API const char *cumega_status_name(cumega_status status);
+
+/* The status with that name. Returns 1, or 0 where there is none or an argument is NULL; *status
+ * is then unchanged. */
+CUMEGA_API CUMEGA_CHECK_RESULT int cumega_status_from_name(const char *name, cumega_status *status);
 
 #ifdef __cplusplus
 }

@@ -1,11 +1,12 @@
-/* Tensors are DLPack's DLTensor: data, device, dtype, shape, strides in elements, byte offset. It
- * is the exchange format of PyTorch, CuPy, JAX and TVM (https://dmlc.github.io/dlpack), so a tensor
- * of theirs is passed as it is. This header lets a C program make one in a line.
+/* Tensors are DLPack's DLTensor: data, device, dtype, shape, strides in elements, byte offset.
+ * PyTorch, CuPy, JAX and TVM exchange tensors in this form (https://dmlc.github.io/dlpack), so
+ * theirs can be passed without a copy. This header lets a C program describe a tensor in one
+ * line.
  *
- * A call reads the struct during the call only, and keeps no pointer to it. What it takes as
- * `DLTensor *`, not const, is written: the elements, never the struct. Memory of the CPU is kDLCPU or
- * kDLCUDAHost, of a GPU kDLCUDA or kDLCUDAManaged. NULL strides mean compact (row-major); lanes must be 1; at most CUMEGA_MAX_DIMS
- * dimensions. */
+ * A call reads the struct while it runs and keeps no pointer to it. A parameter of type `DLTensor
+ * *` that is not const is an output: the call writes its elements, never the struct. CPU memory
+ * is kDLCPU or kDLCUDAHost, GPU memory kDLCUDA or kDLCUDAManaged. NULL strides mean compact
+ * (row-major). lanes must be 1, and there are at most CUMEGA_MAX_DIMS dimensions. */
 #ifndef CUMEGA_TENSOR_H
 #define CUMEGA_TENSOR_H
 
@@ -14,7 +15,7 @@
 
 #define CUMEGA_MAX_DIMS 8
 
-/* DLPack's code of bool, which its older headers do not name yet. */
+/* DLPack's code of bool, which its older headers do not name. */
 #define CUMEGA_DTYPE_CODE_BOOL 6
 
 static const DLDataType cumega_float32 = {kDLFloat, 32, 1};
@@ -40,22 +41,22 @@ typedef struct cumega_tensor {
 extern "C" {
 #endif
 
-/* Describes compact memory of the caller's:
+/* Describes compact memory that the caller owns:
  *
  *   cumega_tensor x;
  *   int64_t shape[] = {length, batch, channels};
  *   io.x = cumega_tensor_init(&x, memory, cumega_cpu, cumega_float32, 3, shape);
  *
- * Returns &tensor->dl, or NULL where tensor is NULL, or shape with ndim above 0, ndim is not in 0
- * .. CUMEGA_MAX_DIMS, a dimension is negative or the strides would overflow; a call given that NULL
- * then says which argument it was. The shape is copied. */
+ * Returns &tensor->dl. Returns NULL where tensor is NULL, shape is NULL with ndim above 0, ndim
+ * is not in 0 .. CUMEGA_MAX_DIMS, a dimension is negative, or the strides overflow; a call that
+ * is given this NULL then says which argument is missing. The shape is copied. */
 CUMEGA_API DLTensor *cumega_tensor_init(cumega_tensor *tensor, void *data, DLDevice device,
                                         DLDataType dtype, int ndim, const int64_t *shape);
 
-/* A view of the same memory with the dimensions in another order: dimension i of the view is
- * dimension order[i] of source. So a tensor in memory order (B, L, D) becomes the logical (L, B, D)
- * with {1, 0, 2}. Returns &view->dl, or NULL where an argument is NULL or order is not a
- * permutation of 0 .. ndim-1. view may not be the struct that holds source. */
+/* A view of the same memory with its dimensions in another order: dimension i of the view is
+ * dimension order[i] of source. {1, 0, 2} turns a tensor that is stored as (B, L, D) into the
+ * logical (L, B, D). Returns &view->dl, or NULL where an argument is NULL or order is not a
+ * permutation of 0 .. ndim - 1. view may not be the struct that holds source. */
 CUMEGA_API DLTensor *cumega_tensor_permute(cumega_tensor *view, const DLTensor *source,
                                            const int *order);
 

@@ -1,28 +1,14 @@
-/* The chain of LANES channels through a block of steps, in registers: part of ema_item.h, which says what the names in
- * capitals are.
+/* The recurrence of LANES channels through a block of steps, in registers; part of ema_item.h.
  *
- *   h = q h + gain x~ per head (ADVANCE); e = tree of projection * h; v = fma(residual_weight, x, e)
+ *   h = q h + gain x   for each head; x is 0 where it is masked
+ *   e = the pairwise sum over heads of projection * h
+ *   v = fma(residual_weight, x, e)
  *
- * For float32 that is 4 N vector operations, N - 1 additions and one fma: 20 for N = 4. Two fmas of each head depend on
- * the step before, 8 cycles; on two fma units the other operations take as long. */
+ * For float32 and N heads a step takes 4 N vector operations, N - 1 additions and one fma: 20 for
+ * N = 4. Two fmas of each head wait for the step before, which takes 8 cycles; on two fma units the
+ * other operations take as long. */
 
-/* The chain's coefficients at one tile, and where it reads and writes. */
-typedef struct NAME(chain) {
-  const REAL *q, *q_lo, *gain, *projection; /* (num_heads, pitch) */
-  const REAL *residual;
-  int64_t pitch, num_heads;
-  int64_t steps;
-  const REAL *x; /* (steps, LANES), x_pitch apart */
-  int64_t x_pitch;
-  const uint8_t *masked; /* (steps), or NULL */
-  REAL *state;           /* (num_heads, TILE_CHANNELS) */
-  REAL *terms;           /* (num_heads, LANES), scratch of the general chain */
-  REAL *v;               /* (steps, LANES), v_pitch apart */
-  int64_t v_pitch;
-  int raw;
-} NAME(chain);
-
-/* clang takes no notice of GCC's pragma, and would leave the arrays in memory. */
+/* clang ignores GCC's pragma, and would leave the arrays in memory. */
 #if defined(__clang__)
 #define UNROLL       _Pragma("clang loop unroll(full)")
 #define UNROLL_STEPS _Pragma("clang loop unroll_count(8)")
@@ -30,109 +16,122 @@ typedef struct NAME(chain) {
 #define UNROLL       _Pragma("GCC unroll 16")
 #define UNROLL_STEPS _Pragma("GCC unroll 8")
 #endif
-#define HEADS_MAX 16
 
-/* A tile's registers for a block of steps. */
-typedef struct NAME(registers) {
-  VEC h[HEADS_MAX], q[HEADS_MAX], q_lo[HEADS_MAX], gain[HEADS_MAX], projection[HEADS_MAX];
-} NAME(registers);
+/* One vector of channels and a block of steps. */
+typedef struct block {
+  int64_t channel; /* the first one */
+  int64_t steps;
+  const real *x; /* (steps, LANES), x_pitch apart */
+  int64_t x_pitch;
+  const uint8_t *masked; /* (steps), or NULL */
+  real *v;               /* (steps, LANES), v_pitch apart; v becomes ReLU(v) with `relu` */
+  int64_t v_pitch;
+  int relu;
+} block;
 
-/* One step of all heads; returns e. */
-static inline __attribute__((always_inline)) VEC NAME(step_of)(const int N, NAME(registers) * r,
-                                                               VEC x_seen) {
-  VEC term[HEADS_MAX];
-  UNROLL for (int n = 0; n < N; n++) {
-    r->h[n] = ADVANCE(r->q[n], r->q_lo[n], r->gain[n], r->h[n], x_seen);
-    term[n] = r->projection[n] * r->h[n];
-  }
-  UNROLL for (int stride = N / 2; stride > 0; stride /= 2) UNROLL for (int n = 0; n < stride; n++)
-      term[n] += term[n + stride];
-  return term[0]; /* cppcheck-suppress uninitvar ; N >= 1 are set */
+/* The states of a channel: (group / TILE_CHANNELS, N, TILE_CHANNELS), so heads are TILE_CHANNELS
+ * apart. */
+static real *states_of(const work *w, int64_t channel) {
+  const int64_t c = channel - w->item->d0;
+  return w->states + c / TILE_CHANNELS * TILE_CHANNELS * w->run->heads + c % TILE_CHANNELS;
 }
 
-/* N and relu are constants at every call: N a power of two up to HEADS_MAX, so that the arrays
- * become registers; relu where it is part of the loop. (Other activations need more registers than are left.) */
-static inline __attribute__((always_inline)) void NAME(chain_of)(const int N, const int relu,
-                                                                 const NAME(chain) * c) {
-  NAME(registers) r;
+/* What steps of a block have in common, so that a chain for it does no more than it has to. */
+enum {
+  PLAIN,      /* no step is masked; v is written */
+  PLAIN_RELU, /* no step is masked; ReLU(v) is written */
+  GENERAL,    /* any block, also one of which e is written */
+  KINDS
+};
+
+/* N and kind are constants at every call, so that the arrays become registers. */
+ALWAYS_INLINE void chain_heads(const int N, const int kind, const work *w, const block *b) {
+  const int relu = kind == GENERAL ? b->relu : kind == PLAIN_RELU;
+  vec h[HEADS_MAX], q[HEADS_MAX], gain[HEADS_MAX], projection[HEADS_MAX], term[HEADS_MAX];
+#if REAL_BITS == 32
+  vec q_lo[HEADS_MAX];
+#endif
+  real *states = states_of(w, b->channel);
   UNROLL for (int n = 0; n < N; n++) {
-    r.h[n] = LOAD(c->state + n * TILE_CHANNELS);
-    r.q[n] = LOAD(c->q + n * c->pitch);
-    r.q_lo[n] = LOAD(c->q_lo + n * c->pitch);
-    r.gain[n] = LOAD(c->gain + n * c->pitch);
-    r.projection[n] = LOAD(c->projection + n * c->pitch);
+    const int64_t at = b->channel + n * w->run->padded;
+    h[n] = vec_load(states + n * TILE_CHANNELS);
+    q[n] = vec_load(w->k->q + at);
+#if REAL_BITS == 32
+    q_lo[n] = vec_load(w->k->q_lo + at);
+#endif
+    gain[n] = vec_load(w->k->gain + at);
+    projection[n] = vec_load(w->k->projection + at);
   }
-  const VEC residual = LOAD(c->residual), zero = {0};
-  const REAL *from = c->x;
-  REAL *to = c->v;
-  const int64_t steps = c->steps, x_pitch = c->x_pitch, v_pitch = c->v_pitch;
-  if (c->masked || c->raw)
-    for (int64_t t = 0; t < steps; t++, from += x_pitch, to += v_pitch) {
-      const VEC x = LOAD(from);
-      const VEC e = NAME(step_of)(N, &r, c->masked && c->masked[t] ? zero : x);
-      const VEC v = c->raw ? e : FMA(residual, x, e);
-      STORE(to, relu ? RELU(v) : v);
+  const vec residual = vec_load(w->k->residual + b->channel), zero = {0};
+  const int64_t steps = b->steps, x_pitch = b->x_pitch, v_pitch = b->v_pitch;
+  const real *from = b->x;
+  real *to = b->v;
+  UNROLL_STEPS for (int64_t t = 0; t < steps; t++, from += x_pitch, to += v_pitch) {
+    const vec x = vec_load(from), x_seen = kind == GENERAL && b->masked && b->masked[t] ? zero : x;
+    UNROLL for (int n = 0; n < N; n++) {
+#if REAL_BITS == 32 /* q is the sum of two floats */
+      h[n] = vec_fma(q[n], h[n], vec_fma(q_lo[n], h[n], gain[n] * x_seen));
+#else
+      h[n] = vec_fma(q[n], h[n], gain[n] * x_seen);
+#endif
+      term[n] = projection[n] * h[n];
     }
-  else
-    UNROLL_STEPS for (int64_t t = 0; t < steps; t++, from += x_pitch, to += v_pitch) {
-      const VEC x = LOAD(from);
-      const VEC v = FMA(residual, x, NAME(step_of)(N, &r, x));
-      STORE(to, relu ? RELU(v) : v);
-    }
-  UNROLL for (int n = 0; n < N; n++) STORE(c->state + n * TILE_CHANNELS, r.h[n]);
+    UNROLL for (int stride = N / 2; stride > 0; stride /= 2) UNROLL for (int n = 0; n < stride; n++)
+        term[n] += term[n + stride];
+    const vec v = kind == GENERAL && w->run->raw ? term[0] : vec_fma(residual, x, term[0]);
+    vec_store(to, relu ? vec_relu(v) : v);
+  }
+  UNROLL for (int n = 0; n < N; n++) vec_store(states + n * TILE_CHANNELS, h[n]);
 }
 
 /* Any number of heads: states and terms stay in the first-level cache. */
-static void NAME(chain_general)(const NAME(chain) * c) {
-  const int64_t N = c->num_heads;
-  const VEC residual = LOAD(c->residual), zero = {0};
+static void chain_any(const work *w, const block *b) {
+  const int64_t N = w->run->heads;
+  const vec residual = vec_load(w->k->residual + b->channel), zero = {0};
+  real *states = states_of(w, b->channel), *terms = w->terms;
   int64_t first_stride = 1;
   while (2 * first_stride < N) first_stride *= 2;
-  for (int64_t t = 0; t < c->steps; t++) {
-    const VEC x = LOAD(c->x + t * c->x_pitch);
-    const VEC x_seen = c->masked && c->masked[t] ? zero : x;
+  for (int64_t t = 0; t < b->steps; t++) {
+    const vec x = vec_load(b->x + t * b->x_pitch), x_seen = b->masked && b->masked[t] ? zero : x;
     for (int64_t n = 0; n < N; n++) {
-      const int64_t at = n * c->pitch;
-      VEC h = LOAD(c->state + n * TILE_CHANNELS);
-      h = ADVANCE(LOAD(c->q + at), LOAD(c->q_lo + at), LOAD(c->gain + at), h, x_seen);
-      STORE(c->state + n * TILE_CHANNELS, h);
-      STORE(c->terms + n * LANES, LOAD(c->projection + at) * h);
+      const int64_t at = b->channel + n * w->run->padded;
+      const vec q = vec_load(w->k->q + at), gain = vec_load(w->k->gain + at);
+      vec h = vec_load(states + n * TILE_CHANNELS);
+#if REAL_BITS == 32
+      h = vec_fma(q, h, vec_fma(vec_load(w->k->q_lo + at), h, gain * x_seen));
+#else
+      h = vec_fma(q, h, gain * x_seen);
+#endif
+      vec_store(states + n * TILE_CHANNELS, h);
+      vec_store(terms + n * LANES, vec_load(w->k->projection + at) * h);
     }
     for (int64_t stride = first_stride; stride > 0; stride /= 2)
       for (int64_t n = 0; n < stride && n + stride < N; n++)
-        STORE(c->terms + n * LANES,
-              LOAD(c->terms + n * LANES) + LOAD(c->terms + (n + stride) * LANES));
-    const VEC e = LOAD(c->terms);
-    STORE(c->v + t * c->v_pitch, c->raw ? e : FMA(residual, x, e));
+        vec_store(terms + n * LANES,
+                  vec_load(terms + n * LANES) + vec_load(terms + (n + stride) * LANES));
+    const vec e = vec_load(terms), v = w->run->raw ? e : vec_fma(residual, x, e);
+    vec_store(b->v + t * b->v_pitch, b->relu ? vec_relu(v) : v);
   }
 }
 
-typedef void (*NAME(chain_function))(const NAME(chain) *);
-
-#define DEFINE_CHAINS(N)                                                                           \
-  static void NAME(chain_##N)(const NAME(chain) * c) {                                             \
-    NAME(chain_of)(N, 0, c);                                                                       \
-  }                                                                                                \
-  static void NAME(chain_relu_##N)(const NAME(chain) * c) {                                        \
-    NAME(chain_of)(N, 1, c);                                                                       \
-  }
-
-DEFINE_CHAINS(1)
-DEFINE_CHAINS(2)
-DEFINE_CHAINS(4)
-DEFINE_CHAINS(8)
-DEFINE_CHAINS(16)
-
-#define CHOOSE_CHAIN(N) return relu ? NAME(chain_relu_##N) : NAME(chain_##N)
-
-/* The chain for so many heads, with ReLU in it as asked for; NULL where there is none such. */
-static NAME(chain_function) NAME(choose_chain)(int64_t num_heads, int relu) {
-  switch (num_heads) {
-  case 1: CHOOSE_CHAIN(1);
-  case 2: CHOOSE_CHAIN(2);
-  case 4: CHOOSE_CHAIN(4);
-  case 8: CHOOSE_CHAIN(8);
-  case 16: CHOOSE_CHAIN(16);
-  default: return relu ? NULL : NAME(chain_general);
+static void chain(const work *w, const block *b) {
+  const int kind = b->masked || w->run->raw ? GENERAL : b->relu ? PLAIN_RELU : PLAIN;
+  switch (w->run->heads * KINDS + kind) {
+  case 1 * KINDS + PLAIN: chain_heads(1, PLAIN, w, b); break;
+  case 1 * KINDS + PLAIN_RELU: chain_heads(1, PLAIN_RELU, w, b); break;
+  case 1 * KINDS + GENERAL: chain_heads(1, GENERAL, w, b); break;
+  case 2 * KINDS + PLAIN: chain_heads(2, PLAIN, w, b); break;
+  case 2 * KINDS + PLAIN_RELU: chain_heads(2, PLAIN_RELU, w, b); break;
+  case 2 * KINDS + GENERAL: chain_heads(2, GENERAL, w, b); break;
+  case 4 * KINDS + PLAIN: chain_heads(4, PLAIN, w, b); break;
+  case 4 * KINDS + PLAIN_RELU: chain_heads(4, PLAIN_RELU, w, b); break;
+  case 4 * KINDS + GENERAL: chain_heads(4, GENERAL, w, b); break;
+  case 8 * KINDS + PLAIN: chain_heads(8, PLAIN, w, b); break;
+  case 8 * KINDS + PLAIN_RELU: chain_heads(8, PLAIN_RELU, w, b); break;
+  case 8 * KINDS + GENERAL: chain_heads(8, GENERAL, w, b); break;
+  case 16 * KINDS + PLAIN: chain_heads(16, PLAIN, w, b); break;
+  case 16 * KINDS + PLAIN_RELU: chain_heads(16, PLAIN_RELU, w, b); break;
+  case 16 * KINDS + GENERAL: chain_heads(16, GENERAL, w, b); break;
+  default: chain_any(w, b);
   }
 }

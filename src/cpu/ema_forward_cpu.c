@@ -1,117 +1,127 @@
-/* A run on the CPU: cut into items, a sequence and a group of its channels each, which the
- * context's threads take one by one. No item depends on another, and an item's bits do not depend
- * on how the channels are grouped, so neither do they on the number of threads.
+/* A run of the EMA on the CPU, cut into items that the context's threads take one by one.
  *
- * A group's states and coefficients, (5 N + 1) numbers per channel, are to stay in the first-level
- * cache while rows of x and y pass through it. */
-#include "../fp_environment.h"
+ * A long sequence with few channels is cut into slices of time as well, in a chunked scan with
+ * warm-up (src/ema_slices.h says why it keeps the bits): a first pass runs all slices side by side,
+ * a second one goes through each sequence's slices in order and computes those again that began
+ * with another state than the slice before them ended with.
+ *
+ * No result depends on how a run is cut, so the bits do not depend on the number of threads. */
+#include "../ema_slices.h"
 #include "ema_cpu.h"
 
-#define GROUP_MAX 512
-
-/* Fewer steps of channels and heads than this are done before another thread would have woken up for them. */
-#define ITEM_LEAST_WORK 32768
-
-static int64_t whole_lines(int64_t bytes) {
-  return (bytes + MEMORY_ALIGNMENT - 1) / MEMORY_ALIGNMENT * MEMORY_ALIGNMENT;
+/* Rows are whole aligned vectors of float32, in a large output. */
+static int can_stream(const ema_run *run) {
+  const ema_sequences *y = &run->y;
+  const int64_t lanes = VECTOR_BYTES / (int64_t)sizeof(float);
+  if (!CAN_STREAM || run->type != TYPE_FLOAT32 || run->is_double || y->stride_d != 1) return 0;
+  if ((uintptr_t)y->data % VECTOR_BYTES || y->stride_t % lanes || y->stride_b % lanes) return 0;
+  const int64_t elements =
+      run->batch.rows * (run->batch.packed ? 1 : run->batch.count) * run->channels;
+  return elements >= STREAM_BYTES / (int64_t)sizeof(float);
 }
 
-static ema_plan make_plan(const cumega_context *ctx, const cumega_ema *ema, const ema_run *run) {
-  const int64_t D = ema->config.size, N = ema->config.num_heads;
-  int is_double = ema->tables.f64.q != NULL;
-  int64_t real = is_double ? (int64_t)sizeof(double) : (int64_t)sizeof(float);
-  const double steps = (double)run->L * (double)N; /* of one head each; packed: of all sequences */
-  ema_plan p;
-  p.group = GROUP_MAX * 4 / N * (int64_t)sizeof(float) / real;
-  if (p.group > GROUP_MAX) p.group = GROUP_MAX;
-  if (p.group > D)
-    p.group = (D + EMA_CHANNEL_PADDING - 1) / EMA_CHANNEL_PADDING * EMA_CHANNEL_PADDING;
-  /* A few items for every thread, so that none waits long for the last one, unless they would be small. */
-  while (p.group > EMA_CHANNEL_PADDING && ctx->threads > 1 &&
-         steps * (double)p.group >= ITEM_LEAST_WORK &&
-         run->B * ((D + p.group - 1) / p.group) < 4 * (int64_t)ctx->threads)
-    p.group /= 2;
-  p.group = p.group / EMA_CHANNEL_PADDING * EMA_CHANNEL_PADDING;
-  if (p.group == 0) p.group = EMA_CHANNEL_PADDING;
-  p.groups = (D + p.group - 1) / p.group;
-  p.state_bytes = whole_lines(p.group * N * real);
-  p.terms_bytes = whole_lines(N * VECTOR_BYTES);
-  p.history_bytes =
-      run->truncated ? (ema->config.truncation_length - 1 + TILE_STEPS) * TILE_CHANNELS * real : 0;
-  const double rows = run->packed ? 1 : (double)run->B;
-  p.pool = steps * (double)D * rows >= 4 * ITEM_LEAST_WORK ? ctx->pool : NULL;
-  /* Slices of time, where several threads have too few sequences and channels. */
-  const int64_t items = run->B * p.groups;
-  const int too_few = items > 0 && items < 2 * ctx->threads && p.pool;
-  p.slices = ema_slices_of(ema, run, too_few ? 4 * ctx->threads / items : 1);
+/* A few items for each thread, unless they would be small. */
+static int64_t group_channels(const cumega_context *ctx, const ema_plan *p) {
+  const int64_t D = p->run->channels, N = p->run->heads;
+  const double steps = (double)p->run->batch.rows * (double)N;
+  int64_t group =
+      EMA_GROUP_CHANNELS * 4 / N * (int64_t)sizeof(float) / real_bytes(p->run->is_double);
+  group = smaller(group, EMA_GROUP_CHANNELS);
+  if (group > D) group = round_up(D, EMA_CHANNEL_PADDING);
+  while (group > EMA_CHANNEL_PADDING && ctx->threads > 1 &&
+         steps * (double)group >= EMA_ITEM_WORK &&
+         p->run->batch.count * divide_up(D, group) < EMA_ITEMS_PER_THREAD * (int64_t)ctx->threads)
+    group /= 2;
+  group = group / EMA_CHANNEL_PADDING * EMA_CHANNEL_PADDING;
+  return group == 0 ? EMA_CHANNEL_PADDING : group;
+}
+
+static ema_plan make_plan(const cumega_context *ctx, const ema_run *run) {
+  const int64_t D = run->channels, N = run->heads;
+  ema_plan p = {.run = run};
+  const int64_t number = real_bytes(run->is_double);
+  p.group = group_channels(ctx, &p);
+  p.groups = divide_up(D, p.group);
+  p.stream = can_stream(run);
+
+  /* The work of all sequences; L is their sum where they are packed. */
+  const double work = (double)run->batch.rows * (double)N * (double)D *
+                      (run->batch.packed ? 1 : (double)run->batch.count);
+  p.pool = work >= (double)POOL_ITEMS * EMA_ITEM_WORK ? ctx->pool : NULL;
+  const int64_t items = run->batch.count * p.groups;
+  const int too_few = items > 0 && items < EMA_FEW_ITEMS * ctx->threads && p.pool;
+  p.slices = ema_slices_of(run, too_few ? EMA_ITEMS_PER_THREAD * ctx->threads / items : 1);
+
+  p.state_bytes = round_up(p.group * N * number, MEMORY_ALIGNMENT);
+  p.terms_bytes = round_up(N * VECTOR_BYTES, MEMORY_ALIGNMENT);
+  if (run->truncated) p.history_bytes = (run->truncation - 1 + TILE_STEPS) * TILE_CHANNELS * number;
+  if (p.slices.count > 1) p.slice_bytes = run->batch.count * p.slices.count * D * N * number;
   return p;
 }
 
-/* Each thread's own, then the states of slices. */
-static int64_t workspace_of(const cumega_context *ctx, const cumega_ema *ema, const ema_run *run,
-                            const ema_plan *p) {
-  return ctx->threads * ema_bytes_per_thread(p) + LEVEL(ema_sliced_bytes)(ema, run, p);
+static int64_t workspace_of(const cumega_context *ctx, const ema_plan *p) {
+  return ctx->threads * ema_thread_bytes(p) + 2 * p->slice_bytes;
 }
 
-int64_t LEVEL(ema_workspace_cpu)(const cumega_context *ctx, const cumega_ema *ema,
-                                 const ema_run *run) {
-  ema_plan p = make_plan(ctx, ema, run);
-  return workspace_of(ctx, ema, run, &p);
+int64_t LEVEL(ema_workspace_cpu)(const cumega_context *ctx, const ema_run *run) {
+  const ema_plan p = make_plan(ctx, run);
+  return workspace_of(ctx, &p);
 }
 
-ema_item LEVEL(ema_item_of)(const cumega_ema *ema, const ema_run *run, int64_t b, int64_t d0,
-                            int64_t channels) {
-  ema_item item = {.b = b, .d0 = d0, .d1 = d0 + channels};
-  item.first = ema_run_first(run, b);
-  item.length = ema_run_length(run, b);
-  item.rows = run->packed ? item.length : run->L;
-  if (item.d1 > ema->config.size) item.d1 = ema->config.size;
-  item.initial = &run->initial;
-  item.final = &run->final;
+static int64_t clamp(int64_t n, int64_t most) {
+  return n < 0 ? 0 : smaller(n, most);
+}
+
+ema_item LEVEL(ema_item_of)(const ema_plan *p, int64_t index) {
+  const ema_run *run = p->run;
+  const int64_t slice = index / p->groups % p->slices.count;
+  const int64_t b = index / p->groups / p->slices.count;
+  ema_item item = {.b = b, .initial = &run->initial, .final = &run->final};
+  item.d0 = index % p->groups * p->group;
+  item.d1 = smaller(item.d0 + p->group, p->run->channels);
+  const batch_span span = batch_span_of(&run->batch, b);
+  item.first = span.first;
+  item.length = span.length;
+  item.rows = run->batch.packed ? item.length : run->batch.rows;
   item.initial_row = ema_state_row(&run->initial, &run->initial_slots, b);
   item.final_row = ema_state_row(&run->final, &run->final_slots, b);
+  if (p->slices.count == 1) return item;
+
+  const int64_t t = slice * p->slices.steps, row = b * p->slices.count + slice;
+  item.first += t;
+  item.length = clamp(item.length - t, p->slices.steps);
+  item.rows = clamp(item.rows - t, p->slices.steps);
+  item.final = &p->end;
+  item.final_row = row;
+  if (p->from_end) {
+    item.initial = &p->end;
+    item.initial_row = row - 1;
+  } else if (slice > 0 && item.length == 0) {
+    item.initial_row = item.final_row = -1; /* it only writes the zeros after the sequence */
+  } else if (slice > 0) {
+    item.initial_row = -1;
+    item.warmup = p->slices.warmup;
+  }
   return item;
 }
 
-void LEVEL(ema_item_run)(const cumega_ema *ema, const ema_run *run, const ema_item *item,
-                         const ema_memory *parts) {
-  if (ema->tables.f64.q)
-    LEVEL(ema_item_f64)(ema, run, item, parts);
-  else
-    LEVEL(ema_item_f32)(ema, run, item, parts);
-}
-
-typedef struct job {
-  const cumega_ema *ema;
-  const ema_run *run;
-  const ema_plan *plan;
-  char *scratch;
-} job;
-
-static void run_item(void *argument, int64_t index, int worker) {
-  const job *j = argument;
-  const ema_plan *p = j->plan;
-  const ema_memory parts = ema_memory_of(p, j->scratch, worker);
-  const ema_item item =
-      LEVEL(ema_item_of)(j->ema, j->run, index / p->groups, index % p->groups * p->group, p->group);
-  LEVEL(ema_item_run)(j->ema, j->run, &item, &parts);
-  stream_fence();
-}
-
-cumega_status LEVEL(ema_forward_cpu)(cumega_context *ctx, const cumega_ema *ema,
-                                     const ema_run *run) {
-  if (run->L == 0 && run->final.data == NULL) return CUMEGA_OK;
-  ema_plan p = make_plan(ctx, ema, run);
+cumega_status LEVEL(ema_forward_cpu)(cumega_context *ctx, const ema_run *run) {
+  if (run->batch.rows == 0 && run->final.data == NULL) return CUMEGA_OK;
+  const int64_t D = run->channels, N = run->heads;
+  ema_plan p = make_plan(ctx, run);
   void *scratch;
   fp_environment environment;
-  TRY(context_scratch(ctx, workspace_of(ctx, ema, run, &p), &scratch));
-  job j = {ema, run, &p, scratch};
-  char *states = (char *)scratch + ctx->threads * ema_bytes_per_thread(&p);
+  TRY(call_scratch(ctx, workspace_of(ctx, &p), &scratch));
+  p.scratch = scratch;
+  char *states = p.scratch + ctx->threads * ema_thread_bytes(&p);
+  const int64_t rows = run->batch.count * p.slices.count;
+  p.begin = (ema_state){states, D * N, N, 1};
+  p.end = (ema_state){states + p.slice_bytes, D * N, N, 1};
   fp_begin(&environment);
+  pool_run(p.pool, run->is_double ? LEVEL(ema_item_f64) : LEVEL(ema_item_f32), &p, rows * p.groups);
   if (p.slices.count > 1)
-    LEVEL(ema_sliced_cpu)(ema, run, &p, scratch, states);
-  else
-    pool_run(p.pool, run_item, &j, run->B * p.groups);
+    pool_run(p.pool, run->is_double ? LEVEL(ema_check_f64) : LEVEL(ema_check_f32), &p,
+             run->batch.count * p.groups);
   fp_end(&environment);
   return CUMEGA_OK;
 }

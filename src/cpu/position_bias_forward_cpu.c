@@ -1,45 +1,30 @@
-/* The (L, L) matrix: row i is the table's stretch that begins at -i, and rows have one value apart. */
-#include "../fp_environment.h"
-#include "../math/float16.h"
-#include "position_bias_cpu.h"
+/* The bias as an (L, L) matrix: row i is the table from value -i on. */
+#include "element.h"
+#include "attention_cpu.h"
 
-#define ITEM_VALUES 65536
-
-typedef struct job {
+typedef struct matrix_plan {
   const position_bias_matrix *run;
-  int64_t rows_of_item;
-} job;
-
-#define STORE_ROW(element, source, NARROW)                                                         \
-  do {                                                                                             \
-    element *to = (element *)run->data + i * run->stride_i;                                        \
-    if (stride == 1)                                                                               \
-      for (int64_t k = 0; k < run->L; k++) to[k] = NARROW(run->table.source[k - i]);               \
-    else                                                                                           \
-      for (int64_t k = 0; k < run->L; k++) to[k * stride] = NARROW(run->table.source[k - i]);      \
-  } while (0)
-#define UNCHANGED(x) (x)
+  int64_t item_rows;
+} matrix_plan;
 
 static void run_item(void *argument, int64_t index, int worker) {
-  const job *j = argument;
-  const position_bias_matrix *run = j->run;
-  const int64_t stride = run->stride_j, end = (index + 1) * j->rows_of_item;
+  const matrix_plan *p = argument;
+  const position_bias_matrix *run = p->run;
+  const int64_t first = index * p->item_rows, end = smaller(first + p->item_rows, run->L);
   (void)worker;
-  for (int64_t i = index * j->rows_of_item; i < end && i < run->L; i++) switch (run->type) {
-    case TYPE_FLOAT16: STORE_ROW(uint16_t, f32, float_to_float16); break;
-    case TYPE_BFLOAT16: STORE_ROW(uint16_t, f32, float_to_bfloat16); break;
-    case TYPE_FLOAT64: STORE_ROW(double, f64, UNCHANGED); break;
-    default: STORE_ROW(float, f32, UNCHANGED); break;
-    }
+  for (int64_t i = first; i < end; i++) {
+    const element_block row =
+        element_row(run->data, run->type, i * run->stride_i, run->L, run->stride_j);
+    if (run->type == TYPE_FLOAT64)
+      LEVEL(element_store_f64)(&row, run->table.f64 - i, 0);
+    else
+      LEVEL(element_store_f32)(&row, run->table.f32 - i, 0);
+  }
 }
 
 cumega_status LEVEL(position_bias_forward_cpu)(cumega_context *ctx,
                                                const position_bias_matrix *run) {
-  fp_environment environment;
-  job j = {run, ITEM_VALUES / run->L + 1};
-  const int64_t items = (run->L + j.rows_of_item - 1) / j.rows_of_item;
-  fp_begin(&environment);
-  pool_run(items > 3 ? ctx->pool : NULL, run_item, &j, items);
-  fp_end(&environment);
+  matrix_plan p = {run, MATRIX_VALUES / run->L + 1};
+  run_items(ctx, run_item, &p, divide_up(run->L, p.item_rows));
   return CUMEGA_OK;
 }

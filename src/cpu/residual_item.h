@@ -1,219 +1,213 @@
-/* One item of a residual connection's run. Written once; included by residual_item_f32.c and
- * residual_item_f64.c, which define
- *
- *   NAME(x)                        x with the type's suffix
- *   REAL, VEC, LANES               the number, a vector of it, and its lanes
- *   LOAD, STORE, STREAM, FMA       vector operations; FMA1 of one number
- *   SPLAT(v)                       a vector of v
- *   LOAD_ELEMENTS, STORE_ELEMENTS  between the caller's memory and ours
- *   ROUND(type, n, v)              v as a store and a load would leave it
- *   IS_NARROW(plan)                whether lines are residual_narrow_cpu.c's
- *   TABLE                          our member of real_vector */
+/* One item of a residual connection's run: a template (vector.h). */
 
+#include "residual_cpu.h"
+#include "vector.h"
+#include "element.h"
 #include "residual_block.h"
 #include "residual_product.h"
 
 /* ---- lines: no norm, no products ---- */
 
-/* Whether a line's inputs are read where they lie, however many elements at a time. */
-static int NAME(all_plain)(const residual_run *run) {
+/* Whether a line's inputs can all be read in place, whatever its length. */
+static int all_plain(const residual_run *run) {
   for (int k = 0; k < OPERAND_OUT; k++) {
     const residual_operand *o = &run->operands[k];
-    if (o->type != 0 && !NAME(is_plain)(o, o->strides[run->ndim - 1])) return 0;
+    if (o->type != 0 && !is_plain(o, o->strides[run->ndim - 1])) return 0;
   }
   return 1;
 }
 
-/* A store of numbers of ours, past the caches where that pays. */
-static void NAME(keep)(const residual_plan *plan, const residual_operand *out, int64_t offset,
-                       int64_t stride, int64_t n, const REAL *v) {
-  if (!plan->stream || !NAME(is_plain)(out, stride)) {
-    STORE_ELEMENTS(out, offset, stride, n, v);
-    return;
+/* n results go to the output. */
+static void store_block(const residual_plan *plan, const residual_operand *out, int64_t offset,
+                        int64_t stride, int64_t n, const real *v) {
+  if (plan->stream && is_plain(out, stride)) {
+    real *to = (real *)out->data + offset;
+    STREAM_BLOCK(vec_load(v + i), v[i]);
+  } else {
+    const element_block row = element_row(out->data, out->type, offset, n, stride);
+    LEVEL(TYPED(element_store))(&row, v, 0);
   }
-  REAL *to = (REAL *)out->data + offset;
-  STREAM_BLOCK(LOAD(v + i), v[i]);
 }
 
 /* Elements from .. to - 1 of the line at p. */
-static void NAME(run_line)(const residual_run *run, const residual_plan *plan,
-                           const residual_place *p, int64_t from, int64_t to) {
-  if (IS_NARROW(plan)) {
-    LEVEL(residual_narrow_line)(run, plan, p, from, to);
+static void run_line(const residual_plan *plan, const residual_place *p, int64_t from, int64_t to) {
+#if REAL_BITS == 32
+  if (plan->narrow) {
+    LEVEL(residual_narrow_line)(plan, p, from, to);
     return;
   }
-  REAL buffer[BLOCK_ELEMENTS] __attribute__((aligned(MEMORY_ALIGNMENT)));
+#endif
+  real buffer[RESIDUAL_BLOCK] __attribute__((aligned(MEMORY_ALIGNMENT)));
+  const residual_run *run = plan->run;
   const residual_operand *out = &run->operands[OPERAND_OUT];
   const int64_t stride = out->strides[run->ndim - 1];
-  const int direct = NAME(is_plain)(out, stride) && NAME(is_linear)(run);
-  const int64_t most = direct && NAME(all_plain)(run) ? to - from : BLOCK_ELEMENTS;
+  const int in_place = is_plain(out, stride) && is_linear(run);
+  const int64_t most = in_place && all_plain(run) ? to - from : RESIDUAL_BLOCK;
   for (int64_t i = from; i < to; i += most) {
-    const int64_t n = to - i < most ? to - i : most;
-    const int64_t at = p->offsets[OPERAND_OUT] + i * stride;
-    if (direct) {
-      NAME(block_at)(run, p, i, n, (REAL *)out->data + at, plan->stream);
+    const int64_t n = smaller(to - i, most), at = p->offsets[OPERAND_OUT] + i * stride;
+    if (in_place) {
+      block_at(run, p, i, n, (real *)out->data + at, plan->stream);
     } else {
-      NAME(block_at)(run, p, i, n, buffer, 0);
-      NAME(keep)(plan, out, at, stride, n, buffer);
+      block_at(run, p, i, n, buffer, 0);
+      store_block(plan, out, at, stride, n, buffer);
     }
   }
 }
 
-/* Whole lines, or one piece of a line, which is an item of its own. */
-static void NAME(run_lines)(const residual_run *run, const residual_plan *plan, int64_t first,
-                            int64_t count) {
-  const int64_t length = run->shape[run->ndim - 1];
+/* Units are whole lines, or one piece of a line, which is an item by itself. */
+static void run_lines(const residual_plan *plan, int64_t first, int64_t count) {
+  const int64_t length = plan->run->shape[plan->run->ndim - 1];
   residual_place p;
-  residual_find(run, first / plan->pieces, &p);
+  residual_find(plan->run, first / plan->pieces, &p);
   for (int64_t unit = first; unit < first + count; unit++) {
     const int64_t from = unit % plan->pieces * plan->piece;
-    const int64_t to = length - from < plan->piece ? length : from + plan->piece;
-    NAME(run_line)(run, plan, &p, from, to);
-    residual_next(run, &p);
+    run_line(plan, &p, from, smaller(length, from + plan->piece));
+    residual_next(plan->run, &p);
   }
 }
 
 /* ---- rows ---- */
 
-static inline __attribute__((always_inline)) VEC NAME(terms_at)(const REAL *v, const int squared,
-                                                                VEC means) {
-  const VEC value = LOAD(v), away = value - means;
-  return squared ? away * away : value;
+ALWAYS_INLINE vec terms_at(const real *v, const int squared, vec means) {
+  const vec value = vec_load(v), centered = value - means;
+  return squared ? centered * centered : value;
 }
 
-static inline __attribute__((always_inline)) REAL NAME(term_at)(const REAL *v, const int squared,
-                                                                REAL mean) {
+ALWAYS_INLINE real term_at(const real *v, const int squared, real mean) {
   return squared ? (*v - mean) * (*v - mean) : *v;
 }
 
-/* The last strides of a tree, within one vector. */
-static inline REAL NAME(tree_end)(VEC last) {
-  REAL sums[LANES];
-  STORE(sums, last);
+/* The last additions of a pairwise sum, within one vector. */
+static inline real sum_lanes(vec last) {
+  real sums[LANES];
+  vec_store(sums, last);
   for (int stride = LANES / 2; stride > 0; stride /= 2)
     for (int j = 0; j < stride; j++) sums[j] += sums[j + stride];
   return sums[0];
 }
 
-/* The halving tree of src/math/tree.h over up to TREE_GROUP terms: v, or with `squared`, a
- * constant, (v - mean)^2. A vector at a time, and two strides at a time where both are whole. */
-static inline __attribute__((always_inline)) REAL NAME(row_tree)(const REAL *v, int64_t count,
-                                                                 const int squared, REAL mean) {
-  REAL sums[TREE_GROUP / 2] __attribute__((aligned(MEMORY_ALIGNMENT)));
+/* The pairwise sum (src/math/tree.h) of up to TREE_GROUP terms: v, or (v - mean)^2 where `squared`,
+ * a constant at every call. A vector at a time, and two strides at a time where both are whole. */
+ALWAYS_INLINE real sum_group(const real *v, int64_t count, const int squared, real mean) {
+  real sums[TREE_GROUP / 2] __attribute__((aligned(MEMORY_ALIGNMENT)));
   const int64_t first = tree_first_stride(count), both = count - first;
-  const VEC means = SPLAT(mean);
+  const vec means = vec_splat(mean);
   int64_t stride = first / 2, j = 0;
-  if (count == 1) return NAME(term_at)(v, squared, mean);
+  if (count == 1) return term_at(v, squared, mean);
   if (both == first && stride >= LANES) {
     for (; j < stride; j += LANES) {
-      const VEC a = NAME(terms_at)(v + j, squared, means);
-      const VEC b = NAME(terms_at)(v + j + first, squared, means);
-      const VEC c = NAME(terms_at)(v + j + stride, squared, means);
-      const VEC d = NAME(terms_at)(v + j + stride + first, squared, means);
-      STORE(sums + j, (a + b) + (c + d));
+      const vec a = terms_at(v + j, squared, means);
+      const vec b = terms_at(v + j + first, squared, means);
+      const vec c = terms_at(v + j + stride, squared, means);
+      const vec d = terms_at(v + j + stride + first, squared, means);
+      vec_store(sums + j, (a + b) + (c + d));
     }
     stride /= 2;
   } else {
     for (; j + LANES <= both; j += LANES)
-      STORE(sums + j,
-            NAME(terms_at)(v + j, squared, means) + NAME(terms_at)(v + j + first, squared, means));
+      vec_store(sums + j,
+                terms_at(v + j, squared, means) + terms_at(v + j + first, squared, means));
     for (; j < both; j++)
-      sums[j] = NAME(term_at)(v + j, squared, mean) + NAME(term_at)(v + j + first, squared, mean);
-    for (; j < first; j++) sums[j] = NAME(term_at)(v + j, squared, mean);
+      sums[j] = term_at(v + j, squared, mean) + term_at(v + j + first, squared, mean);
+    for (; j < first; j++) sums[j] = term_at(v + j, squared, mean);
   }
   for (; stride >= 2 * LANES; stride /= 4) {
     const int64_t half = stride / 2;
     for (j = 0; j < half; j += LANES)
-      STORE(sums + j, (LOAD(sums + j) + LOAD(sums + j + stride)) +
-                          (LOAD(sums + j + half) + LOAD(sums + j + half + stride)));
+      vec_store(sums + j, (vec_load(sums + j) + vec_load(sums + j + stride)) +
+                              (vec_load(sums + j + half) + vec_load(sums + j + half + stride)));
   }
   if (stride == LANES) {
-    STORE(sums, LOAD(sums) + LOAD(sums + LANES));
+    vec_store(sums, vec_load(sums) + vec_load(sums + LANES));
     stride /= 2;
   }
-  if (stride == LANES / 2) return NAME(tree_end)(LOAD(sums));
+  if (stride == LANES / 2) return sum_lanes(vec_load(sums));
   for (; stride > 0; stride /= 2)
     for (j = 0; j < stride; j++) sums[j] += sums[j + stride];
   return sums[0];
 }
 
-static REAL NAME(row_sum)(const REAL *v, int64_t D) {
-  REAL sum = (REAL)-0.0;
+static real sum_of(const real *v, int64_t D) {
+  real sum = (real)-0.0;
   for (int64_t start = 0; start < D; start += TREE_GROUP)
-    sum += NAME(row_tree)(v + start, D - start < TREE_GROUP ? D - start : TREE_GROUP, 0, 0);
+    sum += sum_group(v + start, smaller(D - start, TREE_GROUP), 0, 0);
   return sum;
 }
 
-static REAL NAME(row_squares)(const REAL *v, int64_t D, REAL mean) {
-  REAL sum = (REAL)-0.0;
+static real sum_of_squares(const real *v, int64_t D, real mean) {
+  real sum = (real)-0.0;
   for (int64_t start = 0; start < D; start += TREE_GROUP)
-    sum += NAME(row_tree)(v + start, D - start < TREE_GROUP ? D - start : TREE_GROUP, 1, mean);
+    sum += sum_group(v + start, smaller(D - start, TREE_GROUP), 1, mean);
   return sum;
 }
 
 /* The number that v - mean is multiplied by. */
-static REAL NAME(row_factor)(const norm_run *norm, const REAL *v, int64_t D, REAL *mean) {
-  *mean = 0;
-  if (norm->type == CUMEGA_NORM_LAYER) *mean = NAME(row_sum)(v, D) / (REAL)D;
-  const REAL squares = NAME(row_squares)(v, D, *mean);
-  return NAME(norm_factor)(norm->type, (REAL)norm->eps, (REAL)norm->scale, squares, (REAL)D);
+static real factor_of(const norm_run *norm, const real *v, int64_t D, real *mean) {
+  *mean = norm->type == CUMEGA_NORM_LAYER ? sum_of(v, D) / (real)D : 0;
+  const real squares = sum_of_squares(v, D, *mean);
+  return TYPED(norm_factor)(norm->type, (real)norm->eps, (real)norm->scale, squares, (real)D);
 }
 
-/* to = fma((v - mean) * r, weight, bias); to may be v. */
-static void NAME(normalize)(const norm_run *norm, const REAL *v, int64_t n, REAL mean, REAL r,
-                            REAL *to, int stream) {
-  const REAL *weight = norm->weight.TABLE, *bias = norm->bias.TABLE;
-  const VEC means = SPLAT(mean), rs = SPLAT(r);
-  FOR_BLOCK(FMA((LOAD(v + i) - means) * rs, LOAD(weight + i), LOAD(bias + i)),
-            FMA1((v[i] - mean) * r, weight[i], bias[i]));
+/* to = fma((v - mean) * factor, weight, bias); to may be v. */
+static void normalize(const norm_run *norm, const real *v, int64_t n, real mean, real factor,
+                      real *to, int stream) {
+  const real *weight = norm->weight.TABLE, *bias = norm->bias.TABLE;
+  const vec means = vec_splat(mean), factors = vec_splat(factor);
+  FOR_BLOCK(vec_fma((vec_load(v + i) - means) * factors, vec_load(weight + i), vec_load(bias + i)),
+            real_fma((v[i] - mean) * factor, weight[i], bias[i]));
 }
 
-static void NAME(normalize_row)(const residual_run *run, const residual_plan *plan,
-                                const residual_place *p, const REAL *v, REAL *own) {
+static void normalize_row(const residual_plan *plan, const residual_place *p, const real *v,
+                          real *own) {
+  const residual_run *run = plan->run;
   const residual_operand *to = &run->operands[OPERAND_NORMALIZED];
   const int64_t D = run->shape[run->ndim - 1], stride = to->strides[run->ndim - 1];
   const int64_t at = p->offsets[OPERAND_NORMALIZED];
-  REAL mean;
-  const REAL r = NAME(row_factor)(&run->norm, v, D, &mean);
-  if (NAME(is_plain)(to, stride)) {
-    NAME(normalize)(&run->norm, v, D, mean, r, (REAL *)to->data + at, plan->stream);
+  real mean;
+  const real factor = factor_of(&run->norm, v, D, &mean);
+  if (is_plain(to, stride)) {
+    normalize(&run->norm, v, D, mean, factor, (real *)to->data + at, plan->stream);
   } else {
-    NAME(normalize)(&run->norm, v, D, mean, r, own, 0);
-    STORE_ELEMENTS(to, at, stride, D, own);
+    const element_block row = element_row(to->data, to->type, at, D, stride);
+    normalize(&run->norm, v, D, mean, factor, own, 0);
+    LEVEL(TYPED(element_store))(&row, own, 0);
   }
 }
 
-/* The sum of a row: in the output itself where the norm can read it there, else in v. Returns
- * where. */
-static REAL *NAME(sum_row)(const residual_run *run, const residual_plan *plan,
-                           const residual_place *p, REAL *v) {
+/* Computes a row before its norm, in the output itself where the norm can read it there, otherwise
+ * in v. Returns the row. */
+static real *run_formula(const residual_run *run, const residual_plan *plan,
+                         const residual_place *p, real *v) {
   const residual_operand *out = &run->operands[OPERAND_OUT];
   const int64_t D = run->shape[run->ndim - 1], stride = out->strides[run->ndim - 1];
   const int64_t at = p->offsets[OPERAND_OUT];
-  const int direct = NAME(is_plain)(out, stride) && NAME(is_linear)(run) && !plan->stream;
-  if (direct) v = (REAL *)out->data + at;
-  for (int64_t d = 0; d < D; d += BLOCK_ELEMENTS) {
-    const int64_t n = D - d < BLOCK_ELEMENTS ? D - d : BLOCK_ELEMENTS;
-    NAME(block_at)(run, p, d, n, v + d, 0);
-    if (out->type && !direct) NAME(keep)(plan, out, at + d * stride, stride, n, v + d);
+  const int in_place = is_plain(out, stride) && is_linear(run) && !plan->stream;
+  if (in_place) v = (real *)out->data + at;
+  for (int64_t d = 0; d < D; d += RESIDUAL_BLOCK) {
+    const int64_t n = smaller(D - d, RESIDUAL_BLOCK);
+    block_at(run, p, d, n, v + d, 0);
+    if (out->type && !in_place) store_block(plan, out, at + d * stride, stride, n, v + d);
   }
   return v;
 }
 
-static void NAME(run_row)(const residual_run *run, const residual_plan *plan,
-                          const residual_place *p, REAL *v) {
-  REAL *sum = NAME(sum_row)(run, plan, p, v);
+/* run is the plan's, or has its products for y and gate. */
+static void run_row(const residual_run *run, const residual_plan *plan, const residual_place *p,
+                    real *own) {
+  real *v = run_formula(run, plan, p, own);
   if (run->norm.type < 0) return;
-  ROUND(run->type, run->shape[run->ndim - 1], sum);
-  NAME(normalize_row)(run, plan, p, sum, v);
+#if REAL_BITS == 32
+  LEVEL(element_round_f32)(run->type, run->shape[run->ndim - 1], v);
+#endif
+  normalize_row(plan, p, v, own);
 }
 
-/* Highway: the products of a few rows, then the rows with them in y's and gate's places. */
-static void NAME(run_products)(const residual_run *run, const residual_plan *plan, int64_t first,
-                               int64_t count, REAL *own) {
-  const int64_t D = run->shape[run->ndim - 1];
+/* Highway: the products of a few rows, then the rows with the products as gate and y. */
+static void run_products(const residual_plan *plan, int64_t first, int64_t count, real *own) {
+  const residual_run *run = plan->run;
   const residual_products *w = &run->products;
-  REAL *v = own, *in = v + D, *gate = in + D * PRODUCT_ROWS, *y = gate + D * PRODUCT_ROWS;
+  const int64_t D = run->shape[run->ndim - 1];
+  real *v = own, *in = v + D, *gate = in + D * ROWS, *y = gate + D * ROWS;
   residual_run made = *run;
   made.operands[OPERAND_GATE] = (residual_operand){.data = gate, .type = REAL_TYPE};
   made.operands[OPERAND_GATE].strides[run->ndim - 1] = 1;
@@ -221,13 +215,13 @@ static void NAME(run_products)(const residual_run *run, const residual_plan *pla
     made.operands[OPERAND_Y] = made.operands[OPERAND_GATE];
     made.operands[OPERAND_Y].data = y;
   }
-  for (int64_t at = first; at < first + count; at += PRODUCT_ROWS) {
-    const int64_t left = first + count - at, rows = left < PRODUCT_ROWS ? left : PRODUCT_ROWS;
-    NAME(gather_rows)(run, OPERAND_X, at, rows, in);
-    NAME(product)(in, w->x_weight.TABLE, w->x_bias.TABLE, D, gate);
+  for (int64_t at = first; at < first + count; at += ROWS) {
+    const int64_t rows = smaller(first + count - at, ROWS);
+    gather_rows(run, OPERAND_X, at, rows, in);
+    product(in, w->x_weight.TABLE, w->x_bias.TABLE, D, gate);
     if (w->y_weight.TABLE) {
-      NAME(gather_rows)(run, OPERAND_Y, at, rows, in);
-      NAME(product)(in, w->y_weight.TABLE, w->y_bias.TABLE, D, y);
+      gather_rows(run, OPERAND_Y, at, rows, in);
+      product(in, w->y_weight.TABLE, w->y_bias.TABLE, D, y);
     }
     residual_place p;
     residual_find(run, at, &p);
@@ -235,23 +229,23 @@ static void NAME(run_products)(const residual_run *run, const residual_plan *pla
       residual_place q = p;
       q.offsets[OPERAND_GATE] = r * D;
       if (w->y_weight.TABLE) q.offsets[OPERAND_Y] = r * D;
-      NAME(run_row)(&made, plan, &q, v);
+      run_row(&made, plan, &q, v);
     }
   }
 }
 
-void LEVEL(NAME(residual_item))(const residual_run *run, const residual_plan *plan, int64_t first,
-                                int64_t count, void *own) {
+void LEVEL(TYPED(residual_item))(const residual_plan *plan, int64_t first, int64_t count,
+                                 void *own) {
   if (!plan->by_rows) {
-    NAME(run_lines)(run, plan, first, count);
+    run_lines(plan, first, count);
     return;
   }
-  if (run->products.x_weight.TABLE) {
-    NAME(run_products)(run, plan, first, count, own);
+  if (plan->run->products.x_weight.TABLE) {
+    run_products(plan, first, count, own);
     return;
   }
   residual_place p;
-  residual_find(run, first, &p);
-  for (int64_t row = 0; row < count; row++, residual_next(run, &p))
-    NAME(run_row)(run, plan, &p, own);
+  residual_find(plan->run, first, &p);
+  for (int64_t row = 0; row < count; row++, residual_next(plan->run, &p))
+    run_row(plan->run, plan, &p, own);
 }

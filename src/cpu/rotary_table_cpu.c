@@ -3,18 +3,17 @@
  *   e[d] = sum over k of even_k cos(d theta_k),  o[d] = sum over k of odd_k sin(d theta_k)
  *   out[-d] = e[d] + o[d],  out[d] = e[d] - o[d]
  *
- * With d = 64 a + b, the sines and cosines of b theta_k serve every block a, and those of 64 a
- * theta_k every b of it, by the theorem of addition:
+ * With d = 64 a + b and A = 64 a theta_k, B = b theta_k, the angle addition formulas give
  *
  *   e[64 a + b] = sum of (even cos A) cos B + (-even sin A) sin B
  *   o[64 a + b] = sum of (odd sin A) cos B + (odd cos A) sin B
  *
- * so that a value costs four fma per pair, and (length / 64 + 64) * pairs sines and cosines are made
- * in all. Each d has its own chain of fma, in the order of k: the width of a vector changes nothing. */
+ * so a value takes four fma per pair, and the whole table (length / 64 + 64) * pairs sines and
+ * cosines. Each d has its own sum in the order of k, which no vector width changes. */
+#define REAL_BITS 64
 #include "../math/rotation.h"
-#include "position_bias_cpu.h"
-
-#define TILE 4 /* vectors of distances, with two chains each, in registers */
+#include "attention_cpu.h"
+#include "vector.h"
 
 typedef struct factors {
   double *even_cosine, *even_sine, *odd_cosine, *odd_sine; /* (pairs) */
@@ -46,23 +45,23 @@ static void begin_block(const rotary_table *t, int64_t first, const factors *f) 
   }
 }
 
-/* e and o of TILE vectors of distances, from `first` and within the block from b. */
+/* The values of ROTARY_VECTORS vectors of distances from `first` on; cosines and sines are at the
+ * first one's place in its block. */
 static void sum_tile(const rotary_table *t, const factors *f, const double *cosines,
                      const double *sines, int64_t first) {
-  vector_f64 e[TILE] = {{0}}, o[TILE] = {{0}};
+  vec e[ROTARY_VECTORS] = {{0}}, o[ROTARY_VECTORS] = {{0}};
   for (int64_t k = 0; k < t->pairs; k++)
-    for (int v = 0; v < TILE; v++) {
-      const vector_f64 zero = {0};
-      const vector_f64 cosine = load_f64(cosines + k * ROTARY_BLOCK + v * LANES_F64);
-      const vector_f64 sine = load_f64(sines + k * ROTARY_BLOCK + v * LANES_F64);
-      e[v] = fma_f64(f->even_cosine[k] + zero, cosine, e[v]);
-      o[v] = fma_f64(f->odd_sine[k] + zero, cosine, o[v]);
-      e[v] = fma_f64(f->even_sine[k] + zero, sine, e[v]);
-      o[v] = fma_f64(f->odd_cosine[k] + zero, sine, o[v]);
+    for (int v = 0; v < ROTARY_VECTORS; v++) {
+      const vec cosine = vec_load(cosines + k * ROTARY_BLOCK + v * LANES);
+      const vec sine = vec_load(sines + k * ROTARY_BLOCK + v * LANES);
+      e[v] = vec_fma(vec_splat(f->even_cosine[k]), cosine, e[v]);
+      o[v] = vec_fma(vec_splat(f->odd_sine[k]), cosine, o[v]);
+      e[v] = vec_fma(vec_splat(f->even_sine[k]), sine, e[v]);
+      o[v] = vec_fma(vec_splat(f->odd_cosine[k]), sine, o[v]);
     }
-  for (int v = 0; v < TILE; v++)
-    for (int i = 0; i < LANES_F64; i++) {
-      const int64_t d = first + v * LANES_F64 + i;
+  for (int v = 0; v < ROTARY_VECTORS; v++)
+    for (int i = 0; i < LANES; i++) {
+      const int64_t d = first + v * LANES + i;
       t->out[-d] = e[v][i] + o[v][i];
       t->out[d] = e[v][i] - o[v][i];
     }
@@ -75,7 +74,7 @@ void LEVEL(rotary_table_cpu)(const rotary_table *t) {
   within_block(t, cosines, sines);
   for (int64_t first = 0; first < t->length; first += ROTARY_BLOCK) {
     begin_block(t, first, &f);
-    for (int b = 0; b < ROTARY_BLOCK; b += TILE * LANES_F64)
+    for (int b = 0; b < ROTARY_BLOCK; b += ROTARY_VECTORS * LANES)
       sum_tile(t, &f, cosines + b, sines + b, first + b);
   }
 }

@@ -1,152 +1,107 @@
-/* The vector of a CPU level, and names that carry the level. Every file of src/cpu/ is compiled
- * once per level, with CPU_LEVEL = plain, v3 or v4: LEVEL(ema_forward_cpu) is ema_forward_cpu_v3 in
- * the second.
+/* Numbers and vectors of a file that computes, which says first whether in float or in double:
  *
- * GCC's vector types (clang has them too) add and multiply by operators; only fma needs its
- * instruction named. The width changes nothing in the bits: every lane is one channel with its own
- * chain. */
+ *   #define REAL_BITS 32   `real` is float, `vec` is a vector of LANES floats
+ *   #define REAL_BITS 64   `real` is double, `vec` is a vector of LANES doubles
+ *
+ *
+ * A template (ema_item.h, residual_item.h, attention_row.h) is included by a file for each. In
+ * it TYPED(name) is name_f32 or name_f64, which names what is not static: LEVEL(TYPED(ema_item)) is
+ * ema_item_f32_v3.
+ *
+ * vec is a vector type of GCC, which clang has too: + - * / work lane by lane. No sum runs across
+ * lanes in an order that depends on LANES, so that all levels give the same bits. */
 #ifndef CUMEGA_SRC_CPU_VECTOR_H
 #define CUMEGA_SRC_CPU_VECTOR_H
 
-#include <stdint.h>
-#if defined(__SSE2__)
-#include <immintrin.h>
+#include "cpu.h"
+
+#if REAL_BITS == 32
+typedef float real;
+#define REAL_TYPE   TYPE_FLOAT32
+#define TYPED(name) name##_f32
+#define TABLE       f32 /* the member for float of real_vector, position_table and others */
+#define real_fma    __builtin_fmaf
+#elif REAL_BITS == 64
+typedef double real;
+#define REAL_TYPE   TYPE_FLOAT64
+#define TYPED(name) name##_f64
+#define TABLE       f64
+#define real_fma    __builtin_fma
+#else
+#error "define REAL_BITS as 32 or 64"
 #endif
 
-#define LEVEL_JOIN_EXPANDED(name, level) name##_##level
-#define LEVEL_JOIN(name, level)          LEVEL_JOIN_EXPANDED(name, level)
-#define LEVEL(name)                      LEVEL_JOIN(name, CPU_LEVEL)
+#define LANES (VECTOR_BYTES * 8 / REAL_BITS)
 
-#if defined(__AVX512F__)
-#define VECTOR_BYTES 64
+typedef real vec __attribute__((vector_size(VECTOR_BYTES)));
+typedef real vec_unaligned __attribute__((vector_size(VECTOR_BYTES), aligned(REAL_BITS / 8)));
+
+#if defined(__AVX512F__) && REAL_BITS == 32
+typedef __m512 simd;
+#define SIMD_FMA    _mm512_fmadd_ps
+#define SIMD_MAX    _mm512_max_ps
+#define SIMD_STREAM _mm512_stream_ps
+#elif defined(__AVX512F__)
+typedef __m512d simd;
+#define SIMD_FMA _mm512_fmadd_pd
+#define SIMD_MAX _mm512_max_pd
+#elif defined(__AVX2__) && defined(__FMA__) && REAL_BITS == 32
+typedef __m256 simd;
+#define SIMD_FMA    _mm256_fmadd_ps
+#define SIMD_MAX    _mm256_max_ps
+#define SIMD_STREAM _mm256_stream_ps
 #elif defined(__AVX2__) && defined(__FMA__)
-#define VECTOR_BYTES 32
-#else
-#define VECTOR_BYTES 16
+typedef __m256d simd;
+#define SIMD_FMA _mm256_fmadd_pd
+#define SIMD_MAX _mm256_max_pd
+#elif defined(__SSE2__) && REAL_BITS == 32
+typedef __m128 simd;
+#define SIMD_STREAM _mm_stream_ps
 #endif
 
-#define LANES_F32 (VECTOR_BYTES / 4)
-#define LANES_F64 (VECTOR_BYTES / 8)
-
-typedef float vector_f32 __attribute__((vector_size(VECTOR_BYTES)));
-typedef double vector_f64 __attribute__((vector_size(VECTOR_BYTES)));
-
-/* The same where memory is aligned to its element only. */
-typedef float vector_f32_unaligned __attribute__((vector_size(VECTOR_BYTES), aligned(4)));
-typedef double vector_f64_unaligned __attribute__((vector_size(VECTOR_BYTES), aligned(8)));
-
-static inline vector_f32 load_f32(const float *p) {
-  return *(const vector_f32_unaligned *)p;
+static inline vec vec_load(const real *p) {
+  return *(const vec_unaligned *)p;
 }
-static inline vector_f64 load_f64(const double *p) {
-  return *(const vector_f64_unaligned *)p;
+static inline void vec_store(real *p, vec v) {
+  *(vec_unaligned *)p = v;
 }
-static inline void store_f32(float *p, vector_f32 v) {
-  *(vector_f32_unaligned *)p = v;
-}
-static inline void store_f64(double *p, vector_f64 v) {
-  *(vector_f64_unaligned *)p = v;
+static inline vec vec_splat(real v) {
+  return v - (vec){0};
 }
 
-static inline vector_f32 fma_f32(vector_f32 a, vector_f32 b, vector_f32 c) {
-#if defined(__AVX512F__)
-  return (vector_f32)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
-#elif defined(__AVX2__) && defined(__FMA__)
-  return (vector_f32)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+/* A non-temporal store; p is aligned to VECTOR_BYTES. Doubles are stored in the ordinary way. */
+static inline void vec_stream(real *p, vec v) {
+#if defined(SIMD_STREAM)
+  SIMD_STREAM(p, (simd)v);
 #else
-  vector_f32 r;
+  vec_store(p, v);
+#endif
+}
+
+static inline vec vec_fma(vec a, vec b, vec c) {
+#if defined(SIMD_FMA)
+  return (vec)SIMD_FMA((simd)a, (simd)b, (simd)c);
+#else
+  vec r;
   /* cppcheck-suppress uninitvar ; every lane is set */
-  for (int i = 0; i < LANES_F32; i++) r[i] = __builtin_fmaf(a[i], b[i], c[i]);
+  for (int i = 0; i < LANES; i++) r[i] = real_fma(a[i], b[i], c[i]);
   return r;
 #endif
 }
 
-static inline vector_f64 fma_f64(vector_f64 a, vector_f64 b, vector_f64 c) {
-#if defined(__AVX512F__)
-  return (vector_f64)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
-#elif defined(__AVX2__) && defined(__FMA__)
-  return (vector_f64)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
+/* The larger of v and m; m where v is NaN (x86 returns the second operand of max). */
+static inline vec vec_max(vec v, vec m) {
+#if defined(SIMD_MAX)
+  return (vec)SIMD_MAX((simd)v, (simd)m);
 #else
-  vector_f64 r;
-  /* cppcheck-suppress uninitvar ; every lane is set */
-  for (int i = 0; i < LANES_F64; i++) r[i] = __builtin_fma(a[i], b[i], c[i]);
-  return r;
-#endif
-}
-
-/* v < 0 ? 0 : v, lane by lane: x86's max gives its second operand where one is NaN or both are zero. */
-static inline vector_f32 relu_f32(vector_f32 v) {
-#if defined(__AVX512F__)
-  return (vector_f32)_mm512_max_ps(_mm512_setzero_ps(), (__m512)v);
-#elif defined(__AVX2__) && defined(__FMA__)
-  return (vector_f32)_mm256_max_ps(_mm256_setzero_ps(), (__m256)v);
-#else
-  for (int i = 0; i < LANES_F32; i++) v[i] = v[i] < 0 ? 0 : v[i];
+  for (int i = 0; i < LANES; i++) v[i] = v[i] > m[i] ? v[i] : m[i];
   return v;
 #endif
 }
 
-static inline vector_f64 relu_f64(vector_f64 v) {
-#if defined(__AVX512F__)
-  return (vector_f64)_mm512_max_pd(_mm512_setzero_pd(), (__m512d)v);
-#elif defined(__AVX2__) && defined(__FMA__)
-  return (vector_f64)_mm256_max_pd(_mm256_setzero_pd(), (__m256d)v);
-#else
-  for (int i = 0; i < LANES_F64; i++) v[i] = v[i] < 0 ? 0 : v[i];
-  return v;
-#endif
-}
-
-/* The larger of v and m, lane by lane; m where v is NaN. */
-static inline vector_f32 max_f32(vector_f32 v, vector_f32 m) {
-#if defined(__AVX512F__)
-  return (vector_f32)_mm512_max_ps((__m512)v, (__m512)m);
-#elif defined(__AVX2__) && defined(__FMA__)
-  return (vector_f32)_mm256_max_ps((__m256)v, (__m256)m);
-#else
-  for (int i = 0; i < LANES_F32; i++) v[i] = v[i] > m[i] ? v[i] : m[i];
-  return v;
-#endif
-}
-
-static inline vector_f64 max_f64(vector_f64 v, vector_f64 m) {
-#if defined(__AVX512F__)
-  return (vector_f64)_mm512_max_pd((__m512d)v, (__m512d)m);
-#elif defined(__AVX2__) && defined(__FMA__)
-  return (vector_f64)_mm256_max_pd((__m256d)v, (__m256d)m);
-#else
-  for (int i = 0; i < LANES_F64; i++) v[i] = v[i] > m[i] ? v[i] : m[i];
-  return v;
-#endif
-}
-
-/* Whole vectors past the caches, for outputs that are much larger than they are. p is aligned to
- * VECTOR_BYTES; stream_fence before another thread may read. */
-#if defined(__SSE2__)
-#define CAN_STREAM 1
-static inline void stream_f32(float *p, vector_f32 v) {
-#if defined(__AVX512F__)
-  _mm512_stream_ps(p, (__m512)v);
-#elif defined(__AVX2__) && defined(__FMA__)
-  _mm256_stream_ps(p, (__m256)v);
-#else
-  _mm_stream_ps(p, (__m128)v);
-#endif
-}
-static inline void stream_fence(void) {
-  _mm_sfence();
-}
-#else
-#define CAN_STREAM 0
-static inline void stream_f32(float *p, vector_f32 v) {
-  store_f32(p, v);
-}
-static inline void stream_fence(void) {}
-#endif
-
-/* float64 outputs are never streamed. */
-static inline void stream_f64(double *p, vector_f64 v) {
-  store_f64(p, v);
+/* v < 0 ? 0 : v, which keeps NaN and -0. */
+static inline vec vec_relu(vec v) {
+  return vec_max((vec){0}, v);
 }
 
 #endif

@@ -1,4 +1,6 @@
 /* The CUDA backend's table, and the one symbol by which libcumega finds it. */
+#include <string.h>
+#include "build_id.h"
 #include "context_cuda.h"
 #include "hooks.h"
 
@@ -21,30 +23,29 @@ static const backend_device device = {
     .memory_release = memory_release_cuda,
     .memory_write = memory_write_cuda,
     .memory_read = memory_read_cuda,
-    .object_upload = object_upload_cuda,
+    .object_write = object_write_cuda,
     .object_release = object_release_cuda,
-    .ema_prepare = ema_prepare_cuda,
     .is_capturing = is_capturing_cuda,
 };
 
 static const backend table = {
     .name = BACKEND_NAME,
-    .ema_workspace = ema_workspace_cuda,
-    .ema_forward = ema_forward_cuda,
-    .position_bias_workspace = position_bias_workspace_cuda,
-    .position_bias_rows = position_bias_rows_cuda,
-    .position_bias_forward = position_bias_forward_cuda,
-    .residual_workspace = residual_workspace_cuda,
-    .residual_forward = residual_forward_cuda,
-    .residual_prepare = residual_prepare_cuda,
+    .ema = {.workspace = ema_workspace_cuda,
+            .prepare = ema_prepare_cuda,
+            .forward = ema_forward_cuda},
+    .position_bias = {.forward = position_bias_forward_cuda},
+    .attention = {.scores_workspace = attention_scores_workspace_cuda,
+                  .scores = attention_scores_cuda},
+    .residual = {.workspace = residual_workspace_cuda,
+                 .prepare = residual_prepare_cuda,
+                 .forward = residual_forward_cuda},
     .device = &device,
 };
 
 CUMEGA_API const backend *cumega_backend_cuda(const backend_front *given);
 
 const backend *cumega_backend_cuda(const backend_front *given) {
-  if (given->version != CUMEGA_VERSION_NUMBER || given->struct_bytes != BACKEND_STRUCT_BYTES)
-    return NULL;
+  if (strcmp(given->build_id, BUILD_ID) != 0) return NULL;
   front = given;
   return &table;
 }

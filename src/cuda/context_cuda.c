@@ -1,13 +1,11 @@
-/* CUDA contexts. Every hook is a scope around a function that may fail anywhere: the scope puts the
- * caller's current context back whatever happened.
+/* CUDA contexts. Every hook is a scope around a function that may fail anywhere: the scope puts
+ * the caller's current context back whatever happened.
  *
- * Nothing here uses the default stream, and nothing but opening, closing, reserving, reporting and
- * copying waits for the device. */
+ * Nothing here uses the default stream, and nothing but opening, closing, reserving, reporting
+ * and copying waits for the device. */
 #include "context_cuda.h"
 #include <inttypes.h>
 #include <string.h>
-#include "cublas_cuda.h"
-#include "ema_fft_cuda.h"
 #include "report_cuda.h"
 
 static cumega_status fail_device(cumega_context *ctx, const char *sentence) {
@@ -53,8 +51,9 @@ cumega_status cuda_is_capturing(cumega_context *ctx, int *capturing) {
   return is_capturing(ctx, cuda_context_of(ctx)->stream, capturing);
 }
 
-/* What comes in `stream` waits for what was enqueued before, which has the same scratch; and so does who waits for
- * `stream`. A capture has no place for that: whoever launches its graph keeps the order. */
+/* What comes in `stream` waits for what was enqueued before, which has the same scratch; and so
+ * does who waits for `stream`. A capture has no place for that: whoever launches its graph keeps
+ * the order. */
 static cumega_status follow(cumega_context *ctx, cudaStream_t stream) {
   cuda_context *c = cuda_context_of(ctx);
   cudaEvent_t before = NULL;
@@ -131,8 +130,20 @@ void cuda_release(memory *account, void *pointer, int64_t bytes) {
 
 /* ---- scratch ---- */
 
-/* The old scratch, which work in flight or a graph may still use: the work is waited for, what a
- * graph has seen is kept. */
+/* Scratch that a captured graph may still use, when a larger one has taken its place. */
+typedef struct retired {
+  kept base;
+  void *block;
+  int64_t bytes;
+} retired;
+
+static void release_retired(cumega_context *ctx, kept *base) {
+  retired *entry = (retired *)base;
+  cuda_release(ctx->memory, entry->block, entry->bytes);
+  front->memory_free(ctx->memory, entry, sizeof *entry);
+}
+
+/* Gives up the scratch. Work in flight is waited for; what a graph has seen is kept. */
 static cumega_status retire(cumega_context *ctx) {
   cuda_context *c = cuda_context_of(ctx);
   if (c->scratch == NULL) return CUMEGA_OK;
@@ -141,14 +152,14 @@ static cumega_status retire(cumega_context *ctx) {
     cuda_release(ctx->memory, c->scratch, ctx->device_scratch_bytes);
     return CUMEGA_OK;
   }
-  cuda_retired *kept = front->memory_allocate(ctx->memory, sizeof *kept);
-  if (kept == NULL)
+  retired *entry = front->memory_allocate(ctx->memory, sizeof *entry);
+  if (entry == NULL)
     return front->fail(ctx, CUMEGA_ERROR_RESOURCE,
-                       "cannot allocate %zu bytes to keep a graph's "
-                       "scratch",
-                       sizeof *kept);
-  *kept = (cuda_retired){c->scratch, ctx->device_scratch_bytes, c->retired};
-  c->retired = kept;
+                       "cannot allocate %zu bytes to keep a graph's scratch", sizeof *entry);
+  *entry = (retired){.base = {.captured = 1, .release = release_retired},
+                     .block = c->scratch,
+                     .bytes = ctx->device_scratch_bytes};
+  front->kept_add(ctx, &entry->base);
   c->scratch_captured = 0;
   return CUMEGA_OK;
 }
@@ -234,14 +245,7 @@ void context_close_cuda(cumega_context *ctx) {
   /* Without a report nothing was enqueued, and a wait could spoil a capture of the caller's. */
   if (cuda_scope_enter(&scope, ctx->device.device_id) == cudaSuccess && c->report != NULL)
     (void)cudaStreamSynchronize(c->stream);
-  ema_fft_close(ctx);
-  cublas_close(ctx);
-  while (c->retired != NULL) {
-    cuda_retired *kept = c->retired;
-    c->retired = kept->next;
-    cuda_release(ctx->memory, kept->block, kept->bytes);
-    front->memory_free(ctx->memory, kept, sizeof *kept);
-  }
+  front->kept_remove_all(ctx);
   cuda_release(ctx->memory, c->scratch, ctx->device_scratch_bytes);
   cuda_release(ctx->memory, c->report, sizeof *c->report);
   if (c->own != NULL) (void)cudaStreamDestroy(c->own);

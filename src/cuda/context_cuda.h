@@ -1,26 +1,16 @@
-/* A CUDA context's own things: its stream, the device's scratch and the report word. */
+/* What a CUDA context has besides: its stream, the device's scratch and the error flags. */
 #ifndef CUMEGA_SRC_CUDA_CONTEXT_CUDA_H
 #define CUMEGA_SRC_CUDA_CONTEXT_CUDA_H
 
 #include "cuda_error.h"
 
-/* Scratch that a captured graph may still name. */
-typedef struct cuda_retired {
-  void *block;
-  int64_t bytes;
-  struct cuda_retired *next;
-} cuda_retired;
-
 typedef struct cuda_context {
-  cudaStream_t stream;  /* where calls are enqueued: own, or the caller's */
+  cudaStream_t stream;  /* where calls are enqueued: `own`, or the caller's */
   cudaStream_t own;     /* NULL until it is needed */
   uint32_t *report;     /* on the device: bits that kernels have set */
   void *scratch;        /* on the device */
   int scratch_captured; /* a graph has seen it: it stays until the context is destroyed */
-  cuda_retired *retired;
-  struct cuda_fft_entry *fft_plans, *fft_spectra; /* the last used first (ema_fft_cuda.c) */
-  char kernels[512]; /* the names of several, for cumega_context_kernels */
-  void *cublas;      /* a cublasHandle_t; NULL until Highway needs it (src/cuda/cublas_cuda.c) */
+  char kernels[512];    /* the names of several, for cumega_context_kernels */
 } cuda_context;
 
 static inline cuda_context *cuda_context_of(const cumega_context *ctx) {
@@ -55,8 +45,8 @@ cumega_status cuda_refuse_capture(cumega_context *ctx, const char *what);
 cumega_status cuda_allocate(cumega_context *ctx, int64_t bytes, const char *what, void **pointer);
 void cuda_release(memory *account, void *pointer, int64_t bytes); /* NULL is allowed */
 
-/* The device's scratch, at least bytes large: NULL for 0. It grows outside a capture; within one a
- * scratch that is too small is RESOURCE. */
+/* The device's scratch, at least bytes large: NULL for 0. It grows outside a capture; within one
+ * a scratch that is too small is RESOURCE. */
 cumega_status cuda_scratch(cumega_context *ctx, int64_t bytes, void **pointer);
 
 #endif

@@ -1,11 +1,8 @@
 #include "cublas_cuda.h"
 #include <cublas_v2.h>
-#include <dlfcn.h>
-#include <pthread.h>
-#include <stdio.h>
-#include <string.h>
+#include "library_cuda.h"
 
-/* The functions, by the names that cublas_v2.h maps its own to. */
+/* X(member, function, parameters), by the names that cublas_v2.h maps its functions to. */
 #define CUBLAS_FUNCTIONS(X)                                                                        \
   X(create, cublasCreate_v2, (cublasHandle_t * handle))                                            \
   X(destroy, cublasDestroy_v2, (cublasHandle_t handle))                                            \
@@ -21,58 +18,21 @@
      const double *alpha, const double *a, int lda, const double *b, int ldb, const double *beta,  \
      double *c, int ldc))
 
-typedef struct cublas_functions {
+static struct {
 #define CUBLAS_MEMBER(name, symbol, parameters) cublasStatus_t(*name) parameters;
   CUBLAS_FUNCTIONS(CUBLAS_MEMBER)
 #undef CUBLAS_MEMBER
-} cublas_functions;
+} cublas;
 
-static pthread_once_t looked = PTHREAD_ONCE_INIT;
-static cublas_functions cublas;
-static char missing[256]; /* why cublas is not complete; empty where it is */
+#define CUBLAS_FUNCTION(name, symbol, parameters) {#symbol, &cublas.name},
+static const library_function functions[] = {CUBLAS_FUNCTIONS(CUBLAS_FUNCTION)};
 
-/* The library of the runtime's own major version; emulated CUDA has its functions inside, and an
- * environment variable that hides them. */
-#if defined(CUMEGA_EMULATION)
-#define LIBRARY                    "emulated cuBLAS"
-#define open_library()             emulation_cublas_open()
-#define find_symbol(library, name) emulation_cublas_find(name)
-#define reason()                   "it is hidden"
-#define MOST_ROWS                  64
-#else
-#define TEXT_OF(x) #x
-#define TEXT(x)    TEXT_OF(x)
-#if CUDART_VERSION >= 13000
-#define LIBRARY "libcublas.so.13"
-#else
-#define LIBRARY "libcublas.so.12"
-#endif
-#define open_library() dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL)
-#define find_symbol    dlsym
-#define reason()       dlerror()
-#define MOST_ROWS      ((int64_t)1 << 30) /* of one product: its sizes are ints */
-#endif
-
-static void fail_to_load(void) {
-  snprintf(missing, sizeof missing, "%s cannot be loaded: %s", LIBRARY, reason());
-}
-
-static void load(void) {
-  void *library = open_library(), *symbol;
-  if (library == NULL) {
-    fail_to_load();
-    return;
-  }
-#define CUBLAS_FIND(name, function, parameters)                                                    \
-  symbol = find_symbol(library, #function);                                                        \
-  if (symbol == NULL) fail_to_load();                                                              \
-  memcpy(&cublas.name, &symbol, sizeof symbol);
-  CUBLAS_FUNCTIONS(CUBLAS_FIND)
-#undef CUBLAS_FIND
-}
+static library cublas_file = {.need = "Highway's products need cuBLAS",
+                              LIBRARY_FILE(cublas, "cuBLAS", "libcublas.so.12", "libcublas.so.13"),
+                              LIBRARY_FUNCTIONS(functions)};
 
 static cumega_status fail(cumega_context *ctx, cublasStatus_t error, const char *call) {
-  TRY(cuda_check_device(ctx)); /* the better reason */
+  TRY(cuda_check_device(ctx)); /* a lost device is the better reason */
   const cumega_status status =
       error == CUBLAS_STATUS_ALLOC_FAILED || error == CUBLAS_STATUS_NOT_INITIALIZED
           ? CUMEGA_ERROR_RESOURCE
@@ -87,53 +47,73 @@ static cumega_status fail(cumega_context *ctx, cublasStatus_t error, const char 
     if (cublas_try_error != CUBLAS_STATUS_SUCCESS) return fail(ctx, cublas_try_error, #call);      \
   } while (0)
 
+/* ctx's handle. */
+typedef struct handle_entry {
+  kept base;
+  cublasHandle_t handle;
+} handle_entry;
+
+static void release_handle(cumega_context *ctx, kept *base) {
+  handle_entry *entry = (handle_entry *)base;
+  (void)cublas.destroy(entry->handle);
+  front->memory_free(ctx->memory, entry, sizeof *entry);
+}
+
+static const int64_t no_key[6];
+
+static cublasHandle_t handle_of(cumega_context *ctx) {
+  const handle_entry *entry = (handle_entry *)front->kept_find(ctx, release_handle, no_key);
+  return entry ? entry->handle : NULL;
+}
+
+static cumega_status make_handle(cumega_context *ctx, cublasHandle_t *handle) {
+  CUBLAS_TRY(ctx, create(handle));
+  const cublasStatus_t error = cublas.set_math_mode(*handle, CUBLAS_PEDANTIC_MATH);
+  if (error == CUBLAS_STATUS_SUCCESS) return CUMEGA_OK;
+  (void)cublas.destroy(*handle);
+  return fail(ctx, error, "cublasSetMathMode");
+}
+
 cumega_status cublas_open(cumega_context *ctx) {
-  cuda_context *c = cuda_context_of(ctx);
-  cublasHandle_t handle = NULL;
   int capturing = 0;
-  if (c->cublas != NULL) return CUMEGA_OK;
+  if (handle_of(ctx) != NULL) return CUMEGA_OK;
   TRY(cuda_is_capturing(ctx, &capturing));
   if (capturing)
     return front->fail(
         ctx, CUMEGA_ERROR_RESOURCE,
         "the run needs cuBLAS, which this context has not opened yet, and its stream "
         "is being captured: call cumega_residual_prepare before");
-  pthread_once(&looked, load);
-  if (missing[0] != '\0')
-    return front->fail(ctx, CUMEGA_ERROR_DEVICE, "Highway's products need cuBLAS, and %s", missing);
-  CUBLAS_TRY(ctx, create(&handle));
-  const cublasStatus_t error = cublas.set_math_mode(handle, CUBLAS_PEDANTIC_MATH);
-  if (error != CUBLAS_STATUS_SUCCESS) {
-    (void)cublas.destroy(handle);
-    return fail(ctx, error, "cublasSetMathMode");
-  }
-  c->cublas = handle;
-  return CUMEGA_OK;
+  TRY(library_need(ctx, &cublas_file));
+  handle_entry *entry = front->memory_allocate(ctx->memory, sizeof *entry);
+  if (entry == NULL)
+    return front->fail(ctx, CUMEGA_ERROR_RESOURCE, "cannot allocate %zu bytes for cuBLAS's handle",
+                       sizeof *entry);
+  *entry = (handle_entry){.base = {.captured = 1, .release = release_handle}};
+  const cumega_status status = make_handle(ctx, &entry->handle);
+  if (status == CUMEGA_OK)
+    front->kept_add(ctx, &entry->base);
+  else
+    front->memory_free(ctx->memory, entry, sizeof *entry);
+  return status;
 }
 
-void cublas_close(cumega_context *ctx) {
-  cuda_context *c = cuda_context_of(ctx);
-  if (c->cublas != NULL) (void)cublas.destroy(c->cublas);
-  c->cublas = NULL;
-}
-
-/* Setting a stream takes the workspace away, so both go together. */
+/* Setting a stream resets the workspace, so both are set together. */
 cumega_status cublas_begin(cumega_context *ctx, void *workspace) {
-  cuda_context *c = cuda_context_of(ctx);
-  CUBLAS_TRY(ctx, set_stream(c->cublas, c->stream));
-  CUBLAS_TRY(ctx, set_workspace(c->cublas, workspace, (size_t)CUBLAS_WORKSPACE_BYTES));
+  cublasHandle_t handle = handle_of(ctx);
+  CUBLAS_TRY(ctx, set_stream(handle, cuda_context_of(ctx)->stream));
+  CUBLAS_TRY(ctx, set_workspace(handle, workspace, (size_t)CUBLAS_WORKSPACE_BYTES));
   return CUMEGA_OK;
 }
 
-/* cuBLAS counts columns first: its matrices are the transposes of ours. */
+/* cuBLAS's matrices are column-major, so each is the transpose of one here. */
 cumega_status cublas_product(cumega_context *ctx, int is_double, int64_t rows, int64_t D,
                              const void *in, int64_t in_stride, const void *weight, void *out) {
-  cublasHandle_t handle = cuda_context_of(ctx)->cublas;
+  cublasHandle_t handle = handle_of(ctx);
   const int d = (int)D, ld = (int)in_stride;
   const double one = 1, zero = 0;
   const float one_f = 1, zero_f = 0;
-  for (int64_t row = 0; row < rows; row += MOST_ROWS) {
-    const int n = (int)(rows - row < MOST_ROWS ? rows - row : MOST_ROWS);
+  for (int64_t row = 0; row < rows; row += CUBLAS_MOST_ROWS) {
+    const int n = (int)(rows - row < CUBLAS_MOST_ROWS ? rows - row : CUBLAS_MOST_ROWS);
     const cublasStatus_t error =
         is_double ? cublas.dgemm(handle, CUBLAS_OP_T, CUBLAS_OP_N, d, n, d, &one, weight, d,
                                  (const double *)in + row * in_stride, ld, &zero,

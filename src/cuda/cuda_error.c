@@ -1,24 +1,23 @@
-/* The driver's context functions are found through the runtime, which has opened libcuda by then:
- * linking libcuda would make this library unloadable where there is no driver, and cudaSetDevice
- * could not give back what was current (it would make a context on device 0 where there was none).
- */
+/* The driver's context functions are found through the runtime, which has opened libcuda by then. If
+ * this library linked libcuda, it could not be loaded where there is no driver. cudaSetDevice could
+ * not restore the current context: where there was none, it would make one on device 0. */
 #include "cuda_error.h"
 #include <stdatomic.h>
 #include <string.h>
 
-/* What these functions of the driver look like. CUresult is an int whose values mean what the
- * runtime's errors of the same numbers do. */
+/* Types of the driver's functions. CUresult is an int whose values mean the same as the runtime's
+ * errors. */
 typedef int (*get_current)(struct CUctx_st **current);
 typedef int (*set_current)(struct CUctx_st *current);
 typedef int (*stream_context)(struct CUstream_st *stream, struct CUctx_st **context);
 
-/* Threads that look at the same time find the same. */
+/* Threads that look at the same time find the same functions. */
 static struct {
   _Atomic get_current get_current;
   _Atomic set_current set_current;
   _Atomic stream_context stream_context;
 } driver;
-static atomic_int complete; /* driver is, and never changes again */
+static atomic_int complete; /* whether driver is; then it never changes */
 
 /* *function: a pointer to a function pointer, which ISO C does not let a void * become. */
 static cudaError_t find(const char *name, void *function) {
@@ -35,7 +34,7 @@ static cudaError_t find(const char *name, void *function) {
   return is_missing ? cudaErrorSymbolNotFound : error;
 }
 
-/* A failure is not remembered: the next call looks again. */
+/* After a failure the next call looks again. */
 static cudaError_t look_once(void) {
   get_current get = NULL;
   set_current set = NULL;

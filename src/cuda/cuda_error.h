@@ -1,5 +1,4 @@
-/* The backend's side of failures and of manners: one macro for CUDA calls, and a scope that leaves
- * the calling thread's CUDA as it was found. */
+/* Errors of CUDA calls, and a scope that restores the calling thread's CUDA state. */
 #ifndef CUMEGA_SRC_CUDA_CUDA_ERROR_H
 #define CUMEGA_SRC_CUDA_CUDA_ERROR_H
 
@@ -9,8 +8,8 @@
 /* The front's functions, set before the first context is opened (src/cuda/backend.c). */
 extern const backend_front *front;
 
-/* Every CUDA call of ours, within a scope: on failure the status, with call, file, line and the
- * runtime's text in ctx's message; an error after which the device is lost poisons ctx. */
+/* A CUDA call within a scope. A failure returns its status, with call, file, line and the
+ * runtime's text in ctx's message. An error after which the device is lost poisons ctx. */
 #define CUDA_TRY(ctx, call)                                                                        \
   do {                                                                                             \
     cudaError_t cuda_try_error = (call);                                                           \
@@ -23,21 +22,20 @@ cumega_status cuda_fail(cumega_context *ctx, cudaError_t error, const char *call
 
 struct CUctx_st; /* the driver's context */
 
-/* What the calling thread had when we came. */
+/* The calling thread's state before the scope. */
 typedef struct cuda_scope {
   struct CUctx_st *current;
-  int entered; /* current is known, and may have been replaced */
+  int entered; /* current is known and may have been replaced */
   cudaError_t pending;
 } cuda_scope;
 
-/* Makes `device`'s primary context current. An error that the caller has left pending stays; where
- * there is one and a call of ours fails too, an error stays pending, but it may be ours: the
- * runtime has one place for it, which it lets nobody set. Leave is called after a failed enter too.
- */
+/* Makes `device`'s primary context current. An error that the caller has left pending stays
+ * pending. Where a call in the scope fails as well, that error may replace it: the runtime keeps
+ * only one and has no call to set it. Leave is called after a failed enter too. */
 cudaError_t cuda_scope_enter(cuda_scope *scope, int device);
 void cuda_scope_leave(const cuda_scope *scope);
 
-/* The same as a status, with the sentence in ctx's message; of ctx's device. */
+/* The same for ctx's device, as a status with a sentence. */
 cumega_status cuda_enter(cumega_context *ctx, cuda_scope *scope);
 
 /* Whether stream belongs to the primary context that is current. */

@@ -1,34 +1,35 @@
 /* The EMA for very many contiguous channels, all sequences together: 1, 2, 4 or 8 heads, float32
- * states, whole sequences. A thread has a whole channel, so that nothing is done twice or passed
- * between lanes; ema_lanes.cu has four lanes for it, and more work for each element, but keeps a
- * large GPU busy with a quarter of the channels.
+ * states, whole sequences. A thread has a whole channel, so nothing is done twice or passed
+ * between lanes. ema_lanes.cu, with four lanes per channel, does more work per element but keeps
+ * a large GPU busy with a quarter of the channels.
  *
- * A warp has 32 channels beside each other and a pipeline of its own, without barriers of the block:
- * stages of 2 KB of x, 16 steps or 32 in 16-bit types, four asynchronous 16-byte copies per lane,
- * STAGES - 1 of them under way while one is computed: 4 KB per warp, 16 KB on each of 132
- * multiprocessors from 16K channels on, when the copy's speed needs about 8. x is then read from
- * shared memory, a warp's 32 beside each other.
+ * A warp has 32 adjacent channels and a pipeline of its own, without block barriers: stages of 2
+ * KB of x, 16 steps or 32 in 16-bit types, four asynchronous 16-byte copies per lane, with STAGES
+ * - 1 stages in flight while one is computed. That is 4 KB per warp, or from 16K channels on 16
+ * KB on each of 132 multiprocessors, where the copy's speed needs about 8. x is then read from
+ * shared memory, 32 adjacent elements per warp.
  *
- * Per element: 8 bytes in float32, one read and one write, a warp's in whole lines. 4 N instructions
- * for the chains and terms, N - 1 for the tree, then load, residual, activation, store and the address
- * of y: 28 for 4 heads and ReLU and 57 for swish, where the copy's time allows 55; in bfloat16, whose
- * rounding is made of integers, 36 where it allows 27. So, predicted and not measured: the copy's
- * speed in float32, three quarters of it in 16-bit types with ReLU. A chain of two fmas, 8 cycles a
- * step, hides behind the other warps of a scheduler from two warps on. The loop has four steps:
+ * Per element: 8 bytes in float32, one read and one write, in whole lines. 4 N instructions for
+ * the chains and terms, N - 1 for the tree, then load, residual, activation, store and the
+ * address of y: 30 for 4 heads and ReLU and 60 for swish, where the copy's time allows 55; in
+ * bfloat16, which is rounded with integers, 39 where it allows 27. So (predicted, not measured)
+ * float32 runs at the copy's speed and 16-bit types with ReLU at three quarters of it. The chain
+ * of two fmas, 8 cycles a step, is hidden once a scheduler has two warps. The loop has four
+ * steps:
  *
- *   sass ema_channels_kernel<4,1,1>: 114 instructions, 36 fmas
- *   sass ema_channels_kernel<4,1,2>: 230 instructions, 36 fmas
- *   sass ema_channels_kernel<1,1,1>: 52 instructions, 12 fmas
- *   sass ema_channels_kernel<4,4,1>: 146 instructions, 36 fmas
+ *   sass ema_channels_kernel<4,1,1>: 120 instructions, 36 fmas
+ *   sass ema_channels_kernel<4,1,2>: 242 instructions, 36 fmas
+ *   sass ema_channels_kernel<1,1,1>: 57 instructions, 12 fmas
+ *   sass ema_channels_kernel<4,4,1>: 156 instructions, 36 fmas
  *
- * 16 heads are not here: 91 instructions against 87 of four lanes, and 81 registers that must stay.
- * Rejected: x in registers some steps ahead (32 registers for what shared memory does better). */
+ * 16 heads are not here: 91 instructions against 87 with four lanes, and 81 registers that are
+ * live throughout. Rejected: x in registers some steps ahead (32 registers for what shared memory
+ * does better). */
 #include <cuda_pipeline.h>
+#include "ema_chain.cuh"
 #include "ema_choice.cuh"
-#include "ema_registers.cuh"
 
-#define THREADS     128
-#define WARPS       (THREADS / 32)
+#define WARPS       (EMA_THREADS / 32)
 #define CHANNELS    32 /* of a warp */
 #define STAGES      3
 #define STAGE_BYTES 2048
@@ -39,35 +40,33 @@
 template <typename STORED>
 static __device__ __forceinline__ void copy_stage(const ema_launch &p, const STORED *x, int64_t d0,
                                                   int64_t t, int64_t length, unsigned char *stage) {
-  const int PIECES = CHANNELS * sizeof(STORED) / EMA_PIECE; /* of a step */
-  const int lane = threadIdx.x % 32, channel = lane % PIECES * (EMA_PIECE / sizeof(STORED));
+  const int PIECES = CHANNELS * sizeof(STORED) / VECTOR_BYTES; /* of a step */
+  const int lane = threadIdx.x % 32, channel = lane % PIECES * (VECTOR_BYTES / sizeof(STORED));
 #pragma unroll
-  for (int i = 0; i < STAGE_BYTES / EMA_PIECE / 32; i++) {
+  for (int i = 0; i < STAGE_BYTES / VECTOR_BYTES / 32; i++) {
     const int step = i * (32 / PIECES) + lane / PIECES;
-    if (t + step < length && d0 + channel < p.channels)
-      __pipeline_memcpy_async(stage + (i * 32 + lane) * EMA_PIECE,
-                              x + channel + (t + step) * p.run.x.stride_t, EMA_PIECE);
+    if (t + step < length && d0 + channel < p.run.channels)
+      __pipeline_memcpy_async(stage + (i * 32 + lane) * VECTOR_BYTES,
+                              x + channel + (t + step) * p.run.x.stride_t, VECTOR_BYTES);
   }
   __pipeline_commit();
 }
 
 template <int HEADS, int TYPE, int KIND>
-static __device__ __forceinline__ void one_step(register_chain<float, HEADS> &c,
-                                                const ema_launch &p, bool masked,
-                                                typename element<TYPE>::stored stored_x,
-                                                float residual, typename element<TYPE>::stored *y) {
-  const activation_f32 &a = p.finish_f32;
-  const float x = widen(stored_x, TYPE);
+static __device__ __forceinline__ void
+one_step(register_chain<float, HEADS> &c, const ema_launch &p, bool masked,
+         stored_of<TYPE> stored_x, float residual, stored_of<TYPE> *y) {
+  const activation_f32 &a = p.run.finish_f32;
+  const float x = widen<TYPE>(stored_x);
   const float e = chain_step(c, masked ? 0.0f : x);
   if (p.silent) return;
-  narrow(y, activation_apply_f32(KIND < 0 ? a.kind : KIND, a.a, a.b, fmaf(residual, x, e)), TYPE);
+  *y = narrow<TYPE>(activation_apply_f32(KIND < 0 ? a.kind : KIND, a.a, a.b, fma(residual, x, e)));
 }
 
 template <int HEADS, int TYPE, int KIND>
 static __device__ __forceinline__ void
 stage_steps(register_chain<float, HEADS> &c, const ema_launch &p, int steps, uint32_t masked,
-            const typename element<TYPE>::stored *x, float residual,
-            typename element<TYPE>::stored *y) {
+            const stored_of<TYPE> *x, float residual, stored_of<TYPE> *y) {
   const int64_t stride = p.run.y.stride_t;
   const int whole = masked == 0 ? steps - steps % UNROLLED : 0;
   int i = 0;
@@ -84,24 +83,24 @@ stage_steps(register_chain<float, HEADS> &c, const ema_launch &p, int steps, uin
 template <int HEADS, int TYPE, int KIND>
 static __device__ __forceinline__ void run_warp(const ema_launch &p, const ema_sequence &s,
                                                 int64_t d0, unsigned char *stages) {
-  typedef typename element<TYPE>::stored stored;
+  typedef stored_of<TYPE> stored;
   const int STAGE_STEPS = STAGE_BYTES / (CHANNELS * sizeof(stored));
   const int lane = threadIdx.x % 32;
-  const bool has_channel = d0 + lane < p.channels;
+  const bool has_channel = d0 + lane < p.run.channels;
   const int64_t d = has_channel ? d0 + lane : d0;
   const stored *x = (const stored *)p.run.x.data + ema_offset(p.run.x, s, d0);
   stored *y = (stored *)p.run.y.data + ema_offset(p.run.y, s, d);
   register_chain<float, HEADS> c;
   chain_begin(c, p, s, d);
   c.heads = HEADS; /* a constant from here on */
-  const float residual = p.f32.residual[d];
+  const float residual = p.run.f32.residual[d];
   uint8_t mask = ema_mask_of_lane(p, s, 0, STAGE_STEPS);
   for (int k = 0; k < STAGES - 1; k++)
     copy_stage(p, x, d0, k * STAGE_STEPS, s.length, stages + k * STAGE_BYTES);
   int now = 0, free = STAGES - 1; /* stages */
   for (int64_t t = 0; t < s.length; t += STAGE_STEPS, y += STAGE_STEPS * p.run.y.stride_t) {
-    __pipeline_wait_prior(STAGES - 2); /* this lane's pieces of stage `now` have landed */
-    __syncwarp();                      /* everybody's have; and stage `free` has been read */
+    __pipeline_wait_prior(STAGES - 2); /* this lane's part of stage `now` has arrived */
+    __syncwarp();                      /* so have all others; and stage `free` has been read */
     copy_stage(p, x, d0, t + (STAGES - 1) * STAGE_STEPS, s.length, stages + free * STAGE_BYTES);
     const int steps = s.length - t < STAGE_STEPS ? (int)(s.length - t) : STAGE_STEPS;
     const uint32_t masked = ema_mask_word(mask);
@@ -114,17 +113,17 @@ static __device__ __forceinline__ void run_warp(const ema_launch &p, const ema_s
   }
   if (has_channel) {
     chain_end(c, p, s, d);
-    ema_zero_rest(p, s, d);
+    ema_zero_rest<TYPE>(p, s, d);
   }
   __pipeline_wait_prior(0);
-  __syncwarp(); /* the next channels may have the stages */
+  __syncwarp(); /* before the next channels overwrite the stages */
 }
 
 template <int HEADS, int TYPE, int KIND>
-static __global__ void __launch_bounds__(THREADS, HEADS < 8 ? 6 : 4)
+static __global__ void __launch_bounds__(EMA_THREADS, HEADS < 8 ? 6 : 4)
     ema_channels_kernel(const ema_launch p) {
   CUMEGA_SHARED(unsigned char, shared);
-  const int64_t groups = (p.channels + CHANNELS - 1) / CHANNELS, warps = (int64_t)gridDim.x * WARPS;
+  const int64_t groups = parts_of(p.run.channels, CHANNELS), warps = (int64_t)gridDim.x * WARPS;
   const int warp = threadIdx.x / 32;
   for (int64_t unit = (int64_t)blockIdx.x * WARPS + warp; unit < ema_sequence_count(&p) * groups;
        unit += warps) {
@@ -135,32 +134,32 @@ static __global__ void __launch_bounds__(THREADS, HEADS < 8 ? 6 : 4)
   }
 }
 
-/* ---- whether, and which ---- */
+/* ---- launching ---- */
 
 bool ema_channels_can(const ema_launch *launch) {
   const ema_run *run = &launch->run;
-  const int64_t N = launch->heads;
-  return !launch->is_double && !run->raw && !run->truncated && run->L >= EMA_LANES_STEPS &&
-         (N == 1 || N == 2 || N == 4 || N == 8) &&
-         ema_sequence_count(launch) >=
-             (EMA_CHANNELS_LEAST + launch->channels - 1) / launch->channels &&
-         ema_has_pieces(launch);
+  const int64_t N = launch->run.heads;
+  return !launch->run.is_double && !run->raw && !run->truncated &&
+         run->batch.rows >= EMA_PIPELINE_STEPS && (N == 1 || N == 2 || N == 4 || N == 8) &&
+         ema_sequence_count(launch) >= parts_of(EMA_CHANNELS_LEAST, launch->run.channels) &&
+         ema_has_vectors(launch);
 }
 
-#define LAUNCH(HEADS, TYPE, KIND)                                                                  \
+#define INSTANCE(HEADS, TYPE, KIND)                                                                \
   do {                                                                                             \
     *kernel = "ema_channels_kernel<" #HEADS "," #TYPE "," #KIND ">";                               \
-    return CUMEGA_LAUNCH((ema_channels_kernel<HEADS, TYPE, KIND>), grid, dim3(THREADS),            \
+    return CUMEGA_LAUNCH((ema_channels_kernel<HEADS, TYPE, KIND>), grid, EMA_THREADS,              \
                          WARPS * WARP_BYTES, stream, *launch);                                     \
   } while (0)
 
 cudaError_t ema_channels_launch(const ema_launch *launch, cudaStream_t stream,
                                 const char **kernel) {
   const dim3 grid = grid_of_units(launch, CHANNELS, WARPS);
-  switch (launch->heads) {
-  case 1: LAUNCH_BY_TYPE_AND_KIND(1);
-  case 2: LAUNCH_BY_TYPE_AND_KIND(2);
-  case 4: LAUNCH_BY_TYPE_AND_KIND(4);
-  default: LAUNCH_BY_TYPE_AND_KIND(8);
+  switch (launch->run.heads) {
+  case 1: LAUNCH_FLOAT(LAUNCH_BY_KIND, 1);
+  case 2: LAUNCH_FLOAT(LAUNCH_BY_KIND, 2);
+  case 4: LAUNCH_FLOAT(LAUNCH_BY_KIND, 4);
+  case 8: LAUNCH_FLOAT(LAUNCH_BY_KIND, 8);
+  default: return cudaErrorInvalidValue;
   }
 }

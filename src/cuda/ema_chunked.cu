@@ -1,51 +1,51 @@
-/* CHUNKED: the EMA parallel in time, for few channels and sequences too long or decays too slow for
- * slices (ema_sliced.cu). What it computes is defined by a grid and by nothing else:
+/* CHUNKED: the EMA parallel in time, for few channels and sequences too long, or decays too slow,
+ * for slices (ema_sliced.cu). It is a chunked scan, and its result is defined by a grid of time
+ * alone:
  *
- *   time is cut into cells of 64 steps, counted from the sequence's first one;
- *   local[c]    the state that cell c alone leads to, from zero: an ordinary chain
+ *   time is cut into cells of 64 steps, counted from the sequence's first step
+ *   local[c]    the state that cell c alone leads to from zero: an ordinary chain
  *   h[c + 1]  = fma(Q_hi, h[c], fma(Q_lo, h[c], local[c])),  Q = q^64 in two floats
- *   y in cell c is that of an ordinary chain which begins with h[c]
+ *   y in cell c is that of an ordinary chain that begins with h[c]
  *   the final state is h of the last cell boundary, or of the chain within an unfinished last cell
  *
- * So bits depend neither on the batch nor on how blocks are scheduled, and a sequence that is cut at
- * multiples of 64 goes on as if it had not been. Q comes from q_hi + q_lo, exact in double, by six
- * squarings: 2^-47 relative, more than two floats hold; for a double chain it is rounded as often as
- * 64 of its steps round.
+ * So bits depend neither on the batch nor on how blocks are scheduled, and a sequence that is cut
+ * at multiples of 64 continues as if it had not been cut. Q comes from q_hi + q_lo, exact in
+ * double, by six squarings: 2^-47 relative, more than two floats hold. For a double chain it is
+ * rounded as often as 64 of its steps round.
  *
- * One pass. A block has 16 channels and 16 cells beside each other, 1,024 steps, a thread per
- * channel and cell. Each thread walks its cell from zero; 16 N threads, one per channel and head,
- * wait for h at the block's first cell, put h of every cell in place of its local state (16 dependent
- * pairs of fma) and publish the one behind the last; each thread walks its cell again, with output.
- * The chunks of 16 channels of one sequence are a chain, each waiting for the one before: its slot
- * is overwritten from chunk to chunk, since only the next one reads it. Units are taken from a
- * ticket, chunks before channels, so whoever is waited for has been taken by a block that runs:
- * however few blocks fit, something moves. Flags are read and written volatile, with fences: what is
- * published before a flag is there when the flag is seen.
+ * One pass. A block has 16 channels and 16 consecutive cells, 1,024 steps, with a thread per
+ * channel and cell. Each thread walks its cell from zero. Then 16 N threads, one per channel and
+ * head, wait for h at the block's first cell, replace every cell's local state by its h (16
+ * dependent pairs of fma) and publish the h after the last cell. Each thread then walks its cell
+ * again, with output. The chunks of 16 channels of one sequence form a chain, each waiting for
+ * the one before. They share one slot, which each overwrites, since only the next chunk reads it.
+ * Units are taken from a ticket counter, chunks before channels, so the chunk that another waits
+ * for is already in a running block: there is progress however few blocks fit. Flags are read and
+ * written volatile, with fences: data published before a flag is visible when the flag is.
  *
- * Memory: 8 bytes per element where x is still in the second cache for the second walk (64 KB for
- * each block that runs), else 12; scratch of N numbers per channel, whatever the length. Arithmetic:
- * 8 N + 3 and the activation for N heads, in place of 5 N. Predicted, not measured: a chain moves on
- * by a chunk in about 1 us, so 1M steps take 1 ms at least, which is what a copy of 512 channels
- * takes; with fewer channels the chains are the limit, with more the copy.
+ * Memory: 8 bytes per element where x is still in the second-level cache for the second walk (64
+ * KB for each running block), else 12; scratch of N numbers per channel, whatever the length.
+ * Arithmetic: 8 N + 3 and the activation for N heads, instead of 5 N. Predicted, not measured: a
+ * chain advances by a chunk in about 1 us, so 1M steps take at least 1 ms, which is the time to
+ * copy 512 channels. With fewer channels the chains are the limit, with more the copy.
  *
- * Rejected: carries by decoupled look-back, whose sums are grouped as the schedule has it, so that
- * bits change from run to run; three passes over the grid, which read x twice from memory; x kept in
+ * Rejected: carries by decoupled look-back, whose sums are grouped by the schedule, so that bits
+ * change from run to run; three passes over the grid, which read x twice from memory; x kept in
  * shared memory between the walks, 64 KB per block, of which three fit. */
 #include "ema_chain.cuh"
+#include "ema_choice.cuh"
 
-#define THREADS     256
-#define CHANNELS    16
-#define CELLS       16 /* of a chunk */
-#define CELL        CUMEGA_EMA_GRID
-#define CHUNK       (CELLS * CELL)
-#define EARLY       8 /* steps that the first walk reads at once */
-#define MOST_BLOCKS CUMEGA_MOST_BLOCKS(2048)
+#define CHANNELS 16
+#define CELLS    16 /* of a chunk */
+#define THREADS  (CHANNELS * CELLS)
+#define CELL     CUMEGA_EMA_CHUNK_STEPS
+#define CHUNK    (CELLS * CELL)
+#define EARLY    8 /* steps that the first walk reads at once */
 
-static_assert(THREADS == CHANNELS * CELLS, "a thread has a channel and a cell");
 static_assert(THREADS >= CHANNELS * EMA_CHUNKED_HEADS, "a thread has a channel and a head");
 static_assert(CELL % EARLY == 0 && CELL == 1 << 6, "whole reads; six squarings");
 
-/* What a unit is: a chunk of a sequence and a group of its channels. */
+/* A unit: a chunk of a sequence and a group of its channels. */
 typedef struct chunk_unit {
   ema_sequence s;
   int64_t chain, chunk, first_channel;
@@ -75,7 +75,7 @@ static __device__ __forceinline__ across_cell<double> across_of(const ema_coeffi
   return c;
 }
 static __device__ __forceinline__ float cross(const across_cell<float> &Q, float h, float local) {
-  return fmaf(Q.hi, h, fmaf(Q.lo, h, local));
+  return fma(Q.hi, h, fma(Q.lo, h, local));
 }
 static __device__ __forceinline__ double cross(const across_cell<double> &Q, double h,
                                                double local) {
@@ -91,7 +91,7 @@ static __device__ __forceinline__ ema_sequence cell_of(const chunk_unit &u, int 
 }
 
 /* Pass 1: the state that a whole cell leads to from zero. */
-template <typename REAL, int HEADS>
+template <typename REAL, int HEADS, int TYPE>
 static __device__ __forceinline__ void walk_from_zero(register_chain<REAL, HEADS> &c,
                                                       const ema_launch &p, const ema_sequence &cell,
                                                       int64_t d) {
@@ -102,7 +102,7 @@ static __device__ __forceinline__ void walk_from_zero(register_chain<REAL, HEADS
     REAL seen[EARLY];
 #pragma unroll
     for (int i = 0; i < EARLY; i++) {
-      const REAL value = ema_load<REAL>(p.run.type, x.data, from + (t + i) * x.stride_t);
+      const REAL value = load_element<TYPE>(x.data, from + (t + i) * x.stride_t);
       seen[i] = ema_masked(p, cell, t + i) ? (REAL)0 : value;
     }
 #pragma unroll
@@ -119,25 +119,24 @@ static __device__ __forceinline__ void wait_for(const unsigned long long *flag,
   __threadfence();
 }
 
-/* Pass 2, for thread's channel and head: states (CELLS, N, CHANNELS) become those with which cells
- * begin. */
+/* Pass 2, for the thread's channel and head: states (CELLS, N, CHANNELS) become those with which
+ * cells begin. */
 template <typename REAL>
 static __device__ __forceinline__ void carry(const ema_chunked_launch &a, const chunk_unit &u,
                                              REAL *states) {
   const ema_launch &p = a.whole;
-  const int channel = threadIdx.x % CHANNELS, n = threadIdx.x / CHANNELS, N = (int)p.heads;
+  const int channel = threadIdx.x % CHANNELS, n = threadIdx.x / CHANNELS, N = (int)p.run.heads;
   const int64_t d = u.first_channel + channel;
   const int64_t slot = (u.chain * N + n) * CHANNELS + channel;
-  if (n >= N || d >= p.channels) return;
+  if (n >= N || d >= p.run.channels) return;
   REAL h = 0;
   if (u.chunk > 0) {
     h = *((const volatile REAL *)a.ends + slot);
   } else if (u.s.initial >= 0) {
     const ema_state &from = p.run.initial;
-    h = ((const REAL *)
-             from.data)[u.s.initial * from.stride_row + d * from.stride_d + n * from.stride_n];
+    h = ema_states<REAL>(from, u.s.initial, d)[n * from.stride_n];
   }
-  const across_cell<REAL> Q = across_of(ema_coefficients(p, REAL()), n * p.padded + d);
+  const across_cell<REAL> Q = across_of(table_of<REAL>(p.run), n * p.run.padded + d);
   const int64_t left = u.s.length - u.chunk * CHUNK;
   for (int cell = 0; cell < CELLS && cell * CELL < left; cell++) {
     REAL *state = states + (cell * N + n) * CHANNELS + channel;
@@ -148,12 +147,12 @@ static __device__ __forceinline__ void carry(const ema_chunked_launch &a, const 
   if (!u.is_last) *((volatile REAL *)a.ends + slot) = h;
   if (u.is_last && u.s.length % CELL == 0 && u.s.final >= 0) {
     const ema_state &to = p.run.final;
-    ((REAL *)to.data)[u.s.final * to.stride_row + d * to.stride_d + n * to.stride_n] = h;
+    ema_states<REAL>(to, u.s.final, d)[n * to.stride_n] = h;
   }
 }
 
 /* Pass 3: y of the cell, which is not empty, from the state with which it begins. */
-template <typename REAL, int HEADS>
+template <typename REAL, int HEADS, int TYPE>
 static __device__ __forceinline__ void
 walk_with_output(register_chain<REAL, HEADS> &c, const ema_launch &p, const chunk_unit &u,
                  const ema_sequence &cell, int64_t d, const REAL *states) {
@@ -161,17 +160,17 @@ walk_with_output(register_chain<REAL, HEADS> &c, const ema_launch &p, const chun
 #pragma unroll
   for (int n = 0; n < HEADS; n++)
     c.h[n] = n < c.heads ? states[(which * c.heads + n) * CHANNELS + channel] : 0;
-  run_chain<REAL>(c, p, cell, d, cell.length);
+  run_chain<REAL, TYPE>(c, p, cell, d, cell.length);
   if (cell.length < CELL) save_states(p, p.run.final, u.s.final, d, c.h);
 }
 
-template <typename REAL, int HEADS>
+template <typename REAL, int HEADS, int TYPE>
 static __device__ __forceinline__ void run_unit(const ema_chunked_launch &a, const chunk_unit &u,
                                                 REAL *states) {
   const ema_launch &p = a.whole;
   const int channel = threadIdx.x % CHANNELS, which = threadIdx.x / CHANNELS;
   const int64_t d = u.first_channel + channel;
-  const bool has_channel = d < p.channels;
+  const bool has_channel = d < p.run.channels;
   const ema_sequence cell = cell_of(u, which);
   if (u.s.length > u.chunk * CHUNK || u.chunk == 0) {
     ema_sequence from_zero = cell;
@@ -179,7 +178,7 @@ static __device__ __forceinline__ void run_unit(const ema_chunked_launch &a, con
     from_zero.initial = -1;
     chain_begin(c, p, from_zero, has_channel ? d : 0);
     if (has_channel && cell.length == CELL) {
-      walk_from_zero(c, p, cell, d);
+      walk_from_zero<REAL, HEADS, TYPE>(c, p, cell, d);
 #pragma unroll
       for (int n = 0; n < HEADS; n++)
         if (n < c.heads) states[(which * c.heads + n) * CHANNELS + channel] = c.h[n];
@@ -191,24 +190,25 @@ static __device__ __forceinline__ void run_unit(const ema_chunked_launch &a, con
     __syncthreads();
     if (threadIdx.x == 0 && !u.is_last)
       *(volatile unsigned long long *)&a.flags[u.chain] = (unsigned long long)u.chunk + 1;
-    if (has_channel && cell.length > 0) walk_with_output(c, p, u, cell, d, states);
+    if (has_channel && cell.length > 0)
+      walk_with_output<REAL, HEADS, TYPE>(c, p, u, cell, d, states);
   }
-  if (has_channel) ema_zero_rest(p, cell, d);
+  if (has_channel) ema_zero_rest<TYPE>(p, cell, d);
 }
 
 static __host__ __device__ __forceinline__ int64_t groups_of(const ema_launch &p) {
-  return (p.channels + CHANNELS - 1) / CHANNELS;
+  return parts_of(p.run.channels, CHANNELS);
 }
 static __host__ __device__ __forceinline__ int64_t chunks_of(const ema_launch &p) {
-  return p.run.L == 0 ? 1 : (p.run.L + CHUNK - 1) / CHUNK;
+  return p.run.batch.rows == 0 ? 1 : parts_of(p.run.batch.rows, CHUNK);
 }
 
-template <typename REAL, int HEADS>
-static __global__ void __launch_bounds__(THREADS, HEADS > 8 ? 1 : 2)
+template <typename REAL, int HEADS, int TYPE>
+static __global__ void __launch_bounds__(THREADS, HEADS * sizeof(real_of<TYPE>) > 32 ? 1 : 2)
     ema_chunked_kernel(const ema_chunked_launch a) {
   CUMEGA_SHARED(unsigned long long, shared);
   const ema_launch &p = a.whole;
-  const int64_t groups = groups_of(p), chains = p.run.B * groups;
+  const int64_t groups = groups_of(p), chains = p.run.batch.count * groups;
   for (;;) {
     if (threadIdx.x == 0) *shared = atomicAdd(a.ticket, 1ull);
     __syncthreads();
@@ -223,49 +223,43 @@ static __global__ void __launch_bounds__(THREADS, HEADS > 8 ? 1 : 2)
     const bool reports = group == 0 && u.chunk == 0 && threadIdx.x == 0;
     if (!ema_begin(p, u.chain / groups, reports, &u.s)) continue;
     u.is_last = u.s.length <= (u.chunk + 1) * CHUNK;
-    run_unit<REAL, HEADS>(a, u, (REAL *)(shared + 2));
-    __syncthreads(); /* before states are the next unit's */
+    run_unit<REAL, HEADS, TYPE>(a, u, (REAL *)(shared + 2));
+    __syncthreads(); /* before the next unit overwrites states */
   }
 }
 
 /* ---- launching ---- */
 
-static int64_t real_bytes(const ema_launch *launch) {
-  return launch->is_double ? sizeof(double) : sizeof(float);
-}
-
 /* The ticket and the flags, in whole cache lines. */
 static int64_t counter_bytes(const ema_launch *launch) {
-  const int64_t chains = launch->run.B * groups_of(*launch);
-  return ((chains + 1) * (int64_t)sizeof(unsigned long long) + 127) / 128 * 128;
+  const int64_t chains = launch->run.batch.count * groups_of(*launch);
+  return parts_of((chains + 1) * (int64_t)sizeof(unsigned long long), 128) * 128;
 }
 
 int64_t ema_chunked_scratch(const ema_launch *launch) {
-  const int64_t chains = launch->run.B * groups_of(*launch);
-  return counter_bytes(launch) + chains * CHANNELS * launch->heads * real_bytes(launch);
+  const int64_t chains = launch->run.batch.count * groups_of(*launch);
+  return counter_bytes(launch) + chains * CHANNELS * launch->run.heads * real_bytes(launch);
 }
 
-/* The name has no space (cumega_context_kernels). */
-#define LAUNCH(REAL, HEADS)                                                                        \
+#define INSTANCE(HEADS)                                                                            \
   do {                                                                                             \
-    *kernel = "ema_chunked_kernel<" #REAL "," #HEADS ">";                                          \
-    return CUMEGA_LAUNCH((ema_chunked_kernel<REAL, HEADS>), grid, dim3(THREADS), shared, stream,   \
+    *kernel = CHAIN_NAME("ema_chunked_kernel", HEADS);                                             \
+    return CUMEGA_LAUNCH((ema_chunked_kernel<REAL, HEADS, TYPE>), grid, THREADS, shared, stream,   \
                          a);                                                                       \
   } while (0)
 
-#define LAUNCH_BY_HEADS(REAL)                                                                      \
-  if (heads > 8) LAUNCH(REAL, 16);                                                                 \
-  if (heads > 4) LAUNCH(REAL, 8);                                                                  \
-  if (heads > 2) LAUNCH(REAL, 4);                                                                  \
-  if (heads > 1) LAUNCH(REAL, 2);                                                                  \
-  LAUNCH(REAL, 1)
+template <typename REAL, int TYPE>
+static cudaError_t launch_chunked(const ema_chunked_launch &a, cudaStream_t stream,
+                                  const char **kernel) {
+  const int64_t heads = a.whole.run.heads;
+  const dim3 grid = grid_of(a.whole.run.batch.count * groups_of(a.whole), chunks_of(a.whole), 1,
+                            EMA_CHUNKED_MOST_BLOCKS);
+  const size_t shared = 16 + (size_t)(THREADS * heads) * sizeof(REAL);
+  LAUNCH_BY_HEADS(heads);
+}
 
 cudaError_t ema_chunked_launch_all(const ema_launch *launch, void *scratch, cudaStream_t stream,
                                    const char **kernel) {
-  const int64_t heads = launch->heads, units = launch->run.B * groups_of(*launch);
-  const int64_t chunks = chunks_of(*launch);
-  const dim3 grid((unsigned)(units < MOST_BLOCKS / chunks ? units * chunks : MOST_BLOCKS));
-  const size_t shared = 16 + (size_t)(THREADS * heads * real_bytes(launch));
   ema_chunked_launch a;
   a.whole = *launch;
   a.ticket = (unsigned long long *)scratch;
@@ -273,8 +267,5 @@ cudaError_t ema_chunked_launch_all(const ema_launch *launch, void *scratch, cuda
   a.ends = (char *)scratch + counter_bytes(launch);
   const cudaError_t error = cudaMemsetAsync(scratch, 0, (size_t)counter_bytes(launch), stream);
   if (error != cudaSuccess) return error;
-  if (launch->is_double) {
-    LAUNCH_BY_HEADS(double);
-  }
-  LAUNCH_BY_HEADS(float);
+  LAUNCH_BY_CHAIN(launch, launch_chunked, a, stream, kernel);
 }

@@ -1,54 +1,52 @@
-/* FFT: the convolution of the paper, e = k * x~, through cuFFT; what is left for kernels of ours.
+/* FFT: the convolution of the paper, e = k * x~, through cuFFT, and the kernels around it.
  *
- * A row is one channel of one sequence, n numbers long, n >= L + K - 1 for a kernel of K taps, so that
- * nothing comes round the end. Per tile of rows (src/cuda/ema_fft_cuda.c):
+ * A row is one channel of one sequence, n numbers long, with n >= L + K - 1 for a kernel of K
+ * taps, so that nothing wraps around. For each tile of rows (src/cuda/ema_fft_cuda.c):
  *
- *   gather     x~, widened, to rows; zeros behind the sequence's end and up to n
+ *   gather     x~, widened, to rows; zeros past the sequence's end and up to n
  *   cuFFT      real to complex, in place
- *   multiply   by the kernel's spectrum, which holds the 1 / n
+ *   multiply   by the kernel's spectrum, which includes the 1 / n
  *   cuFFT      complex to real, in place
- *   scatter    y = activation(residual x + e), rounded once; zeros behind the end
+ *   scatter    y = activation(residual x + e), rounded once; zeros past the end
  *
- * Gather and scatter turn 32 rows by 32 steps through shared memory, so that both sides are whole
- * lines where channels are contiguous. With a real of 4 bytes and n = 2 L, rows cost 8 bytes per
- * element: gather 4 + 8, each transform 16 or more, multiply 16 and the spectrum, scatter 8 + 8: some
- * 80 bytes per element where the recurrence has 8. Predicted, not measured: a tenth of the copy at
- * best. It is the cross-check of the other algorithms, and the method for kernels that are long,
- * truncated and not short: a truncated sum costs K products per element instead.
+ * Gather and scatter transpose 32 rows by 32 steps in shared memory, so both sides are whole
+ * lines where channels are contiguous. With reals of 4 bytes and n = 2 L, rows cost 8 bytes per
+ * element: gather 4 + 8, each transform 16 or more, multiply 16 and the spectrum, scatter 8 + 8.
+ * That is some 80 bytes per element where the recurrence has 8. Predicted, not measured: a tenth
+ * of the copy's speed at best. It cross-checks the other algorithms, and it is the method for
+ * kernels that are truncated and long, where a truncated sum would cost K products per element.
  *
- * The kernel's spectrum is made in double from the definition, k[l] = sum of weight q^l, and rounded
- * once, so what the result lacks are the roundings of the two transforms of x.
+ * The kernel's spectrum is made in double from the definition, k[l] = sum of weight q^l, and
+ * rounded once, so the result differs from the exact one by the roundings of the two transforms
+ * of x.
  *
- * What it cannot do: a state; an infinity or a NaN of one step reaches every step of its row. */
+ * What it cannot do: states. An infinity or a NaN in one step reaches every step of its row. */
 #include "../math/elementary_f64.h"
+#include "ema_choice.cuh"
 #include "ema_item.cuh"
 
-#define TILE        32
-#define THREADS     256
-#define ROW_STEP    (THREADS / TILE)
-#define PART        1024 /* pairs of a row that a block multiplies at once */
-#define MOST_BLOCKS CUMEGA_MOST_BLOCKS(65536)
+#define TILE     32
+#define ROW_STEP (FFT_THREADS / TILE)
+#define PART     1024 /* pairs of a row that a block multiplies at once */
 
 template <typename REAL> struct alignas(2 * sizeof(REAL)) pair { REAL x, y; };
 
-static __host__ __device__ __forceinline__ int64_t parts_of(int64_t count, int64_t part) {
-  return (count + part - 1) / part;
-}
-
-/* The sequence and channel of row `which` of the tile; false where it has none to compute. */
+/* The sequence and channel of row `which` of the tile. Returns false where nothing is to compute.
+ */
 static __device__ __forceinline__ bool find_row(const ema_fft_launch &a, int64_t which,
                                                 bool reports, ema_sequence *s, int64_t *d) {
   const ema_launch &p = a.whole;
   const int64_t row = a.first_row + which;
-  *d = row % p.channels;
+  *d = row % p.run.channels;
   if (which >= a.row_count) return false;
-  return ema_begin(p, row / p.channels, reports && *d == 0, s);
+  return ema_begin(p, row / p.run.channels, reports && *d == 0, s);
 }
 
 /* ---- rows from x, and y from rows ---- */
 
-template <typename REAL>
-static __global__ void __launch_bounds__(THREADS) ema_fft_gather_kernel(const ema_fft_launch a) {
+template <typename REAL, int TYPE>
+static __global__ void __launch_bounds__(FFT_THREADS)
+    ema_fft_gather_kernel(const ema_fft_launch a) {
   CUMEGA_SHARED(REAL, turned); /* (TILE steps, TILE + 1) */
   const ema_launch &p = a.whole;
   const int column = threadIdx.x % TILE, first = threadIdx.x / TILE;
@@ -62,64 +60,65 @@ static __global__ void __launch_bounds__(THREADS) ema_fft_gather_kernel(const em
     for (int i = first; i < TILE; i += ROW_STEP) {
       REAL value = 0;
       if (is_there && t + i < s.length && !ema_masked(p, s, t + i))
-        value = ema_load<REAL>(p.run.type, x.data, ema_offset(x, s, d) + (t + i) * x.stride_t);
+        value = load_element<TYPE>(x.data, ema_offset(x, s, d) + (t + i) * x.stride_t);
       turned[i * (TILE + 1) + column] = value;
     }
     __syncthreads();
     for (int i = first; i < TILE; i += ROW_STEP)
       if (r + i < a.row_count && t + column < a.n)
         ((REAL *)a.rows)[(r + i) * a.pitch + t + column] = turned[column * (TILE + 1) + i];
-    __syncthreads(); /* the next unit's */
+    __syncthreads(); /* before the next unit overwrites it */
   }
 }
 
-template <typename REAL>
-static __global__ void __launch_bounds__(THREADS) ema_fft_scatter_kernel(const ema_fft_launch a) {
+template <typename REAL, int TYPE>
+static __global__ void __launch_bounds__(FFT_THREADS)
+    ema_fft_scatter_kernel(const ema_fft_launch a) {
   CUMEGA_SHARED(REAL, turned); /* (TILE steps, TILE + 1) */
   const ema_launch &p = a.whole;
   const int column = threadIdx.x % TILE, first = threadIdx.x / TILE;
-  const int64_t tiles = parts_of(p.run.L, TILE);
+  const int64_t tiles = parts_of(p.run.batch.rows, TILE);
   for (int64_t unit = blockIdx.x; unit < parts_of(a.row_count, TILE) * tiles; unit += gridDim.x) {
     const int64_t r = unit / tiles * TILE, t = unit % tiles * TILE;
     for (int i = first; i < TILE; i += ROW_STEP)
-      if (r + i < a.row_count && t + column < p.run.L)
+      if (r + i < a.row_count && t + column < p.run.batch.rows)
         turned[column * (TILE + 1) + i] = ((const REAL *)a.rows)[(r + i) * a.pitch + t + column];
     __syncthreads();
     ema_sequence s = {};
     int64_t d = 0;
     if (find_row(a, r + column, false, &s, &d)) {
       const int64_t from = ema_offset(p.run.x, s, d), to = ema_offset(p.run.y, s, d);
-      const REAL residual = ema_coefficients(p, REAL()).residual[d];
+      const REAL residual = table_of<REAL>(p.run).residual[d];
       for (int i = first; i < TILE; i += ROW_STEP) {
         const int64_t at = to + (t + i) * p.run.y.stride_t;
         if (t + i < s.length) {
-          const REAL x =
-              ema_load<REAL>(p.run.type, p.run.x.data, from + (t + i) * p.run.x.stride_t);
-          ema_finish(p, at, ema_fma(residual, x, turned[i * (TILE + 1) + column]));
+          const REAL x = load_element<TYPE>(p.run.x.data, from + (t + i) * p.run.x.stride_t);
+          ema_finish<TYPE>(p, at, fma(residual, x, turned[i * (TILE + 1) + column]));
         } else if (t + i < s.rows) {
-          ema_store(p.run.type, p.run.y.data, at, 0.0f);
+          store_element<TYPE>(p.run.y.data, at, 0);
         }
       }
     }
-    __syncthreads(); /* the next unit's */
+    __syncthreads(); /* before the next unit overwrites it */
   }
 }
 
 /* ---- the product ---- */
 
 template <typename REAL>
-static __global__ void __launch_bounds__(THREADS) ema_fft_multiply_kernel(const ema_fft_launch a) {
+static __global__ void __launch_bounds__(FFT_THREADS)
+    ema_fft_multiply_kernel(const ema_fft_launch a) {
   const int64_t pairs = a.n / 2 + 1, parts = parts_of(pairs, PART);
   for (int64_t unit = blockIdx.x; unit < a.row_count * parts; unit += gridDim.x) {
     const int64_t r = unit / parts, from = unit % parts * PART;
-    const int64_t d = (a.first_row + r) % a.whole.channels;
+    const int64_t d = (a.first_row + r) % a.whole.run.channels;
     pair<REAL> *row = (pair<REAL> *)((REAL *)a.rows + r * a.pitch);
     const pair<REAL> *spectrum = (const pair<REAL> *)a.spectrum + d * pairs;
-    for (int64_t f = from + threadIdx.x; f < from + PART && f < pairs; f += THREADS) {
+    for (int64_t f = from + threadIdx.x; f < from + PART && f < pairs; f += FFT_THREADS) {
       const pair<REAL> v = row[f], k = spectrum[f];
       pair<REAL> product;
-      product.x = ema_fma(v.x, k.x, -(v.y * k.y));
-      product.y = ema_fma(v.x, k.y, v.y * k.x);
+      product.x = fma(v.x, k.x, -(v.y * k.y));
+      product.y = fma(v.x, k.y, v.y * k.x);
       row[f] = product;
     }
   }
@@ -127,9 +126,9 @@ static __global__ void __launch_bounds__(THREADS) ema_fft_multiply_kernel(const 
 
 /* ---- the kernel's spectrum ---- */
 
-static __global__ void __launch_bounds__(THREADS) ema_fft_fill_kernel(const ema_fft_table a) {
-  for (int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x; i < a.channel_count * a.n;
-       i += (int64_t)gridDim.x * THREADS) {
+static __global__ void __launch_bounds__(FFT_THREADS) ema_fft_fill_kernel(const ema_fft_table a) {
+  for (int64_t i = (int64_t)blockIdx.x * FFT_THREADS + threadIdx.x; i < a.channel_count * a.n;
+       i += (int64_t)gridDim.x * FFT_THREADS) {
     const int64_t c = i / a.n, l = i % a.n, from = (a.first_channel + c) * a.heads;
     double k = 0;
     for (int64_t n = 0; n < a.heads && l < a.taps; n++) /* q^0 is 1 even where q is 0 */
@@ -139,10 +138,10 @@ static __global__ void __launch_bounds__(THREADS) ema_fft_fill_kernel(const ema_
 }
 
 template <typename REAL>
-static __global__ void __launch_bounds__(THREADS) ema_fft_store_kernel(const ema_fft_table a) {
+static __global__ void __launch_bounds__(FFT_THREADS) ema_fft_store_kernel(const ema_fft_table a) {
   const int64_t pairs = a.n / 2 + 1;
-  for (int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x; i < a.channel_count * pairs;
-       i += (int64_t)gridDim.x * THREADS) {
+  for (int64_t i = (int64_t)blockIdx.x * FFT_THREADS + threadIdx.x; i < a.channel_count * pairs;
+       i += (int64_t)gridDim.x * FFT_THREADS) {
     const int64_t c = i / pairs, f = i % pairs;
     const pair<double> v = ((const pair<double> *)(a.rows + c * a.pitch))[f];
     pair<REAL> stored;
@@ -154,42 +153,48 @@ static __global__ void __launch_bounds__(THREADS) ema_fft_store_kernel(const ema
 
 /* ---- launching ---- */
 
-static dim3 blocks_of(int64_t units) {
-  return dim3((unsigned)(units < MOST_BLOCKS ? units : MOST_BLOCKS));
+static dim3 fft_grid(int64_t rows, int64_t columns, int64_t per_block) {
+  return grid_of(rows, columns, per_block, FFT_MOST_BLOCKS);
 }
 
-#define LAUNCH_BY_TYPE(is_double, kernel, units, shared)                                           \
-  const dim3 grid = blocks_of(units), block(THREADS);                                              \
-  if (is_double)                                                                                   \
-    return CUMEGA_LAUNCH((kernel<double>), grid, block, (shared) * sizeof(double), stream, a);     \
-  return CUMEGA_LAUNCH((kernel<float>), grid, block, (shared) * sizeof(float), stream, a)
+template <typename REAL, int TYPE>
+static cudaError_t launch_gather(const ema_fft_launch &a, cudaStream_t stream) {
+  const dim3 grid = fft_grid(parts_of(a.row_count, TILE), parts_of(a.n, TILE), 1);
+  return CUMEGA_LAUNCH((ema_fft_gather_kernel<REAL, TYPE>), grid, FFT_THREADS,
+                       TILE * (TILE + 1) * sizeof(REAL), stream, a);
+}
+
+template <typename REAL, int TYPE>
+static cudaError_t launch_scatter(const ema_fft_launch &a, cudaStream_t stream) {
+  const dim3 grid =
+      fft_grid(parts_of(a.row_count, TILE), parts_of(a.whole.run.batch.rows, TILE), 1);
+  return CUMEGA_LAUNCH((ema_fft_scatter_kernel<REAL, TYPE>), grid, FFT_THREADS,
+                       TILE * (TILE + 1) * sizeof(REAL), stream, a);
+}
 
 cudaError_t ema_fft_gather(const ema_fft_launch *launch, cudaStream_t stream) {
-  const ema_fft_launch &a = *launch;
-  const int64_t units = parts_of(a.row_count, TILE) * parts_of(a.n, TILE);
-  LAUNCH_BY_TYPE(a.whole.is_double, ema_fft_gather_kernel, units, TILE * (TILE + 1));
+  LAUNCH_BY_CHAIN(&launch->whole, launch_gather, *launch, stream);
 }
 
 cudaError_t ema_fft_scatter(const ema_fft_launch *launch, cudaStream_t stream) {
-  const ema_fft_launch &a = *launch;
-  const int64_t units = parts_of(a.row_count, TILE) * parts_of(a.whole.run.L, TILE);
-  LAUNCH_BY_TYPE(a.whole.is_double, ema_fft_scatter_kernel, units, TILE * (TILE + 1));
+  LAUNCH_BY_CHAIN(&launch->whole, launch_scatter, *launch, stream);
 }
 
 cudaError_t ema_fft_multiply(const ema_fft_launch *launch, cudaStream_t stream) {
-  const ema_fft_launch &a = *launch;
-  const int64_t units = a.row_count * parts_of(a.n / 2 + 1, PART);
-  LAUNCH_BY_TYPE(a.whole.is_double, ema_fft_multiply_kernel, units, 0);
+  const dim3 grid = fft_grid(launch->row_count, parts_of(launch->n / 2 + 1, PART), 1);
+  if (launch->whole.run.is_double)
+    return CUMEGA_LAUNCH(ema_fft_multiply_kernel<double>, grid, FFT_THREADS, 0, stream, *launch);
+  return CUMEGA_LAUNCH(ema_fft_multiply_kernel<float>, grid, FFT_THREADS, 0, stream, *launch);
 }
 
 cudaError_t ema_fft_fill_table(const ema_fft_table *table, cudaStream_t stream) {
-  const ema_fft_table &a = *table;
-  return CUMEGA_LAUNCH(ema_fft_fill_kernel, blocks_of(parts_of(a.channel_count * a.n, THREADS)),
-                       dim3(THREADS), 0, stream, a);
+  const dim3 grid = fft_grid(table->channel_count, table->n, FFT_THREADS);
+  return CUMEGA_LAUNCH(ema_fft_fill_kernel, grid, FFT_THREADS, 0, stream, *table);
 }
 
 cudaError_t ema_fft_store_table(const ema_fft_table *table, cudaStream_t stream) {
-  const ema_fft_table &a = *table;
-  const int64_t units = parts_of(a.channel_count * (a.n / 2 + 1), THREADS);
-  LAUNCH_BY_TYPE(a.is_double, ema_fft_store_kernel, units, 0);
+  const dim3 grid = fft_grid(table->channel_count, table->n / 2 + 1, FFT_THREADS);
+  if (table->is_double)
+    return CUMEGA_LAUNCH(ema_fft_store_kernel<double>, grid, FFT_THREADS, 0, stream, *table);
+  return CUMEGA_LAUNCH(ema_fft_store_kernel<float>, grid, FFT_THREADS, 0, stream, *table);
 }

@@ -1,39 +1,36 @@
-/* FFT on the device's host side: lengths, plans, the kernel's spectra, tiles of rows.
+/* The host's side of FFT: lengths, plans, the kernel's spectra, tiles of rows.
  *
- * A context keeps the plans of the last lengths and the spectra of the last EMAs and lengths, each
- * list bounded; what a captured graph has seen stays until the context is destroyed. Plans work in
- * memory of ours, in the context's account. Rows are computed in tiles of a bounded size, so that memory
- * does not grow with the batch. */
+ * A context keeps the plans of the last lengths and the spectra of the last EMAs and lengths, a
+ * bounded number of each (kept.h). The work areas of plans are in the context's account. Rows are
+ * computed in tiles of a bounded size, so that memory does not grow with the batch. */
 #include "ema_fft_cuda.h"
 #include <inttypes.h>
 #include <string.h>
-#include "cufft_library.h"
+#include "cufft_cuda.h"
+#include "tuning.h"
 
-#define MOST_SCRATCH ((int64_t)256 << 20)
-#define MOST_PLANS   8
-#define MOST_SPECTRA 64 /* a model's layers, for a length or two */
-
+/* A plan's key, or a spectrum's. */
 typedef struct fft_key {
-  uint64_t serial; /* of the EMA's tables; 0: a plan */
+  int64_t serial; /* of the EMA's parameters; 0: a plan */
   int64_t n, taps, rows, pitch;
   int64_t is_double;
 } fft_key;
 
 /* A plan, with its work area as block, or a spectrum. */
-typedef struct cuda_fft_entry {
-  struct cuda_fft_entry *next;
+typedef struct fft_entry {
+  kept base;
   fft_key key;
   void *block;
   int64_t bytes;
-  const cufft_library *fft; /* whose the handles are */
+  const cufft_library *fft; /* of its handles */
   cufftHandle forward, inverse;
-  int handles;  /* how many of them there are */
-  int captured; /* a graph has seen it */
+  int handles; /* how many of them there are */
 } fft_entry;
 
 /* ---- sizes ---- */
 
-/* The least even length from `least`, which is positive, on without a factor above 7: what cuFFT has fast code for. */
+/* The least even length from `least`, which is positive, on without a factor above 7: what cuFFT
+ * has fast code for. */
 static int64_t good_length(int64_t least) {
   for (int64_t n = least + least % 2;; n += 2) {
     int64_t rest = n;
@@ -47,14 +44,14 @@ static int64_t good_length(int64_t least) {
  * rows from which it is made as well. */
 static int64_t bytes_of_tiles(const cumega_context *ctx) {
   const int64_t limit = front->memory_limit(ctx->memory);
-  return limit > 0 && limit / 8 < MOST_SCRATCH ? limit / 8 : MOST_SCRATCH;
+  return limit > 0 && limit / 8 < FFT_MOST_SCRATCH ? limit / 8 : FFT_MOST_SCRATCH;
 }
 
 /* The plan's key of a run, whose rows are those of a tile. */
 static fft_key plan_of(const cumega_context *ctx, const ema_launch *launch) {
-  const int64_t real = launch->is_double ? (int64_t)sizeof(double) : (int64_t)sizeof(float);
-  const int64_t all = launch->run.B * launch->channels, L = launch->run.L;
-  const int64_t taps = launch->run.truncated ? launch->truncation : L;
+  const int64_t real = launch->run.is_double ? (int64_t)sizeof(double) : (int64_t)sizeof(float);
+  const int64_t all = launch->run.batch.count * launch->run.channels, L = launch->run.batch.rows;
+  const int64_t taps = launch->run.truncated ? launch->run.truncation : L;
   fft_key key;
   memset(&key, 0, sizeof key);
   key.n = good_length(L + taps - 1);
@@ -62,15 +59,14 @@ static fft_key plan_of(const cumega_context *ctx, const ema_launch *launch) {
   key.rows = bytes_of_tiles(ctx) / (key.pitch * real);
   if (key.rows > all) key.rows = all;
   if (key.rows < 1) key.rows = 1;
-  key.is_double = launch->is_double;
+  key.is_double = launch->run.is_double;
   return key;
 }
 
-static fft_key spectrum_of(const cumega_context *ctx, const cumega_ema *ema,
-                           const ema_launch *launch) {
+static fft_key spectrum_of(const cumega_context *ctx, const ema_launch *launch) {
   fft_key key = plan_of(ctx, launch);
-  key.serial = ema->tables.serial;
-  key.taps = launch->run.truncated ? launch->truncation : launch->run.L;
+  key.serial = (int64_t)launch->run.serial;
+  key.taps = launch->run.truncated ? launch->run.truncation : launch->run.batch.rows;
   key.rows = key.pitch = 0;
   return key;
 }
@@ -81,7 +77,7 @@ static int64_t bytes_of_rows(const fft_key *plan) {
 }
 
 int64_t ema_fft_scratch(const cumega_context *ctx, const ema_launch *launch) {
-  if (launch->run.L == 0) return 0; /* which no plan has */
+  if (launch->run.batch.rows == 0) return 0; /* which no plan has */
   const fft_key plan = plan_of(ctx, launch);
   return bytes_of_rows(&plan);
 }
@@ -89,65 +85,53 @@ int64_t ema_fft_scratch(const cumega_context *ctx, const ema_launch *launch) {
 /* ---- what a context keeps ---- */
 
 static void entry_free(cumega_context *ctx, fft_entry *entry) {
-  if (entry->handles > 0) (void)entry->fft->cufftDestroy(entry->forward);
-  if (entry->handles > 1) (void)entry->fft->cufftDestroy(entry->inverse);
+  const int handles = entry->handles; /* analyzer: no caller passes NULL */
+  if (handles > 0) (void)entry->fft->cufftDestroy(entry->forward);
+  if (handles > 1) (void)entry->fft->cufftDestroy(entry->inverse);
   cuda_release(ctx->memory, entry->block, entry->bytes);
   front->memory_free(ctx->memory, entry, sizeof *entry);
 }
 
-void ema_fft_close(cumega_context *ctx) {
-  cuda_context *c = cuda_context_of(ctx);
-  fft_entry **lists[] = {&c->fft_plans, &c->fft_spectra};
-  for (int i = 0; i < 2; i++)
-    while (*lists[i] != NULL) {
-      fft_entry *entry = *lists[i];
-      *lists[i] = entry->next;
-      entry_free(ctx, entry);
-    }
+static void release_plan(cumega_context *ctx, kept *base) {
+  entry_free(ctx, (fft_entry *)base);
 }
 
-/* The entry of that key, which becomes the list's first, or NULL. */
-static fft_entry *find(fft_entry **list, const fft_key *key) {
-  for (fft_entry **at = list; *at != NULL; at = &(*at)->next) {
-    fft_entry *entry = *at;
-    if (memcmp(&entry->key, key, sizeof *key) != 0) continue;
-    *at = entry->next;
-    entry->next = *list;
-    *list = entry;
-    return entry;
-  }
-  return NULL;
+static void release_spectrum(cumega_context *ctx, kept *base) {
+  entry_free(ctx, (fft_entry *)base);
 }
 
-/* Until fewer than `most` are left that no graph has seen, the one used longest ago goes. Work in
- * flight may use it. */
-static cumega_status make_room(cumega_context *ctx, fft_entry **list, int most) {
-  for (;;) {
-    fft_entry **oldest = NULL;
-    int count = 0;
-    for (fft_entry **at = list; *at != NULL; at = &(*at)->next)
-      if (!(*at)->captured) {
-        oldest = at;
-        count++;
-      }
-    if (count < most) return CUMEGA_OK;
-    fft_entry *entry = *oldest;
-    CUDA_TRY(ctx, cudaStreamSynchronize(cuda_context_of(ctx)->stream));
-    *oldest = entry->next;
-    entry_free(ctx, entry);
-  }
+static void key_of(const fft_key *key, int64_t words[6]) {
+  const int64_t all[6] = {key->serial, key->n, key->taps, key->rows, key->pitch, key->is_double};
+  memcpy(words, all, sizeof all);
 }
 
-/* An entry for a list with so much room, which it is not in yet. */
-static cumega_status entry_new(cumega_context *ctx, fft_entry **list, int most, const fft_key *key,
+static fft_entry *find(cumega_context *ctx, kept_type type, const fft_key *key) {
+  int64_t words[6];
+  key_of(key, words);
+  return (fft_entry *)front->kept_find(ctx, type, words);
+}
+
+/* Work in flight may use what goes. */
+static cumega_status make_room(cumega_context *ctx, kept_type type, int most) {
+  kept *excess = front->kept_excess(ctx, type, most);
+  if (excess == NULL) return CUMEGA_OK;
+  CUDA_TRY(ctx, cudaStreamSynchronize(cuda_context_of(ctx)->stream));
+  front->kept_remove(ctx, excess);
+  return CUMEGA_OK;
+}
+
+/* An entry that is not in the list yet. */
+static cumega_status entry_new(cumega_context *ctx, kept_type type, const fft_key *key,
                                fft_entry **made) {
-  TRY(make_room(ctx, list, most));
-  *made = front->memory_allocate(ctx->memory, sizeof **made);
-  if (*made == NULL)
+  fft_entry *entry = front->memory_allocate(ctx->memory, sizeof *entry);
+  *made = entry;
+  if (entry == NULL)
     return front->fail(ctx, CUMEGA_ERROR_RESOURCE, "cannot allocate %zu bytes for a plan",
-                       sizeof **made);
-  memset(*made, 0, sizeof **made);
-  (*made)->key = *key;
+                       sizeof *entry);
+  memset(entry, 0, sizeof *entry);
+  entry->key = *key;
+  entry->base.release = type;
+  key_of(key, entry->base.key);
   return CUMEGA_OK;
 }
 
@@ -182,16 +166,15 @@ static cumega_status fill_plan(cumega_context *ctx, const cufft_library *fft, ff
 }
 
 static cumega_status add_plan(cumega_context *ctx, const cufft_library *fft, const fft_key *key) {
-  cuda_context *c = cuda_context_of(ctx);
   fft_entry *plan;
-  TRY(entry_new(ctx, &c->fft_plans, MOST_PLANS, key, &plan));
+  TRY(make_room(ctx, release_plan, FFT_MOST_PLANS));
+  TRY(entry_new(ctx, release_plan, key, &plan));
   const cumega_status status = fill_plan(ctx, fft, plan);
   if (status != CUMEGA_OK) {
     entry_free(ctx, plan);
     return status;
   }
-  plan->next = c->fft_plans;
-  c->fft_plans = plan;
+  front->kept_add(ctx, &plan->base);
   return CUMEGA_OK;
 }
 
@@ -214,14 +197,14 @@ static cumega_status transform(cumega_context *ctx, const fft_entry *plan, int i
 /* ---- spectra ---- */
 
 /* The kernel's weights and logarithms on the device, (D, N) each, one behind the other. */
-static cumega_status upload_terms(cumega_context *ctx, const cumega_ema *ema, double *host,
+static cumega_status upload_terms(cumega_context *ctx, const ema_run *run, double *host,
                                   double *device) {
-  const int64_t D = ema->config.size, N = ema->config.num_heads;
+  const int64_t D = run->channels, N = run->heads;
   const size_t bytes = (size_t)(2 * D * N) * sizeof *host;
   cudaStream_t stream = cuda_context_of(ctx)->stream;
   for (int64_t d = 0; d < D; d++) {
     ema_kernel_row row = {.num_heads = N, .weight = host + d * N, .log_q = host + (D + d) * N};
-    front->ema_kernel_row_channel(ema, &ema->tables, d, &row);
+    front->ema_kernel_row_channel(&run->numbers, d, &row);
   }
   CUDA_TRY(ctx, cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, stream));
   CUDA_TRY(ctx, cudaStreamSynchronize(stream));
@@ -229,10 +212,9 @@ static cumega_status upload_terms(cumega_context *ctx, const cumega_ema *ema, do
 }
 
 /* All channels, a tile at a time through rows of doubles. */
-static cumega_status fill_spectrum(cumega_context *ctx, const cumega_ema *ema,
-                                   const fft_entry *plan, const fft_entry *spectrum,
-                                   const double *terms, double *rows) {
-  const int64_t D = ema->config.size, N = ema->config.num_heads;
+static cumega_status fill_spectrum(cumega_context *ctx, const ema_run *run, const fft_entry *plan,
+                                   const fft_entry *spectrum, const double *terms, double *rows) {
+  const int64_t D = run->channels, N = run->heads;
   const fft_key *key = &plan->key;
   cudaStream_t stream = cuda_context_of(ctx)->stream;
   for (int64_t d = 0; d < D; d += key->rows) {
@@ -264,10 +246,10 @@ typedef struct spectrum_work {
   fft_entry *plan;
 } spectrum_work;
 
-static cumega_status make_spectrum(cumega_context *ctx, const cumega_ema *ema,
+static cumega_status make_spectrum(cumega_context *ctx, const ema_run *run,
                                    const cufft_library *fft, fft_entry *spectrum,
                                    spectrum_work *w) {
-  const int64_t D = ema->config.size, pitch = spectrum->key.n + 2;
+  const int64_t D = run->channels, pitch = spectrum->key.n + 2;
   const int64_t pair_bytes =
       spectrum->key.is_double ? 2 * (int64_t)sizeof(double) : 2 * (int64_t)sizeof(float);
   const int64_t bytes = D * (pitch / 2) * pair_bytes;
@@ -281,7 +263,7 @@ static cumega_status make_spectrum(cumega_context *ctx, const cumega_ema *ema,
   if (key.rows < 1) key.rows = 1;
   TRY(cuda_allocate(ctx, bytes, "the spectrum of an EMA's kernel", &spectrum->block));
   spectrum->bytes = bytes;
-  w->terms_bytes = 2 * D * ema->config.num_heads * (int64_t)sizeof(double);
+  w->terms_bytes = 2 * D * run->heads * (int64_t)sizeof(double);
   w->rows_bytes = bytes_of_rows(&key);
   w->host = front->memory_allocate(ctx->memory, w->terms_bytes);
   if (w->host == NULL)
@@ -290,21 +272,21 @@ static cumega_status make_spectrum(cumega_context *ctx, const cumega_ema *ema,
                        w->terms_bytes);
   TRY(cuda_allocate(ctx, w->terms_bytes, "the terms of an EMA's kernel", &w->terms));
   TRY(cuda_allocate(ctx, w->rows_bytes, "an EMA's kernel", &w->rows));
-  TRY(entry_new(ctx, &w->plan, 1, &key, &w->plan));
+  TRY(entry_new(ctx, release_plan, &key, &w->plan));
   TRY(fill_plan(ctx, fft, w->plan));
-  TRY(upload_terms(ctx, ema, w->host, w->terms));
-  return fill_spectrum(ctx, ema, w->plan, spectrum, w->terms, w->rows);
+  TRY(upload_terms(ctx, run, w->host, w->terms));
+  return fill_spectrum(ctx, run, w->plan, spectrum, w->terms, w->rows);
 }
 
-static cumega_status add_spectrum(cumega_context *ctx, const cumega_ema *ema,
-                                  const cufft_library *fft, const fft_key *key) {
-  cuda_context *c = cuda_context_of(ctx);
+static cumega_status add_spectrum(cumega_context *ctx, const ema_run *run, const cufft_library *fft,
+                                  const fft_key *key) {
   fft_entry *spectrum;
   spectrum_work w = {0};
-  TRY(entry_new(ctx, &c->fft_spectra, MOST_SPECTRA, key, &spectrum));
-  const cumega_status status = make_spectrum(ctx, ema, fft, spectrum, &w);
+  TRY(make_room(ctx, release_spectrum, FFT_MOST_SPECTRA));
+  TRY(entry_new(ctx, release_spectrum, key, &spectrum));
+  const cumega_status status = make_spectrum(ctx, run, fft, spectrum, &w);
   if (status != CUMEGA_OK) /* what has been enqueued may use what is freed now */
-    (void)cudaStreamSynchronize(c->stream);
+    (void)cudaStreamSynchronize(cuda_context_of(ctx)->stream);
   if (w.plan != NULL) entry_free(ctx, w.plan);
   cuda_release(ctx->memory, w.rows, w.rows_bytes);
   cuda_release(ctx->memory, w.terms, w.terms_bytes);
@@ -313,64 +295,58 @@ static cumega_status add_spectrum(cumega_context *ctx, const cumega_ema *ema,
     entry_free(ctx, spectrum);
     return status;
   }
-  spectrum->next = c->fft_spectra;
-  c->fft_spectra = spectrum;
+  front->kept_add(ctx, &spectrum->base);
   return CUMEGA_OK;
 }
 
 /* ---- preparing and running ---- */
 
-static cumega_status make_missing(cumega_context *ctx, const cumega_ema *ema, const fft_key *plan,
+static cumega_status make_missing(cumega_context *ctx, const ema_run *run, const fft_key *plan,
                                   const fft_key *spectrum) {
-  cuda_context *c = cuda_context_of(ctx);
   const cufft_library *fft;
   TRY(cufft_find(ctx, &fft));
-  if (find(&c->fft_plans, plan) == NULL) TRY(add_plan(ctx, fft, plan));
-  if (find(&c->fft_spectra, spectrum) == NULL) TRY(add_spectrum(ctx, ema, fft, spectrum));
+  if (find(ctx, release_plan, plan) == NULL) TRY(add_plan(ctx, fft, plan));
+  if (find(ctx, release_spectrum, spectrum) == NULL) TRY(add_spectrum(ctx, run, fft, spectrum));
   return CUMEGA_OK;
 }
 
-cumega_status ema_fft_prepare(cumega_context *ctx, const cumega_ema *ema,
-                              const ema_launch *launch) {
-  if (launch->run.L == 0) return CUMEGA_OK;
-  const fft_key plan = plan_of(ctx, launch), spectrum = spectrum_of(ctx, ema, launch);
+cumega_status ema_fft_prepare(cumega_context *ctx, const ema_launch *launch) {
+  if (launch->run.batch.rows == 0) return CUMEGA_OK;
+  const fft_key plan = plan_of(ctx, launch), spectrum = spectrum_of(ctx, launch);
   TRY(cuda_refuse_capture(ctx, "preparing a run"));
-  return make_missing(ctx, ema, &plan, &spectrum);
+  return make_missing(ctx, &launch->run, &plan, &spectrum);
 }
 
 /* Both entries, made now if need be and may be. */
-static cumega_status find_or_make(cumega_context *ctx, const cumega_ema *ema,
-                                  const ema_launch *launch, fft_entry **plan,
+static cumega_status find_or_make(cumega_context *ctx, const ema_launch *launch, fft_entry **plan,
                                   fft_entry **spectrum) {
-  cuda_context *c = cuda_context_of(ctx);
-  const fft_key of_plan = plan_of(ctx, launch), of_spectrum = spectrum_of(ctx, ema, launch);
+  const fft_key of_plan = plan_of(ctx, launch), of_spectrum = spectrum_of(ctx, launch);
   int capturing = 0;
   TRY(cuda_is_capturing(ctx, &capturing));
-  if (!capturing) TRY(make_missing(ctx, ema, &of_plan, &of_spectrum));
-  *plan = find(&c->fft_plans, &of_plan);
-  *spectrum = find(&c->fft_spectra, &of_spectrum);
+  if (!capturing) TRY(make_missing(ctx, &launch->run, &of_plan, &of_spectrum));
+  *plan = find(ctx, release_plan, &of_plan);
+  *spectrum = find(ctx, release_spectrum, &of_spectrum);
   if (*plan == NULL || *spectrum == NULL)
     return front->fail(ctx, CUMEGA_ERROR_RESOURCE,
                        "the run needs a plan and the kernel's spectrum for transforms of %" PRId64
                        " numbers, and its stream is being captured: call cumega_ema_prepare before",
                        of_plan.n);
-  (*plan)->captured |= capturing;
-  (*spectrum)->captured |= capturing;
+  (*plan)->base.captured |= capturing;
+  (*spectrum)->base.captured |= capturing;
   return CUMEGA_OK;
 }
 
-cumega_status ema_fft_enqueue(cumega_context *ctx, const cumega_ema *ema,
-                              const ema_launch *launch) {
+cumega_status ema_fft_enqueue(cumega_context *ctx, const ema_launch *launch) {
   cudaStream_t stream = cuda_context_of(ctx)->stream;
   fft_entry *plan, *spectrum;
   ema_fft_launch a = {.whole = *launch};
-  if (launch->run.L == 0) return CUMEGA_OK;
-  TRY(find_or_make(ctx, ema, launch, &plan, &spectrum));
+  if (launch->run.batch.rows == 0) return CUMEGA_OK;
+  TRY(find_or_make(ctx, launch, &plan, &spectrum));
   TRY(cuda_scratch(ctx, bytes_of_rows(&plan->key), &a.rows));
   a.n = plan->key.n;
   a.pitch = plan->key.pitch;
   a.spectrum = spectrum->block; /* analyzer: both were found, or there was a status */
-  const int64_t rows = launch->run.B * launch->channels;
+  const int64_t rows = launch->run.batch.count * launch->run.channels;
   for (a.first_row = 0; a.first_row < rows; a.first_row += plan->key.rows) {
     a.row_count = rows - a.first_row;
     if (a.row_count > plan->key.rows) a.row_count = plan->key.rows;

@@ -8,14 +8,11 @@
 /* Scratch bytes of a run: the rows of one tile. */
 int64_t ema_fft_scratch(const cumega_context *ctx, const ema_launch *launch);
 
-/* Within a scope: makes what the run needs and the context does not have yet. STATE while the stream
- * is being captured. */
-cumega_status ema_fft_prepare(cumega_context *ctx, const cumega_ema *ema, const ema_launch *launch);
+/* Within a scope: makes what the run needs and the context does not have yet. STATE while the
+ * stream is being captured. */
+cumega_status ema_fft_prepare(cumega_context *ctx, const ema_launch *launch);
 
 /* Within a scope: the run. During capture everything has to be there: RESOURCE otherwise. */
-cumega_status ema_fft_enqueue(cumega_context *ctx, const cumega_ema *ema, const ema_launch *launch);
-
-/* What ctx has of it, when ctx is closed. */
-void ema_fft_close(cumega_context *ctx);
+cumega_status ema_fft_enqueue(cumega_context *ctx, const ema_launch *launch);
 
 #endif

@@ -1,62 +1,62 @@
-/* The EMA where time is contiguous in x, in y or in both (layout (B, D, L)), or where channels are
- * and ema_lanes.cu asks for more alignment: 1, 2, 4, 8 or 16 heads, float32 states, whole sequences,
- * any strides. Read step by step, such a layout costs a sector of 32 bytes per element; here tiles
- * are transposed in shared memory.
+/* The EMA where time is contiguous in x, in y or in both (layout (B, D, L)), or where channels
+ * are but not as aligned as ema_lanes.cu needs them: 1, 2, 4, 8 or 16 heads, float32 states,
+ * whole sequences, any strides. Read step by step, such a layout costs a sector of 32 bytes per
+ * element. Here tiles are transposed in shared memory.
  *
- * A channel lies over four lanes (ema_lanes.cuh). A warp has 8 channels and a pipeline of its own,
- * without barriers of the block: tiles of 8 channels by 64 bytes of time, 16 steps or 32 in 16-bit
- * types, STAGES - 1 of them under way while one is computed, 3.5 KB per warp. Where time is
- * contiguous and begins at a multiple of 16 bytes, a tile is one asynchronous 16-byte copy per lane,
- * and a lane reads its four steps as one vector. Else elements are copied one by one, in the order in
- * which they lie. y is put where x was in the tile (every lane has read what it needs) and leaves it
- * as it came, or, where time is not contiguous in y, goes from each lane straight to memory.
- * The rows of a tile are 80 bytes apart, so that 8 vectors of 8 rows lie in different banks.
+ * A channel is spread over four lanes (ema_lanes.cuh). A warp has 8 channels and a pipeline of
+ * its own, without block barriers: tiles of 8 channels by 64 bytes of time, 16 steps or 32 in
+ * 16-bit types, with STAGES - 1 tiles in flight while one is computed, 3.5 KB per warp. Where
+ * time is contiguous and begins at a multiple of 16 bytes, a tile is one asynchronous 16-byte
+ * copy per lane, and a lane reads its four steps as one vector. Elsewhere elements are copied one
+ * by one, in the order of memory. y replaces x in the tile (every lane has read what it needs)
+ * and leaves it in the same way; where time is not contiguous in y, each lane stores to memory
+ * directly. The rows of a tile are 80 bytes apart, so that 8 vectors of 8 rows have no bank
+ * conflict.
  *
- * 8 bytes per element in float32, in segments of 64 bytes, two whole sectors. Instructions per
- * element as in ema_lanes.cu, less three shared loads, plus a shared store and an eighth of the
- * tile's way out: predicted, not measured, to keep the copy's speed for up to 4 heads with ReLU.
- * The activation is looked up: it is one in 4 steps of a warp, and 45 kernels less to compile.
- * Registers: at most 80 up to 8 heads (six blocks on a multiprocessor), 128 for 16. Shared memory:
- * 20 KB per block of 128 threads.
+ * 8 bytes per element in float32, in segments of 64 bytes, which are two whole sectors.
+ * Instructions per element as in ema_lanes.cu, less three shared loads, plus a shared store and
+ * an eighth of the tile's way out: predicted, not measured, to keep the copy's speed for up to 4
+ * heads with ReLU. The activation is looked up: once in 4 steps of a warp, and 45 fewer kernels
+ * to compile. Registers: at most 80 up to 8 heads (six blocks on a multiprocessor), 128 for 16.
+ * Shared memory: 20 KB per block of 128 threads.
  *
  * Its loop has the code of all ten activations, of which one runs:
  *
  *   sass ema_tiles_kernel<4,1>: 338 instructions, 9 fmas
  *   sass ema_tiles_kernel<4,4>: 354 instructions, 9 fmas
  *
- * Rejected: tiles of a whole block, which need two barriers per tile; a transposed copy of the whole
- * tensor first (24 bytes per element instead of 8). */
+ * Rejected: tiles of a whole block, which need two barriers per tile; a transposed copy of the
+ * whole tensor first (24 bytes per element instead of 8). */
 #include <cuda_pipeline.h>
 #include "ema_choice.cuh"
 #include "ema_lanes.cuh"
 
-#define THREADS    128
-#define WARPS      (THREADS / 32)
+#define WARPS      (EMA_THREADS / 32)
 #define CHANNELS   (32 / LANES) /* of a warp */
 #define STAGES     8
-#define ROW        (LANES * EMA_PIECE) /* bytes of a channel in a tile */
-#define ROW_PITCH  (ROW + EMA_PIECE)   /* from one channel to the next */
+#define ROW        (LANES * VECTOR_BYTES) /* bytes of a channel in a tile */
+#define ROW_PITCH  (ROW + VECTOR_BYTES)   /* from one channel to the next */
 #define TILE_PITCH (CHANNELS * ROW_PITCH)
 #define WARP_BYTES (STAGES * TILE_PITCH)
 
-/* Where a tensor's part of a warp's channels lies. */
+/* A warp's channels in a tensor. */
 template <typename STORED> struct tile_place {
-  STORED *first; /* of the warp's first channel and step 0 */
+  STORED *first; /* step 0 of the first channel */
   int64_t stride_t, stride_d;
-  bool in_pieces; /* steps lie together, and every channel begins at a piece */
-  int channels;   /* that there are: up to CHANNELS */
+  bool is_vector; /* steps are adjacent, and every channel begins at a multiple of 16 bytes */
+  int channels;   /* that exist: up to CHANNELS */
 };
 
 template <typename STORED>
 static __device__ __forceinline__ tile_place<STORED>
 place_tile(const ema_launch &p, const ema_sequences &tensor, const ema_sequence &s, int64_t d0) {
   tile_place<STORED> place;
-  const int64_t left = p.channels - d0;
+  const int64_t left = p.run.channels - d0;
   place.first = (STORED *)tensor.data + ema_offset(tensor, s, d0);
   place.stride_t = tensor.stride_t;
   place.stride_d = tensor.stride_d;
-  place.in_pieces = tensor.stride_t == 1 && (uintptr_t)place.first % EMA_PIECE == 0 &&
-                    tensor.stride_d * (int64_t)sizeof(STORED) % EMA_PIECE == 0;
+  place.is_vector = tensor.stride_t == 1 && (uintptr_t)place.first % VECTOR_BYTES == 0 &&
+                    tensor.stride_d * (int64_t)sizeof(STORED) % VECTOR_BYTES == 0;
   place.channels = left < CHANNELS ? (int)left : CHANNELS;
   return place;
 }
@@ -67,11 +67,11 @@ static __device__ __forceinline__ void copy_element(float *to, const float *from
   __pipeline_memcpy_async(to, from, sizeof *to);
 }
 static __device__ __forceinline__ void copy_element(uint16_t *to, const uint16_t *from) {
-  *to = *from; /* no asynchronous copy is that small */
+  *to = *from; /* asynchronous copies have at least 4 bytes */
 }
 
-/* Calls visit(row, step) for each element of a tile that there is, a warp's lanes beside each other
- * in memory. */
+/* Calls visit(row, step) for each element of a tile that exists. Lanes of a warp visit adjacent
+ * memory. */
 template <typename STORED, typename VISIT>
 static __device__ __forceinline__ void each_element(const tile_place<STORED> &place, int steps,
                                                     VISIT visit) {
@@ -89,15 +89,15 @@ static __device__ __forceinline__ void each_element(const tile_place<STORED> &pl
 template <typename STORED>
 static __device__ __forceinline__ void copy_tile(const tile_place<STORED> &x, int64_t t,
                                                  int64_t length, unsigned char *tile) {
-  const int TILE_STEPS = ROW / sizeof(STORED), PER_PIECE = EMA_PIECE / sizeof(STORED);
+  const int TILE_STEPS = ROW / sizeof(STORED), PER_PIECE = VECTOR_BYTES / sizeof(STORED);
   const int64_t left = length - t;
-  if (x.in_pieces) {
+  if (x.is_vector) {
     const int row = threadIdx.x % 32 / LANES, piece = threadIdx.x % LANES;
     const int64_t elements = left - piece * PER_PIECE;
     if (row < x.channels && elements > 0)
-      __pipeline_memcpy_async(tile + row * ROW_PITCH + piece * EMA_PIECE,
-                              x.first + row * x.stride_d + t + piece * PER_PIECE, EMA_PIECE,
-                              elements < PER_PIECE ? EMA_PIECE - (int)elements * sizeof(STORED)
+      __pipeline_memcpy_async(tile + row * ROW_PITCH + piece * VECTOR_BYTES,
+                              x.first + row * x.stride_d + t + piece * PER_PIECE, VECTOR_BYTES,
+                              elements < PER_PIECE ? VECTOR_BYTES - (int)elements * sizeof(STORED)
                                                    : 0);
   } else if (left > 0) {
     each_element(x, left < TILE_STEPS ? (int)left : TILE_STEPS, [&](int row, int step) {
@@ -108,16 +108,16 @@ static __device__ __forceinline__ void copy_tile(const tile_place<STORED> &x, in
   __pipeline_commit();
 }
 
-/* A tile of results to y, where steps lie together. */
+/* A tile of results to y, whose steps are adjacent. */
 template <typename STORED>
 static __device__ __forceinline__ void store_tile(const tile_place<STORED> &y, int64_t t, int steps,
                                                   const unsigned char *tile) {
-  const int TILE_STEPS = ROW / sizeof(STORED), PER_PIECE = EMA_PIECE / sizeof(STORED);
-  if (y.in_pieces && steps == TILE_STEPS) {
+  const int TILE_STEPS = ROW / sizeof(STORED), PER_PIECE = VECTOR_BYTES / sizeof(STORED);
+  if (y.is_vector && steps == TILE_STEPS) {
     const int row = threadIdx.x % 32 / LANES, piece = threadIdx.x % LANES;
     if (row < y.channels)
       *(int4 *)(y.first + row * y.stride_d + t + piece * PER_PIECE) =
-          *(const int4 *)(tile + row * ROW_PITCH + piece * EMA_PIECE);
+          *(const int4 *)(tile + row * ROW_PITCH + piece * VECTOR_BYTES);
     return;
   }
   each_element(y, steps, [&](int row, int step) {
@@ -125,7 +125,7 @@ static __device__ __forceinline__ void store_tile(const tile_place<STORED> &y, i
   });
 }
 
-/* What lies behind a padded sequence's end. */
+/* Zeros past the end of a padded sequence. */
 template <typename STORED>
 static __device__ __forceinline__ void zero_tiles(const tile_place<STORED> &y, int64_t length,
                                                   int64_t rows) {
@@ -141,13 +141,13 @@ static __device__ __forceinline__ void zero_tiles(const tile_place<STORED> &y, i
 template <int HEADS, int TYPE>
 static __device__ __forceinline__ void run_warp(const ema_launch &p, const ema_sequence &s,
                                                 int64_t d0, unsigned char *tiles) {
-  typedef typename element<TYPE>::stored stored;
+  typedef stored_of<TYPE> stored;
   const int TILE_STEPS = ROW / sizeof(stored);
   const int l = threadIdx.x % LANES, row = threadIdx.x % 32 / LANES;
   const tile_place<stored> from = place_tile<stored>(p, p.run.x, s, d0);
   const tile_place<stored> to = place_tile<stored>(p, p.run.y, s, d0);
   const bool has_channel = row < from.channels, y_in_tile = to.stride_t == 1;
-  const float residual = p.f32.residual[d0 + row];
+  const float residual = p.run.f32.residual[d0 + row];
   uint8_t mask = ema_mask_of_lane(p, s, 0, TILE_STEPS);
   lane_chain<HEADS> c;
   lane_begin(c, p, s, d0 + row, l);
@@ -156,8 +156,8 @@ static __device__ __forceinline__ void run_warp(const ema_launch &p, const ema_s
   int64_t k = 0;
   for (int64_t t = 0; t < s.length; t += TILE_STEPS, k++) {
     unsigned char *tile = tiles + k % STAGES * TILE_PITCH;
-    __pipeline_wait_prior(STAGES - 2); /* this lane's part of tile k has landed */
-    __syncwarp();                      /* everybody's has; and tile k - 1 has been stored */
+    __pipeline_wait_prior(STAGES - 2); /* this lane's part of tile k has arrived */
+    __syncwarp();                      /* so have all others; and tile k - 1 has been stored */
     copy_tile(from, t + (STAGES - 1) * TILE_STEPS, s.length,
               tiles + (k + STAGES - 1) % STAGES * TILE_PITCH);
     const int steps = s.length - t < TILE_STEPS ? (int)(s.length - t) : TILE_STEPS;
@@ -175,14 +175,14 @@ static __device__ __forceinline__ void run_warp(const ema_launch &p, const ema_s
   lane_end(c, p, s, d0 + row, l);
   zero_tiles(to, s.length, s.rows);
   __pipeline_wait_prior(0);
-  __syncwarp(); /* the next channels may have the tiles */
+  __syncwarp(); /* before the next channels overwrite the tiles */
 }
 
 template <int HEADS, int TYPE>
-static __global__ void __launch_bounds__(THREADS, HEADS < 16 ? 6 : 4)
+static __global__ void __launch_bounds__(EMA_THREADS, HEADS < 16 ? 6 : 4)
     ema_tiles_kernel(const ema_launch p) {
   CUMEGA_SHARED(unsigned char, shared);
-  const int64_t groups = (p.channels + CHANNELS - 1) / CHANNELS, warps = (int64_t)gridDim.x * WARPS;
+  const int64_t groups = parts_of(p.run.channels, CHANNELS), warps = (int64_t)gridDim.x * WARPS;
   const int warp = threadIdx.x / 32;
   for (int64_t unit = (int64_t)blockIdx.x * WARPS + warp; unit < ema_sequence_count(&p) * groups;
        unit += warps) {
@@ -193,33 +193,28 @@ static __global__ void __launch_bounds__(THREADS, HEADS < 16 ? 6 : 4)
   }
 }
 
-/* ---- whether, and which ---- */
+/* ---- launching ---- */
 
 bool ema_tiles_can(const ema_launch *launch) {
   return is_for_lanes(launch);
 }
 
-#define LAUNCH(HEADS, TYPE)                                                                        \
+#define INSTANCE(HEADS, TYPE)                                                                      \
   do {                                                                                             \
     *kernel = "ema_tiles_kernel<" #HEADS "," #TYPE ">";                                            \
-    return CUMEGA_LAUNCH((ema_tiles_kernel<HEADS, TYPE>), grid, dim3(THREADS), WARPS * WARP_BYTES, \
+    return CUMEGA_LAUNCH((ema_tiles_kernel<HEADS, TYPE>), grid, EMA_THREADS, WARPS * WARP_BYTES,   \
                          stream, *launch);                                                         \
   } while (0)
 
-#define LAUNCH_BY_TYPE(HEADS)                                                                      \
-  switch (launch->run.type) {                                                                      \
-  case TYPE_FLOAT16: LAUNCH(HEADS, TYPE_FLOAT16);                                                  \
-  case TYPE_BFLOAT16: LAUNCH(HEADS, TYPE_BFLOAT16);                                                \
-  default: LAUNCH(HEADS, TYPE_FLOAT32);                                                            \
-  }
-
 cudaError_t ema_tiles_launch(const ema_launch *launch, cudaStream_t stream, const char **kernel) {
   const dim3 grid = grid_of_units(launch, CHANNELS, WARPS);
-  switch (launch->heads) {
-  case 1: LAUNCH_BY_TYPE(1);
-  case 2: LAUNCH_BY_TYPE(2);
-  case 4: LAUNCH_BY_TYPE(4);
-  case 8: LAUNCH_BY_TYPE(8);
-  default: LAUNCH_BY_TYPE(16);
+  if (ema_kind(launch) == -2) return cudaErrorInvalidValue;
+  switch (launch->run.heads) {
+  case 1: LAUNCH_FLOAT(INSTANCE, 1);
+  case 2: LAUNCH_FLOAT(INSTANCE, 2);
+  case 4: LAUNCH_FLOAT(INSTANCE, 4);
+  case 8: LAUNCH_FLOAT(INSTANCE, 8);
+  case 16: LAUNCH_FLOAT(INSTANCE, 16);
+  default: return cudaErrorInvalidValue;
   }
 }

@@ -1,17 +1,22 @@
-/* How kernels are launched and find their shared memory. These macros are all that a kernel has
- * to know of tests/emulation, where the same files are compiled by a C++ compiler and run on a CPU.
+/* How kernels are launched, how large their grids are, and how they find their shared memory.
+ * These macros are all that a kernel has to know of tests/emulation, where the same files are
+ * compiled by a C++ compiler and run on a CPU.
  *
- *   CUMEGA_LAUNCH(kernel, grid, block, shared_bytes, stream, ...)   the launch's own cudaError_t,
- *       whatever error the caller may have left pending
- *   CUMEGA_MOST_BLOCKS(n)   n, the blocks of a grid from which on each of them takes several parts of
- *       the work; few where emulated, so that small tests come there
+ *   CUMEGA_LAUNCH(kernel, grid, block, shared_bytes, stream, parameters)   an expression: the
+ *       launch's own cudaError_t, whatever error the caller has left pending
  *   CUMEGA_SPIN()   in every loop that waits for another thread's write
  *   CUMEGA_SHARED(type, name)   declares type *name: the block's shared memory, all of it dynamic,
- *       aligned to 16 bytes */
+ *       aligned to 16 bytes
+ *
+ * A launcher is a host function that chooses an instance of a kernel template, sets *kernel to
+ * its name, which has no space in it (cumega_context_kernels), and launches it. A type that it
+ * has no instance for is cudaErrorInvalidValue. */
 #ifndef CUMEGA_SRC_CUDA_LAUNCH_H
 #define CUMEGA_SRC_CUDA_LAUNCH_H
 
 #include <cuda_runtime.h>
+#include "../tensor_type.h"
+#include "tuning.h"
 
 #if defined(CUMEGA_EMULATION)
 
@@ -20,7 +25,6 @@
 #define CUMEGA_LAUNCH(kernel, grid, block, shared_bytes, stream, ...)                              \
   emulation_launch_values(#kernel, grid, block, shared_bytes, stream, kernel, __VA_ARGS__)
 #define CUMEGA_SHARED(type, name) type *name = (type *)emulation_shared()
-#define CUMEGA_MOST_BLOCKS(n)     ((n) < 8 ? (n) : 8)
 #define CUMEGA_SPIN()             emulation_yield()
 
 #else
@@ -30,7 +34,6 @@
 #define CUMEGA_SHARED(type, name)                                                                  \
   extern __shared__ __align__(16) unsigned char cumega_shared_bytes[];                             \
   type *name = (type *)cumega_shared_bytes
-#define CUMEGA_MOST_BLOCKS(n) (n)
 
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 700
 #define CUMEGA_SPIN() __nanosleep(20)
@@ -48,5 +51,30 @@ static inline cudaError_t launch_kernel(void (*kernel)(PARAMETERS), dim3 grid, d
 }
 
 #endif
+
+/* Returns function<TYPE>(...) from a launcher, for the instance of a tensor's type. */
+#define LAUNCH_BY_TYPE(type, function, ...)                                                        \
+  switch (type) {                                                                                  \
+  case TYPE_FLOAT32: return function<TYPE_FLOAT32>(__VA_ARGS__);                                   \
+  case TYPE_FLOAT16: return function<TYPE_FLOAT16>(__VA_ARGS__);                                   \
+  case TYPE_BFLOAT16: return function<TYPE_BFLOAT16>(__VA_ARGS__);                                 \
+  case TYPE_FLOAT64: return function<TYPE_FLOAT64>(__VA_ARGS__);                                   \
+  default: return cudaErrorInvalidValue;                                                           \
+  }
+
+/* Parts of this size that hold count. */
+static __host__ __device__ __forceinline__ int64_t parts_of(int64_t count, int64_t part) {
+  return (count + part - 1) / part;
+}
+
+/* Blocks for rows * columns units of work, per_block of them at a time: at most `most`, whose
+ * blocks then stride over the grid. The product may exceed 64 bits. */
+static inline int64_t blocks_of(int64_t rows, int64_t columns, int64_t per_block, int64_t most) {
+  const bool is_large = columns > 0 && rows > most * per_block / columns;
+  return is_large ? most : parts_of(rows * columns, per_block);
+}
+static inline dim3 grid_of(int64_t rows, int64_t columns, int64_t per_block, int64_t most) {
+  return dim3((unsigned)blocks_of(rows, columns, per_block, most));
+}
 
 #endif

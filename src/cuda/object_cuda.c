@@ -4,25 +4,24 @@
 #include "context_cuda.h"
 #include "hooks.h"
 
-static cumega_status upload(cumega_context *ctx, const char *what, const void *from, int64_t bytes,
-                            void **block) {
+static cumega_status write_block(cumega_context *ctx, const char *noun, const void *from,
+                                 int64_t bytes, void **block) {
   cuda_context *c = cuda_context_of(ctx);
   TRY(cuda_refuse_capture(ctx, "making or changing an object"));
-  TRY(cuda_allocate(ctx, bytes, what, block));
+  if (*block == NULL) TRY(cuda_allocate(ctx, bytes, noun, block));
   CUDA_TRY(ctx, cudaMemcpyAsync(*block, from, (size_t)bytes, cudaMemcpyHostToDevice, c->stream));
   CUDA_TRY(ctx, cudaStreamSynchronize(c->stream));
   return CUMEGA_OK;
 }
 
-cumega_status object_upload_cuda(cumega_context *ctx, const char *what, const void *from,
-                                 int64_t bytes, void **block) {
+cumega_status object_write_cuda(cumega_context *ctx, const char *noun, const void *from,
+                                int64_t bytes, void **block) {
   cuda_scope scope;
-  *block = NULL;
+  const int is_new = *block == NULL;
   cumega_status status = cuda_enter(ctx, &scope);
-  if (status == CUMEGA_OK) status = upload(ctx, what, from, bytes, block);
-  if (status != CUMEGA_OK) {
-    /* The copy may be enqueued where the waiting has failed. */
-    if (*block != NULL) (void)cudaStreamSynchronize(cuda_context_of(ctx)->stream);
+  if (status == CUMEGA_OK) status = write_block(ctx, noun, from, bytes, block);
+  if (status != CUMEGA_OK && is_new && *block != NULL) {
+    (void)cudaStreamSynchronize(cuda_context_of(ctx)->stream); /* the copy may be enqueued */
     cuda_release(ctx->memory, *block, bytes);
     *block = NULL;
   }

@@ -1,4 +1,4 @@
-/* The report word's clearing: one thread, four bytes. */
+/* Clears the error flags: one thread, four bytes. */
 #include "launch.h"
 #include "report_cuda.h"
 
@@ -12,5 +12,5 @@ static __global__ void __launch_bounds__(1) report_clear_kernel(const clear_laun
 
 cudaError_t report_clear_launch(uint32_t *report, cudaStream_t stream) {
   const clear_launch p = {report};
-  return CUMEGA_LAUNCH(report_clear_kernel, dim3(1), dim3(1), 0, stream, p);
+  return CUMEGA_LAUNCH(report_clear_kernel, 1, 1, 0, stream, p);
 }

@@ -1,4 +1,4 @@
-/* The context's report word on the device, which kernels set bits of. */
+/* The context's error flags on the device, which kernels set. */
 #ifndef CUMEGA_SRC_CUDA_REPORT_CUDA_H
 #define CUMEGA_SRC_CUDA_REPORT_CUDA_H
 
@@ -9,7 +9,7 @@
 extern "C" {
 #endif
 
-/* *report = 0, by one launch: the first work of every context, so that a device that the build has
+/* *report = 0, by a launch. It is the first work of every context, so a device that the build has
  * no code for is found there and not by the first run. */
 cudaError_t report_clear_launch(uint32_t *report, cudaStream_t stream);
 

@@ -3,7 +3,7 @@
  *   residual_forward_cuda.c  a run: which kernel, Highway's products, scratch
  *   residual_lines.cu        every run without a norm, element by element
  *   residual_rows.cu         runs with a norm, row by row
- *   residual_gather.cu       what Highway's products read
+ *   residual_gather.cu       copies for Highway's products
  *   cublas_cuda.c            cuBLAS, opened when Highway first needs it */
 #ifndef CUMEGA_SRC_CUDA_RESIDUAL_CUDA_H
 #define CUMEGA_SRC_CUDA_RESIDUAL_CUDA_H

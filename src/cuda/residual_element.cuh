@@ -1,54 +1,19 @@
-/* What the kernels of residual connections do with the elements of one vector: in, through the
- * formula, and out. The arithmetic is that of src/cpu/residual_block.h, operation by operation.
+/* What the kernels of residual connections do with the elements of one vector: read them, apply
+ * the formula, write the result. The arithmetic is that of src/cpu/residual_block.h, operation by
+ * operation.
  *
- * A kernel is compiled for a type of elements and a width: 16 bytes of them, loaded and stored at
- * once, or one, for any strides and alignment. */
+ * A kernel is compiled for a type and a width: the elements of 16 bytes, which one access moves,
+ * or one element, for any strides and alignment. */
 #ifndef CUMEGA_SRC_CUDA_RESIDUAL_ELEMENT_CUH
 #define CUMEGA_SRC_CUDA_RESIDUAL_ELEMENT_CUH
 
-#include <math.h>
-#include "../math/float16.h"
 #include "../math/residual.h"
-#include "launch.h"
+#include "element.cuh"
 #include "residual_cuda.h"
 
-/* ---- types ---- */
+/* Elements of a vector. */
+template <int TYPE> static constexpr int WIDTH_OF = VECTOR_BYTES / (int)sizeof(stored_of<TYPE>);
 
-struct element_float32 {
-  typedef float stored, real;
-  static const tensor_type type = TYPE_FLOAT32;
-  static __device__ __forceinline__ float widen(float v) { return v; }
-  static __device__ __forceinline__ float narrow(float v) { return v; }
-};
-struct element_float16 {
-  typedef uint16_t stored;
-  typedef float real;
-  static const tensor_type type = TYPE_FLOAT16;
-  static __device__ __forceinline__ float widen(uint16_t v) { return float16_to_float(v); }
-  static __device__ __forceinline__ uint16_t narrow(float v) { return float_to_float16(v); }
-};
-struct element_bfloat16 {
-  typedef uint16_t stored;
-  typedef float real;
-  static const tensor_type type = TYPE_BFLOAT16;
-  static __device__ __forceinline__ float widen(uint16_t v) { return bfloat16_to_float(v); }
-  static __device__ __forceinline__ uint16_t narrow(float v) { return float_to_bfloat16(v); }
-};
-struct element_float64 {
-  typedef double stored, real;
-  static const tensor_type type = TYPE_FLOAT64;
-  static __device__ __forceinline__ double widen(double v) { return v; }
-  static __device__ __forceinline__ double narrow(double v) { return v; }
-};
-
-#define VECTOR_BYTES 16
-
-static __device__ __forceinline__ float fma_of(float a, float b, float c) {
-  return fmaf(a, b, c);
-}
-static __device__ __forceinline__ double fma_of(double a, double b, double c) {
-  return fma(a, b, c);
-}
 static __device__ __forceinline__ float gated_of(float x, float h, float gate) {
   return residual_gated_f32(x, h, gate);
 }
@@ -61,17 +26,15 @@ static __device__ __forceinline__ float highway_of(float k, float x, float y, fl
 static __device__ __forceinline__ double highway_of(double k, double x, double y, double gate) {
   return residual_highway_f64(k, x, y, gate);
 }
-static __device__ __forceinline__ const float *table_of(const real_vector &v, float) {
-  return v.f32;
-}
-static __device__ __forceinline__ const double *table_of(const real_vector &v, double) {
-  return v.f64;
+
+/* Lines along the last dimension. */
+static __host__ __device__ __forceinline__ int64_t line_count(const residual_run &run) {
+  int64_t lines = 1;
+  for (int i = 0; i < run.ndim - 1; i++) lines *= run.shape[i];
+  return lines;
 }
 
-/* ---- places ---- */
-
-/* The operands' elements at the beginning of a line, and the channel where it is not along the
- * line. */
+/* Where a line begins in each operand, and its channel where channels are not along the line. */
 struct line_place {
   int64_t offsets[OPERAND_COUNT], channel;
 };
@@ -90,137 +53,110 @@ static __device__ __forceinline__ void find_line(const residual_run &run, int64_
   }
 }
 
-/* ---- elements ---- */
-
-/* count elements from `at` on, stride apart; those behind them are 0. WIDTH of them are one load
- * where stride is 1, which the launcher has seen to. */
-template <typename ELEMENT, int WIDTH>
-static __device__ __forceinline__ void load_elements(const void *data, int64_t at, int64_t stride,
-                                                     int count,
-                                                     typename ELEMENT::real (&v)[WIDTH]) {
-  typedef typename ELEMENT::stored stored;
-  const stored *from = (const stored *)data + at;
-  if (WIDTH > 1 && count == WIDTH) {
-    stored raw[WIDTH];
-    const int4 words = *(const int4 *)from;
-    memcpy(raw, &words, WIDTH * sizeof(stored)); /* WIDTH > 1: 16 bytes */
+/* An operand's elements first .. first + WIDTH - 1 of a line; 0 past the end of the line.
+ * Products of a run in a 16-bit type are float32. */
+template <int TYPE, int WIDTH>
+static __device__ __forceinline__ void load_operand(const residual_run &run, int operand,
+                                                    int64_t offset, int64_t first,
+                                                    real_of<TYPE> *v) {
+  const residual_operand &o = run.operands[operand];
+  const int inner = run.ndim - 1;
+  if (o.type == TYPE) {
+    load_elements<TYPE, WIDTH>((const stored_of<TYPE> *)o.data + offset, first, o.strides[inner],
+                               run.shape[inner], true, v);
+  } else if constexpr (sizeof(stored_of<TYPE>) == 2) {
 #pragma unroll
-    for (int i = 0; i < WIDTH; i++) v[i] = ELEMENT::widen(raw[i]);
-    return;
+    for (int i = 0; i < WIDTH; i++)
+      load_elements<TYPE_FLOAT32, 1>((const float *)o.data + offset, first + i, o.strides[inner],
+                                     run.shape[inner], false, v + i);
   }
-#pragma unroll
-  for (int i = 0; i < WIDTH; i++) v[i] = i < count ? ELEMENT::widen(from[i * stride]) : 0;
 }
 
-/* The same of numbers of ours, as the products of a run in 16-bit types are. */
-template <typename ELEMENT, int WIDTH>
-static __device__ __forceinline__ void load_operand(const residual_operand &o, int64_t at,
-                                                    int64_t stride, int count,
-                                                    typename ELEMENT::real (&v)[WIDTH]) {
-  typedef typename ELEMENT::real real;
-  if (o.type == ELEMENT::type) {
-    load_elements<ELEMENT, WIDTH>(o.data, at, stride, count, v);
-    return;
-  }
-  const real *from = (const real *)o.data + at;
-#pragma unroll
-  for (int i = 0; i < WIDTH; i++) v[i] = i < count ? from[i * stride] : 0;
+template <int TYPE, int WIDTH>
+static __device__ __forceinline__ void store_operand(const residual_run &run, int operand,
+                                                     int64_t offset, int64_t first,
+                                                     const real_of<TYPE> *v) {
+  const residual_operand &o = run.operands[operand];
+  const int inner = run.ndim - 1;
+  store_elements<TYPE, WIDTH>((stored_of<TYPE> *)o.data + offset, first, o.strides[inner],
+                              run.shape[inner], true, v);
 }
 
-/* Rounds once. */
-template <typename ELEMENT, int WIDTH>
-static __device__ __forceinline__ void store_elements(const residual_operand &o, int64_t at,
-                                                      int64_t stride, int count,
-                                                      const typename ELEMENT::real (&v)[WIDTH]) {
-  typedef typename ELEMENT::stored stored;
-  stored *to = (stored *)o.data + at;
-  if (WIDTH > 1 && count == WIDTH) {
-    stored raw[WIDTH];
-    int4 words;
-#pragma unroll
-    for (int i = 0; i < WIDTH; i++) raw[i] = ELEMENT::narrow(v[i]);
-    memcpy(&words, raw, WIDTH * sizeof(stored));
-    *(int4 *)to = words;
-    return;
-  }
-#pragma unroll
-  for (int i = 0; i < WIDTH; i++)
-    if (i < count) to[i * stride] = ELEMENT::narrow(v[i]);
-}
-
-/* Highway's products are still without their biases; the other runs have none. */
+/* Highway's products come without their biases. Other runs have no such bias. */
 template <typename REAL, int WIDTH>
-static __device__ __forceinline__ void add_bias(const real_vector &bias, int64_t first, int count,
-                                                REAL (&v)[WIDTH]) {
-  const REAL *from = table_of(bias, REAL());
+static __device__ __forceinline__ void add_bias(const real_vector &bias, int64_t first, int64_t end,
+                                                REAL *v) {
+  const REAL *from = table_of<REAL>(bias);
   if (from == NULL) return;
 #pragma unroll
   for (int i = 0; i < WIDTH; i++)
-    if (i < count) v[i] += from[first + i];
+    if (first + i < end) v[i] += from[first + i];
 }
 
-/* v = the formula at elements first .. first + count - 1 of a line. */
-template <typename ELEMENT, int WIDTH>
+/* v = the formula at elements first .. first + WIDTH - 1 of a line. */
+template <int TYPE, int WIDTH>
 static __device__ __forceinline__ void
-residual_elements(const residual_run &run, const line_place &p, int64_t first, int count,
-                  typename ELEMENT::real (&v)[WIDTH]) {
-  typedef typename ELEMENT::real real;
+residual_elements(const residual_run &run, const line_place &p, int64_t first, real_of<TYPE> *v) {
+  typedef real_of<TYPE> real;
   const int inner = run.ndim - 1;
+  const int64_t end = run.shape[inner];
   real found[OPERAND_OUT][WIDTH];
 #pragma unroll
   for (int k = 0; k < OPERAND_OUT; k++) {
-    const residual_operand &o = run.operands[k];
-    if (o.type != 0) {
-      const int64_t stride = o.strides[inner];
-      load_operand<ELEMENT, WIDTH>(o, p.offsets[k] + first * stride, stride, count, found[k]);
-    } else {
 #pragma unroll
-      for (int i = 0; i < WIDTH; i++) found[k][i] = 0;
-    }
+    for (int i = 0; i < WIDTH; i++) found[k][i] = 0;
+    if (run.operands[k].type != 0) load_operand<TYPE, WIDTH>(run, k, p.offsets[k], first, found[k]);
   }
-  add_bias(run.products.x_bias, first, count, found[OPERAND_GATE]);
-  add_bias(run.products.y_bias, first, count, found[OPERAND_Y]);
-  const real *c = table_of(run.channels, real());
+  add_bias<real, WIDTH>(run.products.x_bias, first, end, found[OPERAND_GATE]);
+  add_bias<real, WIDTH>(run.products.y_bias, first, end, found[OPERAND_Y]);
+  const real *c = table_of<real>(run.channels);
   const real alpha = (real)run.alpha, beta = (real)run.beta;
 #pragma unroll
   for (int i = 0; i < WIDTH; i++) {
     const real x = found[OPERAND_X][i], y = found[OPERAND_Y][i], gate = found[OPERAND_GATE][i];
     real by = beta;
-    if (c != NULL) by = i < count ? c[run.channel == inner ? first + i : p.channel] : 0;
+    if (c != NULL) by = first + i < end ? c[run.channel == inner ? first + i : p.channel] : 0;
     switch (run.form) {
     case RESIDUAL_COPY: v[i] = y; break;
     case RESIDUAL_SCALE: v[i] = by * y; break;
+    case RESIDUAL_SUM:
+    case RESIDUAL_CHANNELS: v[i] = fma(alpha, x, by * y); break;
     case RESIDUAL_GATED: v[i] = gated_of(x, y, gate); break;
     case RESIDUAL_HIGHWAY: v[i] = highway_of(alpha, x, y, gate); break;
     case RESIDUAL_HIGHWAY_SCALE: v[i] = highway_of(alpha, x, by * y, gate); break;
-    default: v[i] = fma_of(alpha, x, by * y); break; /* RESIDUAL_SUM and _CHANNELS */
+    default: v[i] = (real)NAN; /* residual_is_valid has refused it */
     }
   }
 }
 
 /* ---- launching ---- */
 
-/* Whether 16 bytes at a time are right: lines contiguous in every tensor, each beginning at a
- * multiple of 16 bytes. Products of ours are contiguous and read one by one where their type is
- * another. */
-static inline bool residual_is_vector(const residual_run *run) {
+static inline bool residual_is_valid(const residual_run *run) {
+  switch (run->form) {
+  case RESIDUAL_COPY:
+  case RESIDUAL_SCALE:
+  case RESIDUAL_SUM:
+  case RESIDUAL_CHANNELS:
+  case RESIDUAL_GATED:
+  case RESIDUAL_HIGHWAY:
+  case RESIDUAL_HIGHWAY_SCALE: return true;
+  default: return false;
+  }
+}
+
+/* Whether all accesses can be of 16 bytes: lines are contiguous in every tensor and begin at
+ * multiples of 16 bytes. Products of another type are contiguous and are read one by one. */
+static inline bool residual_is_vector(const residual_run *run, int64_t bytes) {
+  const int inner = run->ndim - 1;
   for (int k = 0; k < OPERAND_COUNT; k++) {
     const residual_operand &o = run->operands[k];
-    const int64_t bytes = run->type == TYPE_FLOAT64 ? 8 : run->type == TYPE_FLOAT32 ? 4 : 2;
     if (o.type == 0 || o.type != run->type) continue;
     if ((uintptr_t)o.data % VECTOR_BYTES != 0) return false;
-    if (run->shape[run->ndim - 1] > 1 && o.strides[run->ndim - 1] != 1) return false;
-    for (int i = 0; i < run->ndim - 1; i++)
+    if (run->shape[inner] > 1 && o.strides[inner] != 1) return false;
+    for (int i = 0; i < inner; i++)
       if (o.strides[i] * bytes % VECTOR_BYTES != 0) return false;
   }
   return true;
 }
-
-/* The name has no space (cumega_context_kernels). */
-#define RESIDUAL_LAUNCH(grid, block, shared, KERNEL, ...)                                          \
-  do {                                                                                             \
-    *kernel = #KERNEL;                                                                             \
-    return CUMEGA_LAUNCH((KERNEL<__VA_ARGS__>), grid, block, shared, stream, *run);                \
-  } while (0)
 
 #endif

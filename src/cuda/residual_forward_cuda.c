@@ -1,15 +1,15 @@
 /* A run of a residual connection on the device: enqueued, never waited for. Which kernels run
  * depends on shapes, strides, types and alignment alone, so a captured graph serves other values.
  *
- * Highway's products are cuBLAS's, in float32 (float64 for float64 tensors) and without TF32; what
- * follows them is one pass like any other, with the products in the places of gate and y. */
+ * Highway's products are cuBLAS's, in float32 (float64 for float64 tensors) and without TF32. They
+ * take the places of gate and y, and then one pass follows as for other connections. */
 #include <stdio.h>
 #include "cublas_cuda.h"
 #include "hooks.h"
 #include "residual_cuda.h"
 
 static int has_products(const residual_run *run) {
-  return run->products.x_weight.f32 != NULL;
+  return run->form == RESIDUAL_HIGHWAY || run->form == RESIDUAL_HIGHWAY_SCALE;
 }
 
 static int64_t rows_of(const residual_run *run) {
@@ -18,14 +18,14 @@ static int64_t rows_of(const residual_run *run) {
   return rows;
 }
 
-/* Scratch: cuBLAS's workspace, the two products, and copies of what cuBLAS cannot read as it lies.
- */
+/* Scratch: cuBLAS's workspace, the two products, and copies of what cuBLAS cannot read directly. */
 typedef struct layout {
   int64_t gate, y, x_copy, y_copy, bytes; /* offsets; negative: not needed */
   int64_t x_stride, y_stride;             /* between rows, as cuBLAS gets them */
 } layout;
 
-/* The stride between rows where they are numbers of ours, contiguous and in order; else 0. */
+/* The stride between rows that cuBLAS can read: floats or doubles, contiguous and in order. Else
+ * 0. */
 static int64_t plain_stride(const residual_run *run, int operand) {
   const residual_operand *o = &run->operands[operand];
   const int64_t D = run->shape[run->ndim - 1];
@@ -45,7 +45,7 @@ static layout layout_of(const residual_run *run) {
   const int64_t D = run->shape[run->ndim - 1];
   const int64_t real = run->type == TYPE_FLOAT64 ? sizeof(double) : sizeof(float);
   const int64_t bytes = rows_of(run) * D * real;
-  const int has_y = run->products.y_weight.f32 != NULL;
+  const int has_y = run->form == RESIDUAL_HIGHWAY;
   layout l = {.gate = -1, .y = -1, .x_copy = -1, .y_copy = -1, .bytes = CUBLAS_WORKSPACE_BYTES};
   l.gate = take(&l, bytes);
   l.x_stride = plain_stride(run, OPERAND_X);
@@ -68,8 +68,7 @@ int64_t residual_workspace_cuda(const cumega_context *ctx, const residual_run *r
   return has_products(run) ? layout_of(run).bytes : 0;
 }
 
-/* The product of one operand, which takes its place among the run's: compact, and of our numbers.
- */
+/* The product of one operand into `out`, which is compact. */
 static cumega_status multiply(cumega_context *ctx, const residual_run *run, int operand,
                               int64_t stride, const real_vector *weight, void *copy, void *out) {
   const int is_double = run->type == TYPE_FLOAT64;
@@ -115,7 +114,7 @@ static cumega_status enqueue_products(cumega_context *ctx, const residual_run *r
   return CUMEGA_OK;
 }
 
-/* For cumega_context_kernels: a Highway's, of which `last` is behind the products. */
+/* The kernels of a Highway for cumega_context_kernels. `last` runs after the products. */
 static const char *names_of(cumega_context *ctx, const residual_run *run, const char *last) {
   cuda_context *c = cuda_context_of(ctx);
   const layout l = layout_of(run);

@@ -1,8 +1,9 @@
-/* The EMA's ten activations (cumega/ema.h names them, docs/arithmetic.md tells how exact they are),
- * for float and double, with PyTorch's values at infinities and NaN.
+/* The ten activations (cumega/activation.h names them, docs/arithmetic.md tells how exact they
+ * are), for float and double, with PyTorch's values at infinities and NaN.
  *
- * activation_apply is a switch on the kind; where the kind is a compile-time constant it folds away
- * and a loop over the rest is vectorised. The pinned formulas, with sigma(v) = 1 / (1 + exp(-v)):
+ * activation_apply is a switch on the kind; where the kind is a compile-time constant it folds
+ * away and a loop over the rest is vectorised. The pinned formulas, with sigma(v) = 1 / (1 +
+ * exp(-v)):
  *
  *   swish       v / (1 + exp(-v)), times a
  *   mish        v * n / (n + 2), n = w (w + 2), w = exp(v): tanh(log(1 + w)) without either
@@ -12,7 +13,7 @@
 #ifndef CUMEGA_SRC_MATH_ACTIVATION_H
 #define CUMEGA_SRC_MATH_ACTIVATION_H
 
-#include <cumega/ema.h>
+#include <cumega/activation.h>
 #include "elementary_f32.h"
 #include "elementary_f64.h"
 
@@ -37,33 +38,39 @@ typedef struct activation_f32 {
 #define ACTIVATION_MISH_LINEAR_F32 20.0f
 #define ACTIVATION_MISH_LINEAR_F64 40.0
 
-CUMEGA_MATH activation_f64 activation_resolve_f64(const cumega_ema_config *config) {
-  activation_f64 resolved = {(int)config->activation, 0.0, 0.0};
-  switch (config->activation) {
+CUMEGA_MATH activation_f64 activation_resolve_f64(cumega_activation kind,
+                                                  const cumega_activation_arguments *arguments) {
+  activation_f64 resolved = {(int)kind, 0.0, 0.0};
+  switch (kind) {
+  case CUMEGA_ACTIVATION_IDENTITY:
+  case CUMEGA_ACTIVATION_RELU:
+  case CUMEGA_ACTIVATION_TANH:
+  case CUMEGA_ACTIVATION_SELU:
+  case CUMEGA_ACTIVATION_MISH: break;
   case CUMEGA_ACTIVATION_SWISH:
-    resolved.a = config->swish_beta > 1.0 ? config->swish_beta : 1.0;
+    resolved.a = arguments->swish_beta > 1.0 ? arguments->swish_beta : 1.0;
     break;
-  case CUMEGA_ACTIVATION_LEAKY_RELU: resolved.a = config->leakyrelu_neg_slope; break;
+  case CUMEGA_ACTIVATION_LEAKY_RELU: resolved.a = arguments->leakyrelu_neg_slope; break;
   case CUMEGA_ACTIVATION_HARDTANH:
-    resolved.a = config->hardtanh_min_val;
-    resolved.b = config->hardtanh_max_val;
+    resolved.a = arguments->hardtanh_min_val;
+    resolved.b = arguments->hardtanh_max_val;
     break;
   case CUMEGA_ACTIVATION_SMISH:
-    resolved.a = config->smish_alpha > 0.0 ? config->smish_alpha : 1.0;
-    resolved.b = config->smish_beta > 0.0 ? config->smish_beta : 1.0;
+    resolved.a = arguments->smish_alpha > 0.0 ? arguments->smish_alpha : 1.0;
+    resolved.b = arguments->smish_beta > 0.0 ? arguments->smish_beta : 1.0;
     break;
   case CUMEGA_ACTIVATION_FTSWISH:
-    resolved.a = config->ftswish_threshold;
-    resolved.b = config->ftswish_mean_shift;
+    resolved.a = arguments->ftswish_threshold;
+    resolved.b = arguments->ftswish_mean_shift;
     break;
-  default: break; /* the others have none */
   }
   return resolved;
 }
 
 /* The same, each argument rounded once to float. */
-CUMEGA_MATH activation_f32 activation_resolve_f32(const cumega_ema_config *config) {
-  activation_f64 exact = activation_resolve_f64(config);
+CUMEGA_MATH activation_f32 activation_resolve_f32(cumega_activation kind,
+                                                  const cumega_activation_arguments *arguments) {
+  activation_f64 exact = activation_resolve_f64(kind, arguments);
   activation_f32 resolved = {exact.kind, (float)exact.a, (float)exact.b};
   return resolved;
 }

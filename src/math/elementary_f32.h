@@ -2,7 +2,8 @@
  * errors (over all 2^32 inputs) and how the polynomials were made.
  *
  * Rounding to an integer is done by adding 1.5 * 2^23: the sum's low bits then hold the integer n
- * in two's complement, and its eight lowest shifted to the exponent's place are n binary orders. */
+ * in two's complement, and its eight lowest shifted to the exponent's place are n binary orders.
+ * */
 #ifndef CUMEGA_SRC_MATH_ELEMENTARY_F32_H
 #define CUMEGA_SRC_MATH_ELEMENTARY_F32_H
 
@@ -13,8 +14,8 @@
 #define MATH_LN2_HI_F32  0x1.62e43p-1f
 #define MATH_LN2_LO_F32  -0x1.05c61p-29f
 
-/* x = n * ln2 + r with |r| <= 0.35, for |x| <= 128. n_bits is the bits of n + 1.5 * 2^23. The first
- * subtraction is exact, so r carries one rounding. */
+/* x = n * ln2 + r with |r| <= 0.35, for |x| <= 128. n_bits is the bits of n + 1.5 * 2^23. The
+ * first subtraction is exact, so r carries one rounding. */
 typedef struct math_reduced_f32 {
   float r;
   uint32_t n_bits;

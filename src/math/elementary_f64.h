@@ -151,7 +151,8 @@ CUMEGA_MATH double math_log1p(double x) {
 
 /* x = n * pi/2 + r + tail with |r| <= 0.79. pi/2 comes in three doubles: subtracting n times the
  * first is exact (fma, and everything in sight is a multiple of 2^-53), the second is taken as an
- * exact product and an exact difference, what those round off goes into the tail with the third. */
+ * exact product and an exact difference, what those round off goes into the tail with the third.
+ * */
 typedef struct math_reduced_angle {
   double r, tail;
   uint64_t n_bits;

@@ -1,8 +1,8 @@
 /* What every function of src/math/ is written in: how it is qualified, the one fused multiply-add,
  * and the bits of numbers.
  *
- * The headers of this folder give the same bits wherever they are compiled: as C11 by gcc and clang
- * at any optimisation and vector width, as C++17, and as CUDA for host and device. They are
+ * The headers of this folder give the same bits wherever they are compiled: as C11 by gcc and
+ * clang at any optimisation and vector width, as C++17, and as CUDA for host and device. They are
  * therefore made of IEEE + - * / and sqrt, fma where it is written, integer operations,
  * comparisons and selects, in round-to-nearest with subnormals kept; no table, no libm, no branch
  * that depends on a value, so that a plain loop over any of them is vectorised. The build must not

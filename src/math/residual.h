@@ -1,5 +1,5 @@
-/* The formulas of residual connections and norms, one source for all compilers (math_attributes.h).
- */
+/* The formulas of residual connections and norms, one source for all compilers
+ * (math_attributes.h). */
 #ifndef CUMEGA_SRC_MATH_RESIDUAL_H
 #define CUMEGA_SRC_MATH_RESIDUAL_H
 

@@ -1,6 +1,7 @@
-/* cos and sin of m * theta for integers m up to 2^50, as exact as those of a small angle: theta comes
- * as quarter turns per step in two doubles, so that the whole turns of m * theta are taken off by
- * one rounding and nothing of the rest is lost. docs/arithmetic.md has the measured errors. */
+/* cos and sin of m * theta for integers m up to 2^50, as exact as those of a small angle: theta
+ * comes as quarter turns per step in two doubles, so that the whole turns of m * theta are taken
+ * off by one rounding and nothing of the rest is lost. docs/arithmetic.md has the measured
+ * errors. */
 #ifndef CUMEGA_SRC_MATH_ROTATION_H
 #define CUMEGA_SRC_MATH_ROTATION_H
 
@@ -48,8 +49,8 @@ CUMEGA_MATH math_two math_two_divide(math_two a, double b) {
   return math_two_sum(first, rest / b);
 }
 
-/* exp(x) for -700 <= x <= 0, within some 2^-90: exp(r / 512) - 1 by Taylor's series with |r| <= 0.35,
- * squared nine times. */
+/* exp(x) for -700 <= x <= 0, within some 2^-90: exp(r / 512) - 1 by Taylor's series with |r| <=
+ * 0.35, squared nine times. */
 CUMEGA_MATH math_two math_two_exp(math_two x) {
   double n = (x.hi * MATH_LOG2E_F64 + MATH_ROUNDER_F64) - MATH_ROUNDER_F64;
   math_two r = math_two_add(x, math_two_product(-n, MATH_LN2_HI_F64));

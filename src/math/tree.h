@@ -1,7 +1,8 @@
 /* The library's one order for every sum, the halving tree: up to 4,096 terms by index, absent ones
- * -0 (the identity of addition); for stride 2048, 1024, ..., 1: term[j] += term[j + stride] for all
- * j < stride. The trees of consecutive groups of 4,096 are added in order; an empty sum is +0. Any
- * layout of lanes and threads that keeps this order gives these bits; this is the plain form. */
+ * -0 (the identity of addition); for stride 2048, 1024, ..., 1: term[j] += term[j + stride] for
+ * all j < stride. The trees of consecutive groups of 4,096 are added in order; an empty sum is +0.
+ * Any layout of lanes and threads that keeps this order gives these bits; this is the plain form.
+ * */
 #ifndef CUMEGA_SRC_MATH_TREE_H
 #define CUMEGA_SRC_MATH_TREE_H
 

@@ -1,4 +1,4 @@
-/* Every value of forward, apply and softmax against the definitions in 113 bits, with a bound per
+/* Every value of forward, scores and softmax against the definitions in 113 bits, with a bound per
  * element.
  *
  * u is half a unit in the last place of 1 in the arithmetic's type: 2^-24, or 2^-53 for float64.
@@ -15,6 +15,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "defaults.h"
 #include "position_problem.h"
 #include "runner.h"
 
@@ -42,12 +43,12 @@ static void compare(measured *m, double ours, oracle_wide right, double bound, c
   if (off > 0) m->worst = fmax(m->worst, off / bound);
 }
 
-/* One row of a problem: bits of apply and of softmax at its first key. */
+/* One row of a problem: bits of scores and of softmax at its first key. */
 static void check_row(measured *m, const position_problem *p, int64_t b, int64_t h, int64_t i,
                       const uint64_t *scores, const uint64_t *weights) {
   const DLDataType type = p->r.dtype;
   const double u = type.bits == 64 ? 0x1p-53 : 0x1p-24;
-  oracle_wide *s = memory_new(p->r.Lk * (int64_t)sizeof *s), most = -INFINITY, sum = 0;
+  oracle_wide *s = memory_new(2 * p->r.Lk * (int64_t)sizeof *s), *w = s + p->r.Lk, most = -INFINITY;
   double *bias = memory_new(8 * p->r.Lk), *d = memory_new(8 * p->r.Lk), mean = 0;
   const int64_t keys = position_oracle_row(p, b, h, i, s, bias);
   for (int64_t j = 0; j < keys; j++) {
@@ -58,23 +59,20 @@ static void check_row(measured *m, const position_problem *p, int64_t b, int64_t
     compare(m, position_value(type, scores[j]), s[j], d[j] + number_rounding(type, (double)s[j]),
             "score");
   }
+  if (keys > 0) oracle_softmax(keys, s, w);
   for (int64_t j = 0; j < keys; j++)
-    if (!isinf((double)s[j])) sum += oracle_exp(s[j] - most);
-  for (int64_t j = 0; j < keys; j++)
-    if (!isinf((double)s[j]))
-      mean += (double)(oracle_exp(s[j] - most) / sum) * (d[j] + u * magnitude(s[j] - most));
+    if (!isinf((double)s[j])) mean += (double)w[j] * (d[j] + u * magnitude(s[j] - most));
   const double groups = (double)((keys + 4095) / 4096);
   for (int64_t j = 0; j < p->r.Lk; j++) {
-    const oracle_wide w = j < keys && !isinf((double)s[j]) ? oracle_exp(s[j] - most) / sum : 0;
-    if (w == 0) {
+    if (j >= keys || w[j] == 0) {
       ck_assert_msg(weights[j] == 0, "a masked key has a weight");
       continue;
     }
     const double relative =
         d[j] + u * magnitude(s[j] - most) + mean + (4 + 4 + 12 + 4 * groups + 2) * u;
     const double least = type.bits == 64 ? 0x1p-1074 : 0x1p-149;
-    compare(m, position_value(type, weights[j]), w,
-            1.01 * relative * (double)w + number_rounding(type, (double)w) + least, "weight");
+    compare(m, position_value(type, weights[j]), w[j],
+            1.01 * relative * (double)w[j] + number_rounding(type, (double)w[j]) + least, "weight");
   }
   free(s);
   free(bias);
@@ -135,13 +133,13 @@ START_TEST(long_rows_keep_their_bounds) {
 }
 END_TEST
 
-static cumega_position_bias *rotary_of(cumega_context *ctx, double *alpha, double *beta,
-                                       int64_t size) {
+static cumega_position_bias *rotary_of(cumega_context *ctx, DLDataType dtype, double *alpha,
+                                       double *beta, int64_t size) {
   cumega_position_bias *bias = NULL;
   cumega_tensor a, b;
   cumega_tensor_init(&a, alpha, cumega_cpu, cumega_float64, 1, &size);
   cumega_tensor_init(&b, beta, cumega_cpu, cumega_float64, 1, &size);
-  MUST(ctx, cumega_position_bias_create_rotary(ctx, size, 2048, &a.dl, &b.dl, &bias));
+  MUST(ctx, bias_rotary_as(dtype, ctx, size, 2048, &a.dl, &b.dl, &bias));
   return bias;
 }
 
@@ -156,25 +154,25 @@ START_TEST(the_rotary_bias_is_the_product_of_rotated_matrices) {
     beta[i] = random_noise(&seed);
   }
   cumega_context *ctx = context_new();
-  cumega_position_bias *bias = rotary_of(ctx, alpha, beta, SIZE);
   for (int type = 0; type < 4; type++) {
+    const DLDataType dtype = real_dtype_of(types[type]);
+    cumega_position_bias *bias = rotary_of(ctx, dtype, alpha, beta, SIZE);
     measured m = {0};
     test_tensor *out = tensor_new_2(types[type], L, L);
     MUST(ctx, cumega_position_bias_forward(ctx, bias, dl(out)));
     ck_assert(tensor_gaps_hold(out));
     for (int64_t i = 0; i < L; i++)
       for (int64_t j = 0; j < L; j++) {
-        double products;
-        const oracle_wide right = oracle_rotary(alpha, beta, SIZE, i, j);
-        oracle_rotary_by_distance(alpha, beta, SIZE, i - j, &products);
+        const double products = oracle_rotary_magnitude(alpha, beta, SIZE);
+        const oracle_wide right = oracle_rotary_bias(alpha, beta, SIZE, i, j);
         double bound = (4 * (SIZE / 2) + 8) * 0x1p-53 * products;
         bound += number_rounding(types[type], (double)right);
         if (types[type].bits == 16) bound += number_rounding(cumega_float32, (double)right);
         compare(&m, tensor_get(out, i, j, 0), right, bound, "bias");
       }
     tensor_free(out);
+    cumega_position_bias_destroy(bias);
   }
-  cumega_position_bias_destroy(bias);
   cumega_context_destroy(ctx);
 }
 END_TEST
@@ -191,15 +189,16 @@ START_TEST(a_rotary_table_of_a_million_positions_is_exact) {
     beta[i] = random_noise(&seed);
   }
   cumega_context *ctx = context_of_level(NULL, 1);
-  cumega_position_bias *bias = rotary_of(ctx, alpha, beta, SIZE);
+  cumega_position_bias *bias = rotary_of(ctx, cumega_float64, alpha, beta, SIZE);
   test_tensor *scores = tensor_new(cumega_float64, 4, (int64_t[]){1, 1, 1, L}, NULL);
   memset(tensor_at(scores, 0, 0, 0), 0, (size_t)(8 * L));
-  cumega_position_bias_io io = cumega_position_bias_io_default();
+  cumega_attention_scores_io io;
+  cumega_attention_scores_io_init(&io, sizeof io);
   io.scores = io.output = dl(scores);
-  MUST(ctx, cumega_position_bias_apply(ctx, bias, &io));
+  MUST(ctx, scores_with(ctx, bias, &io));
+  const double products = oracle_rotary_magnitude(alpha, beta, SIZE);
   for (int64_t n = 0; n < L; n += n < 1000 ? 1 : 997) {
-    double products;
-    const oracle_wide right = oracle_rotary_by_distance(alpha, beta, SIZE, L - 1 - n, &products);
+    const oracle_wide right = oracle_rotary_bias(alpha, beta, SIZE, L - 1, n);
     compare(&m, tensor_get_4(scores, 0, 0, 0, n), right, (4 * (SIZE / 2) + 8) * 0x1p-53 * products,
             "bias");
   }
@@ -217,9 +216,10 @@ START_TEST(a_relative_bias_is_its_parameter_along_diagonals) {
   for (int type = 0; type < 4; type++) {
     test_tensor *w = tensor_new_1(types[type], 2 * MOST - 1);
     for (int64_t i = 0; i < 2 * MOST - 1; i++) tensor_set(w, i, 0, 0, random_noise(&seed));
-    cumega_position_bias *bias = NULL;
-    MUST(ctx, cumega_position_bias_create_relative(ctx, MOST, dl(w), &bias));
     for (int out_type = 0; out_type < 4; out_type++) {
+      const DLDataType dtype = real_dtype_of(types[out_type]);
+      cumega_position_bias *bias = NULL;
+      MUST(ctx, bias_relative_as(dtype, ctx, MOST, dl(w), &bias));
       test_tensor *out = tensor_new_2(types[out_type], L, L);
       MUST(ctx, cumega_position_bias_forward(ctx, bias, dl(out)));
       for (int64_t i = 0; i < L; i++)
@@ -229,9 +229,9 @@ START_TEST(a_relative_bias_is_its_parameter_along_diagonals) {
           ck_assert(tensor_get(out, i, j, 0) == number_round(types[out_type], right));
         }
       tensor_free(out);
+      cumega_position_bias_destroy(bias);
     }
     tensor_free(w);
-    cumega_position_bias_destroy(bias);
   }
   cumega_context_destroy(ctx);
 }

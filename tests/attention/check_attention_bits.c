@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "defaults.h"
 #include "position_problem.h"
 #include "runner.h"
 
@@ -82,7 +83,7 @@ static void print_pair(const position_recipe *r, const position_way *w, int soft
   printf("%s %s (%" PRId64 ", %" PRId64 ", %" PRId64 ", %" PRId64
          ") bias %d causal %d attention %d padding %d lengths %d special %d scale %g seed %" PRIu64
          "; layouts %d %d misaligned %d in place %d strangers %d\n",
-         softmax ? "softmax" : "apply", number_name(r->dtype), r->B, r->H, r->Lq, r->Lk, r->bias,
+         softmax ? "softmax" : "scores", number_name(r->dtype), r->B, r->H, r->Lq, r->Lk, r->bias,
          r->causal, r->attention, r->padding, r->lengths, r->special, r->scale, r->seed, w->layout,
          w->output_layout, w->misaligned, w->in_place, w->strangers);
 }
@@ -220,35 +221,37 @@ static uint64_t hash_of(int type, int bias, int level) {
   return hash;
 }
 
-/* By type and bias, on every compiler, level and device. CUMEGA_PRINT_HASHES set: printed, for a
- * deliberate change of arithmetic. */
 /* Large enough that threads share the rows, which the pairs above are not. */
 START_TEST(threads_share_the_rows_of_a_large_problem_and_the_bits_stay) {
   enum { H = 2, Q = 300, K = 500, L = 600 };
   const int64_t shape[] = {1, H, Q, K};
   cumega_context *one = context_at(0, 1), *three = context_at(0, 3);
-  cumega_position_bias *bias[2] = {NULL, NULL};
   uint64_t seed = 41;
-  MUST(one, cumega_position_bias_create_relative(one, L, NULL, &bias[0]));
-  MUST(one, cumega_position_bias_create_rotary(one, 6, L, NULL, NULL, &bias[1]));
   for (int kind = 0; kind < 2; kind++)
     for (int type = 0; type < 4; type++) {
+      const DLDataType dtype = real_dtype_of(types[type]);
+      cumega_position_bias *bias = NULL;
+      if (kind == 0)
+        MUST(one, bias_relative_as(dtype, one, L, NULL, &bias));
+      else
+        MUST(one, bias_rotary_as(dtype, one, 6, L, NULL, NULL, &bias));
       test_tensor *scores = tensor_new(types[type], 4, shape, NULL);
       test_tensor *y[2], *matrix[2];
       for (int64_t i = 0; i < H * Q * K; i++)
         tensor_set_4(scores, 0, i / (Q * K), i / K % Q, i % K, random_noise(&seed));
       for (int t = 0; t < 2; t++) {
         cumega_context *ctx = t ? three : one;
-        cumega_position_bias_io io = cumega_position_bias_io_default();
+        cumega_attention_scores_io io;
+        cumega_attention_scores_io_init(&io, sizeof io);
         y[t] = tensor_new(types[type], 4, shape, NULL);
         matrix[t] = tensor_new_2(types[type], L, L);
         io.scores = dl(scores);
         io.output = dl(y[t]);
         if (type % 2)
-          MUST(ctx, cumega_position_bias_apply(ctx, bias[kind], &io));
+          MUST(ctx, scores_with(ctx, bias, &io));
         else
-          MUST(ctx, cumega_position_bias_softmax(ctx, bias[kind], &io));
-        MUST(ctx, cumega_position_bias_forward(ctx, bias[kind], dl(matrix[t])));
+          MUST(ctx, softmax_with(ctx, bias, &io));
+        MUST(ctx, cumega_position_bias_forward(ctx, bias, dl(matrix[t])));
         ck_assert(tensor_gaps_hold(y[t]) && tensor_gaps_hold(matrix[t]));
       }
       const size_t bytes = types[type].bits / 8;
@@ -259,12 +262,13 @@ START_TEST(threads_share_the_rows_of_a_large_problem_and_the_bits_stay) {
         tensor_free(matrix[t]);
       }
       tensor_free(scores);
+      cumega_position_bias_destroy(bias);
     }
-  cumega_position_bias_destroy(bias[0]);
-  cumega_position_bias_destroy(bias[1]);
 }
 END_TEST
 
+/* By type and bias, on every compiler, level and device. CUMEGA_PRINT_HASHES set: printed, for a
+ * deliberate change of arithmetic. */
 START_TEST(fixed_results_have_their_committed_hashes) {
   static const uint64_t committed[4][3] = {
 #include "position_hashes.h"

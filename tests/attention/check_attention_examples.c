@@ -1,5 +1,6 @@
 /* The usage examples of ESPnet's documentation of its position biases, with its sizes, in C. */
 #include <math.h>
+#include "defaults.h"
 #include "harness.h"
 #include "position_device.h"
 #include "runner.h"
@@ -7,7 +8,7 @@
 START_TEST(a_rotary_bias_of_length_ten_is_ten_by_ten) {
   cumega_context *ctx = context_new();
   cumega_position_bias *bias = NULL;
-  MUST(ctx, cumega_position_bias_create_rotary(ctx, 64, 2048, NULL, NULL, &bias));
+  MUST(ctx, bias_rotary(ctx, 64, 2048, NULL, NULL, &bias));
   test_tensor *out = tensor_new_2(cumega_float32, 10, 10),
               *wrong = tensor_new_2(cumega_float32, 10, 9);
   MUST(ctx, cumega_position_bias_forward(ctx, bias, dl(out)));
@@ -26,7 +27,7 @@ END_TEST
 START_TEST(a_length_beyond_the_maximum_is_an_error) {
   cumega_context *ctx = context_new();
   cumega_position_bias *bias = NULL;
-  MUST(ctx, cumega_position_bias_create_relative(ctx, 10, NULL, &bias));
+  MUST(ctx, bias_relative(ctx, 10, NULL, &bias));
   test_tensor *out = tensor_new_2(cumega_float32, 11, 11);
   tensor_remember(out);
   ck_assert_int_eq(cumega_position_bias_forward(ctx, bias, dl(out)), CUMEGA_ERROR_ARGUMENT);
@@ -43,7 +44,7 @@ START_TEST(parameters_are_reset_around_the_given_mean) {
   cumega_position_bias *bias = NULL;
   test_tensor *w = tensor_new_1(cumega_float32, 19);
   double mean = 0;
-  MUST(ctx, cumega_position_bias_create_relative(ctx, 10, NULL, &bias));
+  MUST(ctx, bias_relative(ctx, 10, NULL, &bias));
   MUST(ctx, cumega_position_bias_reset_parameters(ctx, bias, 0.5, 0.1, 2022));
   cumega_position_bias_parameters p = {.struct_size = sizeof p, .relative_position_bias = dl(w)};
   MUST(ctx, cumega_position_bias_get_parameters(ctx, bias, &p));

@@ -6,6 +6,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "defaults.h"
 #include "harness.h"
 #include "position_device.h"
 #include "runner.h"
@@ -29,6 +30,16 @@ static int64_t integer(const golden *g, const char *name) {
   return json_integer_value(json_object_get(g->config, name));
 }
 
+/* The type of the case's outputs: of its scores, or of its parameters where there are none. */
+static DLDataType result_dtype(const golden *g) {
+  static const char *const names[] = {"inputs.scores", "parameters.relative_position_bias",
+                                      "parameters.alpha"};
+  const cumega_weights_entry *entry = NULL;
+  for (int i = 0; i < 3 && entry == NULL; i++) entry = cumega_weights_find(g->file, names[i]);
+  ck_assert_ptr_nonnull(entry);
+  return entry->dtype;
+}
+
 static void open_case(golden *g, const char *path, cumega_context *ctx) {
   memset(g, 0, sizeof *g);
   g->ctx = ctx;
@@ -36,12 +47,12 @@ static void open_case(golden *g, const char *path, cumega_context *ctx) {
   g->config = json_loads(cumega_weights_metadata(g->file, "cumega.config"), 0, NULL);
   g->tolerance = json_loads(cumega_weights_metadata(g->file, "cumega.tolerance"), 0, NULL);
   ck_assert(json_is_object(g->config) && json_is_object(g->tolerance));
-  if (cumega_weights_find(g->file, "parameters.alpha"))
-    MUST(ctx, cumega_position_bias_create_rotary_from_weights(ctx, g->file, "parameters",
-                                                              integer(g, "size"), 2048, &g->bias));
-  else
-    MUST(ctx, cumega_position_bias_create_relative_from_weights(
-                  ctx, g->file, "parameters.", integer(g, "max_positions"), &g->bias));
+  const int rotary = cumega_weights_find(g->file, "parameters.alpha") != NULL;
+  cumega_position_bias_config config = rotary ? rotary_config_of(integer(g, "size"), 2048)
+                                              : relative_config_of(integer(g, "max_positions"));
+  config.dtype = real_dtype_of(result_dtype(g));
+  MUST(ctx, cumega_position_bias_create_from_weights(
+                ctx, g->file, rotary ? "parameters" : "parameters.", &config, &g->bias));
 }
 
 static void close_case(golden *g) {
@@ -57,17 +68,15 @@ static void run_case(const golden *g, test_tensor **outputs) {
   outputs[1] = NULL;
   test_tensor *scores = load(g, "inputs.scores");
   if (scores == NULL) {
-    test_tensor *parameter = load(g, "parameters.relative_position_bias");
-    if (parameter == NULL) parameter = load(g, "parameters.alpha");
     const int64_t length = integer(g, "length");
-    outputs[0] = tensor_new_2(parameter->view.dl.dtype, length, length);
+    outputs[0] = tensor_new_2(result_dtype(g), length, length);
     MUST(g->ctx, cumega_position_bias_forward(g->ctx, g->bias, dl(outputs[0])));
-    tensor_free(parameter);
     return;
   }
   test_tensor *attention = load(g, "inputs.attention_mask");
   test_tensor *padding = load(g, "inputs.key_padding_mask");
-  cumega_position_bias_io io = cumega_position_bias_io_default();
+  cumega_attention_scores_io io;
+  cumega_attention_scores_io_init(&io, sizeof io);
   io.scores = dl(scores);
   io.attention_mask = dl(attention);
   io.key_padding_mask = dl(padding);
@@ -76,9 +85,9 @@ static void run_case(const golden *g, test_tensor **outputs) {
   for (int i = 0; i < 2; i++)
     outputs[i] = tensor_new(scores->view.dl.dtype, 4, scores->view.shape, NULL);
   io.output = dl(outputs[0]);
-  MUST(g->ctx, cumega_position_bias_softmax(g->ctx, g->bias, &io));
+  MUST(g->ctx, softmax_with(g->ctx, g->bias, &io));
   io.output = dl(outputs[1]);
-  MUST(g->ctx, cumega_position_bias_apply(g->ctx, g->bias, &io));
+  MUST(g->ctx, scores_with(g->ctx, g->bias, &io));
   tensor_free(scores);
   tensor_free(attention);
   tensor_free(padding);

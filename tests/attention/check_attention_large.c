@@ -2,6 +2,7 @@
  * bits. */
 #include <stdlib.h>
 #include <string.h>
+#include "defaults.h"
 #include "position_problem.h"
 #include "runner.h"
 
@@ -41,7 +42,7 @@ START_TEST(a_matrix_of_more_pieces_than_workers_has_its_diagonals) {
   enum { L = 6200 }; /* 13 pieces a row, so that the two of a worker may be of two rows */
   cumega_context *ctx = context_new();
   cumega_position_bias *bias = NULL;
-  MUST(ctx, cumega_position_bias_create_relative(ctx, L, NULL, &bias));
+  MUST(ctx, bias_relative(ctx, L, NULL, &bias));
   MUST(ctx, cumega_position_bias_reset_parameters(ctx, bias, 0, 1, 5));
   test_tensor *matrix = tensor_new_2(cumega_bfloat16, L, L);
   MUST(ctx, cumega_position_bias_forward(ctx, bias, dl(matrix)));

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include "defaults.h"
 #include "counting_allocator.h"
 #include "position_problem.h"
 #include "runner.h"
@@ -19,14 +20,20 @@ static void end(void) {
   cumega_context_destroy(ctx);
 }
 
-static cumega_position_bias *new_bias(int kind, uint64_t seed) {
+/* For tensors of that type. */
+static cumega_position_bias *new_bias_for(DLDataType type, int kind, uint64_t seed) {
+  const DLDataType dtype = real_dtype_of(type);
   cumega_position_bias *bias = NULL;
   if (kind == RELATIVE)
-    MUST(ctx, cumega_position_bias_create_relative(ctx, 300, NULL, &bias));
+    MUST(ctx, bias_relative_as(dtype, ctx, 300, NULL, &bias));
   else
-    MUST(ctx, cumega_position_bias_create_rotary(ctx, 6, 300, NULL, NULL, &bias));
+    MUST(ctx, bias_rotary_as(dtype, ctx, 6, 300, NULL, NULL, &bias));
   MUST(ctx, cumega_position_bias_reset_parameters(ctx, bias, 0, 1, seed));
   return bias;
+}
+
+static cumega_position_bias *new_bias(int kind, uint64_t seed) {
+  return new_bias_for(cumega_float32, kind, seed);
 }
 
 static test_tensor *matrix_of(const cumega_position_bias *bias, DLDataType dtype, int64_t L) {
@@ -38,7 +45,7 @@ static test_tensor *matrix_of(const cumega_position_bias *bias, DLDataType dtype
 START_TEST(a_bias_depends_on_the_distance_alone) {
   for (int kind = RELATIVE; kind <= ROTARY; kind++)
     for (int type = 0; type < 4; type++) {
-      cumega_position_bias *bias = new_bias(kind, 3);
+      cumega_position_bias *bias = new_bias_for(types[type], kind, 3);
       test_tensor *m = matrix_of(bias, types[type], 33);
       for (int64_t i = 1; i < 33; i++)
         for (int64_t j = 1; j < 33; j++)
@@ -55,7 +62,8 @@ START_TEST(a_shorter_matrix_is_a_corner_of_a_longer_one) {
   for (int kind = RELATIVE; kind <= ROTARY; kind++)
     for (int type = 0; type < 4; type++) {
       static const int64_t lengths[] = {1, 2, 31, 257, 300};
-      cumega_position_bias *bias = new_bias(kind, 4), *other = new_bias(kind, 4);
+      cumega_position_bias *bias = new_bias_for(types[type], kind, 4);
+      cumega_position_bias *other = new_bias_for(types[type], kind, 4);
       MUST(ctx, cumega_position_bias_prepare(ctx, other, 300));
       test_tensor *whole = matrix_of(other, types[type], 300);
       for (int n = 0; n < 5; n++) {
@@ -86,11 +94,12 @@ static test_tensor *softmax_of(const double *scores, int64_t count, int nan_rows
     tensor_set_4(row, 0, 0, 0, j, scores[j]);
     if (mask) tensor_set(mask, 0, j, 0, padding[j]);
   }
-  cumega_position_bias_io io = cumega_position_bias_io_default();
+  cumega_attention_scores_io io;
+  cumega_attention_scores_io_init(&io, sizeof io);
   io.scores = io.output = dl(row);
   io.key_padding_mask = dl(mask);
   io.nan_rows = nan_rows;
-  MUST(ctx, cumega_position_bias_softmax(ctx, NULL, &io));
+  MUST(ctx, softmax_with(ctx, NULL, &io));
   tensor_free(mask);
   return row;
 }
@@ -176,7 +185,8 @@ END_TEST
 START_TEST(a_mask_of_four_dimensions_is_each_sequences_own) {
   test_tensor *row = tensor_new(cumega_float32, 4, (int64_t[]){2, 1, 1, 2}, NULL);
   test_tensor *mask = tensor_new(cumega_bool, 4, (int64_t[]){2, 1, 1, 2}, NULL);
-  cumega_position_bias_io io = cumega_position_bias_io_default();
+  cumega_attention_scores_io io;
+  cumega_attention_scores_io_init(&io, sizeof io);
   io.scores = io.output = dl(row);
   io.attention_mask = dl(mask);
   for (int b = 0; b < 2; b++)
@@ -184,7 +194,7 @@ START_TEST(a_mask_of_four_dimensions_is_each_sequences_own) {
       tensor_set_4(row, b, 0, 0, j, 1);
       tensor_set_4(mask, b, 0, 0, j, b == j);
     }
-  MUST(ctx, cumega_position_bias_softmax(ctx, NULL, &io));
+  MUST(ctx, softmax_with(ctx, NULL, &io));
   for (int b = 0; b < 2; b++)
     for (int j = 0; j < 2; j++) ck_assert(tensor_get_4(row, b, 0, 0, j) == (b != j));
   tensor_free(row);
@@ -234,7 +244,8 @@ START_TEST(what_lies_behind_the_lengths_is_zero_and_minus_infinity) {
   test_tensor *scores = tensor_new(cumega_float32, 4, (int64_t[]){2, 1, 3, 4}, NULL);
   test_tensor *queries = tensor_of_int64(2, (int64_t[]){2, 0});
   test_tensor *keys = tensor_of_int64(2, (int64_t[]){3, 0});
-  cumega_position_bias_io io = cumega_position_bias_io_default();
+  cumega_attention_scores_io io;
+  cumega_attention_scores_io_init(&io, sizeof io);
   io.scores = io.output = dl(scores); /* NaN everywhere behind the lengths */
   io.query_lengths = dl(queries);
   io.key_lengths = dl(keys);
@@ -243,9 +254,9 @@ START_TEST(what_lies_behind_the_lengths_is_zero_and_minus_infinity) {
     for (int i = 0; i < 2; i++)
       for (int j = 0; j < 3; j++) tensor_set_4(scores, 0, 0, i, j, 0);
     if (softmax)
-      MUST(ctx, cumega_position_bias_softmax(ctx, NULL, &io));
+      MUST(ctx, softmax_with(ctx, NULL, &io));
     else
-      MUST(ctx, cumega_position_bias_apply(ctx, NULL, &io));
+      MUST(ctx, scores_with(ctx, NULL, &io));
     for (int b = 0; b < 2; b++)
       for (int i = 0; i < 3; i++)
         for (int j = 0; j < 4; j++) {
@@ -267,10 +278,11 @@ START_TEST(empty_scores_succeed_and_make_no_table) {
   const int64_t before = bytes_held(ctx);
   for (int n = 0; n < 4; n++) {
     test_tensor *scores = tensor_new(cumega_float32, 4, shapes[n], NULL);
-    cumega_position_bias_io io = cumega_position_bias_io_default();
+    cumega_attention_scores_io io;
+    cumega_attention_scores_io_init(&io, sizeof io);
     io.scores = io.output = dl(scores);
-    MUST(ctx, cumega_position_bias_softmax(ctx, bias, &io));
-    MUST(ctx, cumega_position_bias_apply(ctx, bias, &io));
+    MUST(ctx, softmax_with(ctx, bias, &io));
+    MUST(ctx, scores_with(ctx, bias, &io));
     tensor_free(scores);
   }
   test_tensor *matrix = matrix_of(bias, cumega_float32, 0);
@@ -313,7 +325,7 @@ START_TEST(parameters_come_back_as_they_were_given) {
       tensor_set(beta, i, 0, 0, random_noise(&seed));
     }
     cumega_position_bias *bias = NULL;
-    MUST(ctx, cumega_position_bias_create_rotary(ctx, SIZE, 4, NULL, NULL, &bias));
+    MUST(ctx, bias_rotary(ctx, SIZE, 4, NULL, NULL, &bias));
     cumega_position_bias_parameters p = {.struct_size = sizeof p};
     p.alpha = dl(alpha);
     p.beta = dl(beta);
@@ -340,7 +352,7 @@ START_TEST(reset_draws_normal_numbers_by_seed) {
   cumega_position_bias *bias = NULL;
   test_tensor *w = tensor_new_1(cumega_float64, COUNT),
               *again = tensor_new_1(cumega_float64, COUNT);
-  MUST(ctx, cumega_position_bias_create_relative(ctx, 2048, NULL, &bias));
+  MUST(ctx, bias_relative(ctx, 2048, NULL, &bias));
   cumega_position_bias_parameters p = {.struct_size = sizeof p};
   p.relative_position_bias = dl(w);
   MUST(ctx, cumega_position_bias_get_parameters(ctx, bias, &p));
@@ -370,18 +382,53 @@ START_TEST(reset_draws_normal_numbers_by_seed) {
 }
 END_TEST
 
+/* Each round leaves two tables of biases that are gone; the context keeps 64 in all. */
 START_TEST(tables_of_biases_that_are_gone_do_not_pile_up) {
-  int64_t first = 0;
-  for (int i = 0; i < 20; i++) {
+  int64_t full = 0;
+  for (int i = 0; i < 40; i++) {
     cumega_position_bias *bias = new_bias(ROTARY, 1);
     MUST(ctx, cumega_position_bias_prepare(ctx, bias, 1000));
     MUST(ctx, cumega_position_bias_prepare(ctx, bias, 5000));
     MUST(ctx, cumega_position_bias_reset_parameters(ctx, bias, 0, 1, 2));
     MUST(ctx, cumega_position_bias_prepare(ctx, bias, 5000));
     cumega_position_bias_destroy(bias);
-    if (i == 1) first = bytes_held(ctx);
+    if (i == 31) full = bytes_held(ctx);
   }
-  ck_assert_int_eq(bytes_held(ctx), first);
+  ck_assert_int_eq(bytes_held(ctx), full);
+}
+END_TEST
+
+/* What a context of the suite's device allocates shows whether prepare found a table. */
+START_TEST(the_sixty_fifth_table_takes_the_place_of_the_one_used_longest_ago) {
+  enum { KEPT = 64 };
+  static counting_allocator ledger;
+  cumega_context_options options;
+  cumega_context_options_init(&options, sizeof options);
+  cumega_context *own = NULL;
+  cumega_position_bias *biases[KEPT + 1];
+  options.device = device_of_tests();
+  options.allocator = counting_allocator_of(&ledger);
+  MUST(NULL, cumega_context_create(&options, &own));
+  for (int i = 0; i <= KEPT; i++) MUST(own, bias_rotary(own, 4, 8, NULL, NULL, &biases[i]));
+  for (int i = 0; i < KEPT; i++) MUST(own, cumega_position_bias_prepare(own, biases[i], 100));
+  int64_t calls = ledger.calls;
+  const int64_t held = bytes_held(own);
+  for (int i = 0; i < KEPT; i++) MUST(own, cumega_position_bias_prepare(own, biases[i], 100));
+  MUST(own, cumega_position_bias_prepare(own, biases[0], 256)); /* the table is that long */
+  ck_assert_int_eq(ledger.calls, calls);
+  MUST(own, cumega_position_bias_prepare(own, biases[KEPT], 100));
+  ck_assert_int_gt(ledger.calls, calls);
+  ck_assert_int_eq(bytes_held(own), held);
+  calls = ledger.calls;
+  for (int i = 2; i <= KEPT; i++) MUST(own, cumega_position_bias_prepare(own, biases[i], 100));
+  MUST(own, cumega_position_bias_prepare(own, biases[0], 100));
+  ck_assert_int_eq(ledger.calls, calls);
+  MUST(own, cumega_position_bias_prepare(own, biases[1], 100)); /* it was used longest ago */
+  ck_assert_int_gt(ledger.calls, calls);
+  ck_assert_int_eq(bytes_held(own), held);
+  for (int i = 0; i <= KEPT; i++) cumega_position_bias_destroy(biases[i]);
+  cumega_context_destroy(own);
+  ck_assert_int_eq(ledger.blocks, 0);
 }
 END_TEST
 
@@ -404,56 +451,62 @@ START_TEST(a_table_is_made_once_and_found_again) {
   ck_assert_int_eq(bytes_held(ctx), before);
   MUST(ctx, cumega_position_bias_prepare(ctx, biases[0], 257));
   const int64_t longer = bytes_held(ctx);
-  ck_assert_int_eq(longer - before, 256 * 2 * (8 + 4)); /* in the place of the shorter one */
+  ck_assert_int_eq(longer - before, 256 * 2 * 4); /* in the place of the shorter one */
   MUST(ctx, cumega_position_bias_prepare(ctx, biases[1], 20));
   ck_assert_int_eq(bytes_held(ctx), longer);
   for (int i = 0; i < 2; i++) cumega_position_bias_destroy(biases[i]);
 }
 END_TEST
 
-/* The tables of a rotary bias are the context's, and a relative bias has its table twice on a GPU. */
+/* A relative bias has its table; a rotary one's tables are the context's. */
 START_TEST(a_bias_holds_what_its_kind_needs) {
   static const int64_t positions[] = {1, 2048};
-  int64_t held[2][2];
+  int64_t held[2][2][2];
   for (int kind = RELATIVE; kind <= ROTARY; kind++)
-    for (int i = 0; i < 2; i++) {
-      const int64_t before = bytes_held(ctx);
-      cumega_position_bias *bias = NULL;
-      if (kind == RELATIVE)
-        MUST(ctx, cumega_position_bias_create_relative(ctx, positions[i], NULL, &bias));
-      else
-        MUST(ctx, cumega_position_bias_create_rotary(ctx, 8, positions[i], NULL, NULL, &bias));
-      held[kind == ROTARY][i] = bytes_held(ctx) - before;
-      cumega_position_bias_destroy(bias);
-      ck_assert_int_eq(bytes_held(ctx), before);
-    }
-  ck_assert_int_eq(held[0][1] - held[0][0], 4094 * (8 + 4) * (device_is_cuda() ? 2 : 1));
-  ck_assert_int_eq(held[1][0], held[1][1]);
-  ck_assert_int_lt(held[1][0], 2048);
+    for (int wide = 0; wide < 2; wide++)
+      for (int i = 0; i < 2; i++) {
+        const DLDataType dtype = wide ? cumega_float64 : cumega_float32;
+        const int64_t before = bytes_held(ctx);
+        cumega_position_bias *bias = NULL;
+        if (kind == RELATIVE)
+          MUST(ctx, bias_relative_as(dtype, ctx, positions[i], NULL, &bias));
+        else
+          MUST(ctx, bias_rotary_as(dtype, ctx, 8, positions[i], NULL, NULL, &bias));
+        held[kind == ROTARY][wide][i] = bytes_held(ctx) - before;
+        cumega_position_bias_destroy(bias);
+        ck_assert_int_eq(bytes_held(ctx), before);
+      }
+  for (int wide = 0; wide < 2; wide++) {
+    ck_assert_int_eq(held[0][wide][1] - held[0][wide][0], 4094 * (wide ? 8 : 4));
+    ck_assert_int_eq(held[1][wide][0], held[1][wide][1]);
+    ck_assert_int_lt(held[1][wide][0], 2048);
+  }
 }
 END_TEST
 
 /* What a server does: reserve and prepare, then run. Allocations are seen through the ledger. */
 START_TEST(prepared_runs_allocate_nothing) {
   static counting_allocator ledger;
-  cumega_context_options options = cumega_context_options_default();
+  cumega_context_options options;
+  cumega_context_options_init(&options, sizeof options);
   cumega_context *own = NULL;
   cumega_position_bias *bias = NULL;
   int64_t bytes = 0;
   options.allocator = counting_allocator_of(&ledger);
   options.threads = 2;
   MUST(NULL, cumega_context_create(&options, &own));
-  MUST(own, cumega_position_bias_create_rotary(own, 8, 64, NULL, NULL, &bias));
+  MUST(own, bias_rotary(own, 8, 64, NULL, NULL, &bias));
   test_tensor *scores = tensor_new(cumega_float32, 4, (int64_t[]){1, 1, 3, 5000}, NULL);
   memset(tensor_at(scores, 0, 0, 0), 0, 60000);
-  cumega_position_bias_io io = cumega_position_bias_io_default();
+  cumega_attention_scores_io io;
+  cumega_attention_scores_io_init(&io, sizeof io);
   io.scores = io.output = dl(scores);
-  MUST(own, cumega_position_bias_workspace_size(own, bias, &io, &bytes));
+  MUST(own, scores_size_with(own, bias, &io, &bytes));
   MUST(own, cumega_position_bias_prepare(own, bias, 5000));
   MUST(own, cumega_context_reserve(own, bytes));
   const int64_t before = ledger.calls;
-  MUST(own, cumega_position_bias_softmax(own, bias, &io));
-  MUST(own, cumega_position_bias_apply(own, bias, &io));
+  MUST(own, softmax_with(own, bias, &io));
+  MUST(own, scores_with(own, bias, &io));
   ck_assert_int_eq(ledger.calls, before);
   tensor_free(scores);
   cumega_position_bias_destroy(bias);
@@ -464,7 +517,8 @@ END_TEST
 
 /* One life with the n-th allocation failing; returns whether all of it succeeded. */
 static int live(counting_allocator *ledger, int kind) {
-  cumega_context_options options = cumega_context_options_default();
+  cumega_context_options options;
+  cumega_context_options_init(&options, sizeof options);
   cumega_context *own = NULL;
   cumega_position_bias *bias = NULL;
   float row[300] = {0};
@@ -472,15 +526,16 @@ static int live(counting_allocator *ledger, int kind) {
   options.allocator = counting_allocator_of(ledger);
   cumega_status status = cumega_context_create(&options, &own);
   if (status == CUMEGA_OK)
-    status = kind == ROTARY ? cumega_position_bias_create_rotary(own, 8, 64, NULL, NULL, &bias)
-                            : cumega_position_bias_create_relative(own, 300, NULL, &bias);
+    status = kind == ROTARY ? bias_rotary(own, 8, 64, NULL, NULL, &bias)
+                            : bias_relative(own, 300, NULL, &bias);
   if (status == CUMEGA_OK) status = cumega_position_bias_prepare(own, bias, 100);
-  cumega_position_bias_io io = cumega_position_bias_io_default();
+  cumega_attention_scores_io io;
+  cumega_attention_scores_io_init(&io, sizeof io);
   io.scores = io.output =
       cumega_tensor_init(&t, row, cumega_cpu, cumega_float32, 4, (int64_t[]){1, 1, 1, 300});
-  if (status == CUMEGA_OK) status = cumega_position_bias_softmax(own, bias, &io);
+  if (status == CUMEGA_OK) status = softmax_with(own, bias, &io);
   if (status == CUMEGA_OK) status = cumega_position_bias_reset_parameters(own, bias, 0, 1, 1);
-  if (status == CUMEGA_OK) status = cumega_position_bias_softmax(own, bias, &io);
+  if (status == CUMEGA_OK) status = softmax_with(own, bias, &io);
   ck_assert(status == CUMEGA_OK || status == CUMEGA_ERROR_RESOURCE);
   cumega_context_destroy(own); /* the bias may outlive it */
   cumega_position_bias_destroy(bias);
@@ -522,6 +577,7 @@ int main(void) {
   tcase_add_test(tests, parameters_come_back_as_they_were_given);
   tcase_add_test(tests, reset_draws_normal_numbers_by_seed);
   tcase_add_test(tests, tables_of_biases_that_are_gone_do_not_pile_up);
+  tcase_add_test(tests, the_sixty_fifth_table_takes_the_place_of_the_one_used_longest_ago);
   tcase_add_test(tests, a_table_is_made_once_and_found_again);
   tcase_add_test(tests, a_bias_holds_what_its_kind_needs);
   tcase_add_test(tests, prepared_runs_allocate_nothing);

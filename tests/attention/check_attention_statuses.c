@@ -1,7 +1,8 @@
-/* Every status that the header of position biases documents, with its sentence, and outputs untouched. */
+/* Every status that the headers of position biases and attention document, with its sentence, and outputs untouched. */
 #include <math.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "defaults.h"
 #include "harness.h"
 #include "position_device.h"
 #include "runner.h"
@@ -14,8 +15,8 @@ static cumega_position_bias *relative, *rotary; /* max_positions 8; size 4 */
 
 static void begin(void) {
   ctx = context_new();
-  MUST(ctx, cumega_position_bias_create_relative(ctx, 8, NULL, &relative));
-  MUST(ctx, cumega_position_bias_create_rotary(ctx, 4, 8, NULL, NULL, &rotary));
+  MUST(ctx, bias_relative(ctx, 8, NULL, &relative));
+  MUST(ctx, bias_rotary(ctx, 4, 8, NULL, NULL, &rotary));
 }
 
 static void end(void) {
@@ -27,52 +28,102 @@ static void end(void) {
 
 START_TEST(settings_are_refused_by_name) {
   cumega_position_bias *bias = relative;
-  REFUSED(ARGUMENT, "max_positions is 0, expected at least 1",
-          cumega_position_bias_create_relative(ctx, 0, NULL, &bias));
+  REFUSED(ARGUMENT, "max_positions is 0, expected at least 1", bias_relative(ctx, 0, NULL, &bias));
   ck_assert_ptr_null(bias);
   REFUSED(ARGUMENT, "size is 3, expected an even number >= 2",
-          cumega_position_bias_create_rotary(ctx, 3, 8, NULL, NULL, &bias));
-  REFUSED(ARGUMENT, "size is 0", cumega_position_bias_create_rotary(ctx, 0, 8, NULL, NULL, &bias));
-  REFUSED(ARGUMENT, "max_positions is -1",
-          cumega_position_bias_create_rotary(ctx, 4, -1, NULL, NULL, &bias));
-  REFUSED(ARGUMENT, "bias is NULL", cumega_position_bias_create_relative(ctx, 8, NULL, NULL));
+          bias_rotary(ctx, 3, 8, NULL, NULL, &bias));
+  REFUSED(ARGUMENT, "size is 0", bias_rotary(ctx, 0, 8, NULL, NULL, &bias));
+  REFUSED(ARGUMENT, "max_positions is -1", bias_rotary(ctx, 4, -1, NULL, NULL, &bias));
+  REFUSED(ARGUMENT, "bias is NULL", bias_relative(ctx, 8, NULL, NULL));
   REFUSED(CUMEGA_ERROR_RESOURCE, "max_positions is 9223372036854775807: too large for memory",
-          cumega_position_bias_create_relative(ctx, INT64_MAX, NULL, &bias));
+          bias_relative(ctx, INT64_MAX, NULL, &bias));
   REFUSED(CUMEGA_ERROR_RESOURCE, "size is 9223372036854775806: too large for memory",
-          cumega_position_bias_create_rotary(ctx, INT64_MAX - 1, 8, NULL, NULL, &bias));
-  MUST(ctx, cumega_position_bias_create_rotary(ctx, 4, INT64_MAX, NULL, NULL, &bias));
+          bias_rotary(ctx, INT64_MAX - 1, 8, NULL, NULL, &bias));
+  MUST(ctx, bias_rotary(ctx, 4, INT64_MAX, NULL, NULL, &bias));
   cumega_position_bias_destroy(bias); /* a rotary bias's max_positions takes no memory */
-  ck_assert_int_eq(cumega_position_bias_create_relative(NULL, 8, NULL, &bias), ARGUMENT);
+  ck_assert_int_eq(bias_relative(NULL, 8, NULL, &bias), ARGUMENT);
   ck_assert_str_eq(cumega_context_message(NULL), "ctx is NULL");
+}
+END_TEST
+
+START_TEST(kinds_and_types_that_do_not_exist_are_refused) {
+  cumega_position_bias *bias = relative;
+  cumega_position_bias_config config = relative_config_of(8);
+  config.kind = (cumega_position_bias_kind)2;
+  REFUSED(ARGUMENT, "config.kind is 2, expected 0 or 1",
+          cumega_position_bias_create(ctx, &config, NULL, &bias));
+  ck_assert_ptr_null(bias);
+  REFUSED(ARGUMENT, "dtype is float16", bias_relative_as(cumega_float16, ctx, 8, NULL, &bias));
+  REFUSED(ARGUMENT, "dtype is int32", bias_rotary_as(cumega_int32, ctx, 4, 8, NULL, NULL, &bias));
+}
+END_TEST
+
+/* A value beyond float32 is one for a bias of dtype float64. */
+START_TEST(a_bias_serves_the_tensors_of_its_dtype) {
+  cumega_position_bias *wide[2] = {NULL, NULL}, *const narrow[2] = {relative, rotary};
+  test_tensor *w = tensor_new_1(cumega_float64, 15), *back = tensor_new_1(cumega_float64, 15);
+  for (int i = 0; i < 15; i++) tensor_set(w, i, 0, 0, 1e39);
+  MUST(ctx, bias_relative_as(cumega_float64, ctx, 8, dl(w), &wide[0]));
+  MUST(ctx, bias_rotary_as(cumega_float64, ctx, 4, 8, NULL, NULL, &wide[1]));
+  cumega_position_bias_parameters p = {.struct_size = sizeof p};
+  p.relative_position_bias = dl(back);
+  MUST(ctx, cumega_position_bias_get_parameters(ctx, wide[0], &p));
+  ck_assert(tensor_get(back, 14, 0, 0) == 1e39);
+  for (int kind = 0; kind < 2; kind++)
+    for (int is_wide = 0; is_wide < 2; is_wide++) {
+      const DLDataType type = is_wide ? cumega_float64 : cumega_bfloat16;
+      test_tensor *scores = tensor_new(type, 4, (int64_t[]){1, 1, 2, 3}, NULL);
+      test_tensor *matrix = tensor_new_2(type, 3, 3);
+      for (int i = 0; i < 6; i++) tensor_set_4(scores, 0, 0, i / 3, i % 3, 1);
+      cumega_position_bias *right = is_wide ? wide[kind] : narrow[kind];
+      cumega_position_bias *wrong = is_wide ? narrow[kind] : wide[kind];
+      const char *says = is_wide
+                             ? "bias has dtype float32, expected float64, since scores is float64"
+                             : "bias has dtype float64, expected float32, since scores is bfloat16";
+      cumega_attention_scores_io io;
+      cumega_attention_scores_io_init(&io, sizeof io);
+      io.scores = io.output = dl(scores);
+      tensor_remember(scores);
+      tensor_remember(matrix);
+      REFUSED(ARGUMENT, says, scores_with(ctx, wrong, &io));
+      REFUSED(ARGUMENT, says, softmax_with(ctx, wrong, &io));
+      REFUSED(ARGUMENT, "since output is", cumega_position_bias_forward(ctx, wrong, dl(matrix)));
+      ck_assert(tensor_unchanged(scores) && tensor_unchanged(matrix));
+      MUST(ctx, scores_with(ctx, right, &io));
+      MUST(ctx, cumega_position_bias_forward(ctx, right, dl(matrix)));
+      tensor_free(scores);
+      tensor_free(matrix);
+    }
+  cumega_position_bias_destroy(wide[0]);
+  cumega_position_bias_destroy(wide[1]);
+  tensor_free(w);
+  tensor_free(back);
 }
 END_TEST
 
 START_TEST(parameters_are_refused_by_name) {
   cumega_position_bias *bias = NULL;
   test_tensor *w = tensor_new_1(cumega_float64, 15), *alpha = tensor_new_2(cumega_float32, 1, 4);
-  REFUSED(ARGUMENT, "nan at [0], expected finite values",
-          cumega_position_bias_create_relative(ctx, 8, dl(w), &bias));
+  REFUSED(ARGUMENT, "nan at [0], expected finite values", bias_relative(ctx, 8, dl(w), &bias));
   for (int i = 0; i < 15; i++) tensor_set(w, i, 0, 0, i >= 7 ? 1e39 : 0);
   REFUSED(ARGUMENT, "relative_position_bias is 1e+39 at [7], expected values within the range",
-          cumega_position_bias_create_relative(ctx, 8, dl(w), &bias));
+          bias_relative(ctx, 8, dl(w), &bias));
   REFUSED(ARGUMENT,
           "relative_position_bias has shape (15), expected (2 * max_positions - 1) = (17)",
-          cumega_position_bias_create_relative(ctx, 9, dl(w), &bias));
+          bias_relative(ctx, 9, dl(w), &bias));
   for (int i = 0; i < 4; i++) tensor_set(alpha, 0, i, 0, 1e38);
-  REFUSED(ARGUMENT, "beta is NULL",
-          cumega_position_bias_create_rotary(ctx, 4, 8, dl(alpha), NULL, &bias));
-  REFUSED(ARGUMENT, "alpha is NULL",
-          cumega_position_bias_create_rotary(ctx, 4, 8, NULL, dl(alpha), &bias));
+  REFUSED(ARGUMENT, "beta is NULL", bias_rotary(ctx, 4, 8, dl(alpha), NULL, &bias));
+  REFUSED(ARGUMENT, "alpha is NULL", bias_rotary(ctx, 4, 8, NULL, dl(alpha), &bias));
   REFUSED(ARGUMENT, "alpha has shape (1, 4), expected (1, size) = (1, 6)",
-          cumega_position_bias_create_rotary(ctx, 6, 8, dl(alpha), dl(alpha), &bias));
+          bias_rotary(ctx, 6, 8, dl(alpha), dl(alpha), &bias));
   REFUSED(ARGUMENT, "alpha and beta have products that add up to",
-          cumega_position_bias_create_rotary(ctx, 4, 8, dl(alpha), dl(alpha), &bias));
+          bias_rotary(ctx, 4, 8, dl(alpha), dl(alpha), &bias));
   ck_assert_ptr_null(bias);
   cumega_position_bias_parameters p = {.struct_size = sizeof p, .alpha = dl(alpha)};
-  REFUSED(ARGUMENT, "parameters.alpha is given to a relative bias",
+  REFUSED(ARGUMENT, "parameters.alpha is given, expected NULL: this bias has none",
           cumega_position_bias_set_parameters(ctx, relative, &p));
   p = (cumega_position_bias_parameters){.struct_size = sizeof p, .relative_position_bias = dl(w)};
-  REFUSED(ARGUMENT, "parameters.relative_position_bias is given to a rotary bias",
+  REFUSED(ARGUMENT, "parameters.relative_position_bias is given, expected NULL: this bias has none",
           cumega_position_bias_get_parameters(ctx, rotary, &p));
   REFUSED(ARGUMENT, "parameters is NULL", cumega_position_bias_set_parameters(ctx, rotary, NULL));
   p = (cumega_position_bias_parameters){.struct_size = sizeof p, .alpha = dl(alpha)};
@@ -95,7 +146,7 @@ END_TEST
 /* A good call, to be spoiled. */
 typedef struct call {
   test_tensor *scores, *output, *attention, *padding, *queries, *keys;
-  cumega_position_bias_io io;
+  cumega_attention_scores_io io;
 } call;
 
 static call good_call(void) {
@@ -108,7 +159,7 @@ static call good_call(void) {
   memset(tensor_at(c.scores, 0, 0, 0), 0, 4 * 30);
   memset(tensor_at(c.attention, 0, 0, 0), 0, 15);
   memset(tensor_at(c.padding, 0, 0, 0), 0, 10);
-  c.io = cumega_position_bias_io_default();
+  cumega_attention_scores_io_init(&c.io, sizeof c.io);
   c.io.scores = dl(c.scores);
   c.io.output = dl(c.output);
   c.io.attention_mask = dl(c.attention);
@@ -134,15 +185,15 @@ static void end_call(call *c) {
   do {                                                                                             \
     call c = good_call();                                                                          \
     change;                                                                                        \
-    REFUSED(ARGUMENT, text, cumega_position_bias_softmax(ctx, relative, &c.io));                   \
-    REFUSED(ARGUMENT, text, cumega_position_bias_apply(ctx, relative, &c.io));                     \
+    REFUSED(ARGUMENT, text, softmax_with(ctx, relative, &c.io));                                   \
+    REFUSED(ARGUMENT, text, scores_with(ctx, relative, &c.io));                                    \
     end_call(&c);                                                                                  \
   } while (0)
 
 START_TEST(the_call_that_is_spoiled_below_is_good) {
   call c = good_call();
-  MUST(ctx, cumega_position_bias_softmax(ctx, relative, &c.io));
-  MUST(ctx, cumega_position_bias_apply(ctx, NULL, &c.io));
+  MUST(ctx, softmax_with(ctx, relative, &c.io));
+  MUST(ctx, scores_with(ctx, NULL, &c.io));
   tensor_remember(c.output);
   end_call(&c);
 }
@@ -181,17 +232,18 @@ START_TEST(wrong_tensors_are_refused_by_name) {
   SPOILED("output overlaps key_padding_mask", c.padding->view.dl.data = c.output->view.dl.data);
   SPOILED("output overlaps query_lengths", c.queries->view.dl.data = c.output->view.dl.data);
   SPOILED("output overlaps key_lengths", c.keys->view.dl.data = c.output->view.dl.data);
-  REFUSED(ARGUMENT, "io is NULL", cumega_position_bias_apply(ctx, relative, NULL));
+  REFUSED(ARGUMENT, "io is NULL", scores_with(ctx, relative, NULL));
 }
 END_TEST
 
 START_TEST(a_scale_beyond_float32_is_one_for_float64) {
   test_tensor *one = tensor_new(cumega_float64, 4, (int64_t[]){1, 1, 1, 1}, NULL);
-  cumega_position_bias_io io = cumega_position_bias_io_default();
+  cumega_attention_scores_io io;
+  cumega_attention_scores_io_init(&io, sizeof io);
   io.scores = io.output = dl(one);
   io.scale = 1e300;
   tensor_set_4(one, 0, 0, 0, 0, 2);
-  MUST(ctx, cumega_position_bias_apply(ctx, NULL, &io));
+  MUST(ctx, scores_with(ctx, NULL, &io));
   ck_assert(tensor_get_4(one, 0, 0, 0, 0) == 2e300);
   tensor_free(one);
 }
@@ -202,7 +254,7 @@ START_TEST(a_mask_of_four_dimensions_is_checked) {
   test_tensor *mask = tensor_new(cumega_uint8, 4, (int64_t[]){2, 2, 3, 5}, NULL);
   c.io.attention_mask = dl(mask);
   REFUSED(ARGUMENT, "attention_mask has shape (2, 2, 3, 5), expected (B, 1, Lq, Lk) = (2, 1, 3, 5)",
-          cumega_position_bias_softmax(ctx, relative, &c.io));
+          softmax_with(ctx, relative, &c.io));
   tensor_free(mask);
   end_call(&c);
 }
@@ -221,7 +273,7 @@ START_TEST(lengths_outside_their_tensors_are_refused) {
     call c = good_call();
     tensor_set(c.queries, 1, 0, 0, (double)wrong[i].queries);
     tensor_set(c.keys, 1, 0, 0, (double)wrong[i].keys);
-    const cumega_status status = cumega_position_bias_softmax(ctx, relative, &c.io);
+    const cumega_status status = softmax_with(ctx, relative, &c.io);
     ck_assert_int_eq(status, ARGUMENT);
     if (device_is_cuda())
       tensor_remember(c.output);
@@ -236,15 +288,16 @@ START_TEST(lengths_beyond_max_positions_are_refused_by_the_relative_kind_only) {
   test_tensor *scores = tensor_new(cumega_float32, 4, (int64_t[]){1, 1, 1, 9}, NULL);
   test_tensor *matrix = tensor_new_2(cumega_float32, 9, 9);
   memset(tensor_at(scores, 0, 0, 0), 0, 36);
-  cumega_position_bias_io io = cumega_position_bias_io_default();
+  cumega_attention_scores_io io;
+  cumega_attention_scores_io_init(&io, sizeof io);
   io.scores = io.output = dl(scores);
   REFUSED(ARGUMENT, "the scores' Lk is 9, expected at most the relative bias's max_positions, 8",
-          cumega_position_bias_softmax(ctx, relative, &io));
+          softmax_with(ctx, relative, &io));
   REFUSED(ARGUMENT, "the output's L is 9", cumega_position_bias_forward(ctx, relative, dl(matrix)));
   REFUSED(ARGUMENT, "length is 9", cumega_position_bias_prepare(ctx, relative, 9));
   REFUSED(ARGUMENT, "length is -1", cumega_position_bias_prepare(ctx, rotary, -1));
   MUST(ctx, cumega_position_bias_prepare(ctx, relative, 8));
-  MUST(ctx, cumega_position_bias_softmax(ctx, rotary, &io));
+  MUST(ctx, softmax_with(ctx, rotary, &io));
   MUST(ctx, cumega_position_bias_forward(ctx, rotary, dl(matrix)));
   MUST(ctx, cumega_position_bias_prepare(ctx, rotary, 100));
   REFUSED(CUMEGA_ERROR_RESOURCE, "too large for memory",
@@ -279,12 +332,12 @@ END_TEST
 START_TEST(settings_of_a_newer_header_are_unsupported) {
   call c = good_call();
   struct {
-    cumega_position_bias_io io;
+    cumega_attention_scores_io io;
     int64_t newer;
   } grown = {.io = c.io, .newer = 1};
   grown.io.struct_size = sizeof grown;
   REFUSED(CUMEGA_ERROR_UNSUPPORTED, "built for a newer one",
-          cumega_position_bias_softmax(ctx, relative, &grown.io));
+          softmax_with(ctx, relative, &grown.io));
   end_call(&c);
 }
 END_TEST
@@ -296,17 +349,16 @@ START_TEST(weight_files_are_read_and_their_lacks_named) {
   MUST(host, cumega_weights_open(
                  host, SOURCE_DIR "/tests/golden/rotary_position_bias-size8-length33.safetensors",
                  &file));
-  MUST(ctx, cumega_position_bias_create_rotary_from_weights(ctx, file, "parameters", 8, 8, &bias));
+  MUST(ctx, bias_rotary_from_weights(ctx, file, "parameters", 8, 8, &bias));
   cumega_position_bias_destroy(bias);
   REFUSED(CUMEGA_ERROR_FORMAT, "no tensor 'elsewhere.alpha'",
-          cumega_position_bias_create_rotary_from_weights(ctx, file, "elsewhere", 8, 8, &bias));
+          bias_rotary_from_weights(ctx, file, "elsewhere", 8, 8, &bias));
   ck_assert_ptr_null(bias);
   REFUSED(CUMEGA_ERROR_FORMAT, "parameters.alpha has shape (1, 8), expected (1, size) = (1, 6)",
-          cumega_position_bias_create_rotary_from_weights(ctx, file, "parameters.", 6, 8, &bias));
+          bias_rotary_from_weights(ctx, file, "parameters.", 6, 8, &bias));
   REFUSED(CUMEGA_ERROR_FORMAT, "no tensor 'relative_position_bias'",
-          cumega_position_bias_create_relative_from_weights(ctx, file, NULL, 8, &bias));
-  REFUSED(ARGUMENT, "weights is NULL",
-          cumega_position_bias_create_relative_from_weights(ctx, NULL, NULL, 8, &bias));
+          bias_relative_from_weights(ctx, file, NULL, 8, &bias));
+  REFUSED(ARGUMENT, "weights is NULL", bias_relative_from_weights(ctx, NULL, NULL, 8, &bias));
   cumega_weights_close(file);
   cumega_context_destroy(host);
 }
@@ -324,7 +376,7 @@ START_TEST(places_for_parameters_that_are_wrong_are_refused_and_may_be_left_out)
   REFUSED(ARGUMENT, "beta is NULL", cumega_position_bias_set_parameters(ctx, rotary, &p));
   p = (cumega_position_bias_parameters){.struct_size = sizeof p, .beta = dl(alpha)};
   MUST(ctx, cumega_position_bias_get_parameters(ctx, rotary, &p));
-  REFUSED(ARGUMENT, "parameters.beta is given to a relative bias",
+  REFUSED(ARGUMENT, "parameters.beta is given, expected NULL: this bias has none",
           cumega_position_bias_get_parameters(ctx, relative, &p));
   p = (cumega_position_bias_parameters){.struct_size = sizeof p};
   MUST(ctx, cumega_position_bias_get_parameters(ctx, relative, &p));
@@ -343,7 +395,7 @@ START_TEST(a_bias_of_another_device_is_refused) {
   ck_assert_int_eq(cumega_position_bias_get_config(host, relative, &config), ARGUMENT);
   ck_assert_ptr_nonnull(strstr(cumega_context_message(host), "bias was made for device"));
   call c = good_call();
-  ck_assert_int_eq(cumega_position_bias_softmax(host, relative, &c.io), ARGUMENT);
+  ck_assert_int_eq(softmax_with(host, relative, &c.io), ARGUMENT);
   ck_assert_ptr_nonnull(strstr(cumega_context_message(host), "bias was made for device"));
   end_call(&c);
   cumega_context_destroy(host);
@@ -365,6 +417,8 @@ int main(void) {
   TCase *tests = add_case(suite, "statuses", 120);
   tcase_add_checked_fixture(tests, begin, end);
   tcase_add_test(tests, settings_are_refused_by_name);
+  tcase_add_test(tests, kinds_and_types_that_do_not_exist_are_refused);
+  tcase_add_test(tests, a_bias_serves_the_tensors_of_its_dtype);
   tcase_add_test(tests, parameters_are_refused_by_name);
   tcase_add_test(tests, the_call_that_is_spoiled_below_is_good);
   tcase_add_test(tests, wrong_tensors_are_refused_by_name);

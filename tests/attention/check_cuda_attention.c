@@ -2,6 +2,7 @@
  * kernels by the length of a row, scratch for long ones. What both do alike is in the check_attention
  * suites, which run here with CUMEGA_TEST_DEVICE=cuda. */
 #define CUMEGA_TESTS_POSITION_DEVICE_INSIDE /* the calls themselves */
+#include "defaults.h"
 #include "harness.h"
 #include "position_device.h"
 #include "runner.h"
@@ -11,7 +12,8 @@ enum { B = 4, LQ = 3, LK = 5 };
 static cumega_context *ctx, *host;
 
 static void begin(void) {
-  cumega_context_options options = cumega_context_options_default();
+  cumega_context_options options;
+  cumega_context_options_init(&options, sizeof options);
   options.device = (DLDevice){kDLCUDA, 0};
   ck_assert_msg(cumega_context_create(&options, &ctx) == CUMEGA_OK, "%s",
                 cumega_context_message(NULL));
@@ -26,7 +28,8 @@ static void end(void) {
 /* Softmax in place of so many scores, with lengths (B) or without; returns what was reported. */
 static uint32_t softmax_on(cumega_context *on, float *scores, const int64_t *shape,
                            int32_t *queries, int32_t *keys) {
-  cumega_position_bias_io io = cumega_position_bias_io_default();
+  cumega_attention_scores_io io;
+  cumega_attention_scores_io_init(&io, sizeof io);
   cumega_tensor t, q, k;
   uint32_t met = 0;
   staging s;
@@ -43,7 +46,7 @@ static uint32_t softmax_on(cumega_context *on, float *scores, const int64_t *sha
     staging_there(&s);
   }
   io.output = (DLTensor *)(uintptr_t)io.scores;
-  MUST(on, cumega_position_bias_softmax(on, NULL, &io));
+  MUST(on, softmax_with(on, NULL, &io));
   MUST(on, cumega_context_report(on, &met));
   if (staged) staging_back(&s);
   return met;
@@ -77,9 +80,9 @@ START_TEST(the_length_of_a_row_chooses_the_kernel) {
   static const struct {
     int64_t length;
     const char *kernel;
-  } rows[] = {{1, "position_softmax_kernel<32,2>"},     {256, "position_softmax_kernel<32,2>"},
-              {257, "position_softmax_kernel<32,8>"},   {1025, "position_softmax_kernel<128,8>"},
-              {4097, "position_softmax_kernel<512,8>"}, {16385, "position_long_kernel"}};
+  } rows[] = {{1, "attention_softmax_kernel<32,2>"},     {256, "attention_softmax_kernel<32,2>"},
+              {257, "attention_softmax_kernel<32,8>"},   {1025, "attention_softmax_kernel<128,8>"},
+              {4097, "attention_softmax_kernel<512,8>"}, {16385, "attention_long_kernel"}};
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
     const int64_t shape[] = {1, 1, 1, rows[i].length};
     float *scores = memory_new(4 * rows[i].length);
@@ -111,12 +114,13 @@ START_TEST(long_rows_of_every_type_have_the_cpus_bits) {
       for (int64_t j = 0; j < 12 * types[i].length; j++)
         tensor_set_4(scores, j / (4 * types[i].length), j / (2 * types[i].length) % 2,
                      j / types[i].length % 2, j % types[i].length, random_noise(&seed));
-      cumega_position_bias_io io = cumega_position_bias_io_default();
+      cumega_attention_scores_io io;
+      cumega_attention_scores_io_init(&io, sizeof io);
       io.scores = dl(scores);
       io.output = dl(output[k]);
       io.key_lengths = dl(keys);
-      MUST(both[k], device_position_bias_softmax(both[k], NULL, &io));
-      if (k == 0) ck_assert_str_eq(cumega_context_kernels(ctx), "position_long_kernel");
+      MUST(both[k], device_softmax_with(both[k], NULL, &io));
+      if (k == 0) ck_assert_str_eq(cumega_context_kernels(ctx), "attention_long_kernel");
       tensor_free(scores);
       tensor_free(keys);
     }
@@ -130,20 +134,22 @@ END_TEST
 
 START_TEST(no_rows_need_no_scratch) {
   const int64_t shape[] = {0, 2, 3, 20000};
-  cumega_position_bias_io io = cumega_position_bias_io_default();
+  cumega_attention_scores_io io;
+  cumega_attention_scores_io_init(&io, sizeof io);
   cumega_tensor t;
   int64_t bytes = -1;
   io.output = cumega_tensor_init(&t, &t, (DLDevice){kDLCUDA, 0}, cumega_float32, 4, shape);
   io.scores = io.output;
-  MUST(ctx, cumega_position_bias_workspace_size(ctx, NULL, &io, &bytes));
+  MUST(ctx, scores_size_with(ctx, NULL, &io, &bytes));
   ck_assert_int_eq(bytes, 0);
-  MUST(ctx, cumega_position_bias_softmax(ctx, NULL, &io));
+  MUST(ctx, softmax_with(ctx, NULL, &io));
 }
 END_TEST
 
 START_TEST(long_rows_need_the_scratch_that_workspace_size_tells) {
   const int64_t shape[] = {1, 2, 3, 20000};
-  cumega_position_bias_io io = cumega_position_bias_io_default();
+  cumega_attention_scores_io io;
+  cumega_attention_scores_io_init(&io, sizeof io);
   cumega_tensor t;
   cumega_statistics before = {.struct_size = sizeof before}, after = before;
   void *memory = NULL;
@@ -151,12 +157,12 @@ START_TEST(long_rows_need_the_scratch_that_workspace_size_tells) {
   MUST(ctx, cumega_memory_allocate(ctx, 4 * 120000, &memory));
   io.output = cumega_tensor_init(&t, memory, (DLDevice){kDLCUDA, 0}, cumega_float32, 4, shape);
   io.scores = io.output;
-  MUST(ctx, cumega_position_bias_workspace_size(ctx, NULL, &io, &bytes));
+  MUST(ctx, scores_size_with(ctx, NULL, &io, &bytes));
   ck_assert_int_eq(bytes, 6 * 5 * 2 * 4); /* rows, groups, a pair of floats */
   MUST(ctx, cumega_context_reserve(ctx, bytes));
   MUST(ctx, cumega_context_statistics(ctx, &before));
-  MUST(ctx, cumega_position_bias_softmax(ctx, NULL, &io));
-  MUST(ctx, cumega_position_bias_apply(ctx, NULL, &io));
+  MUST(ctx, softmax_with(ctx, NULL, &io));
+  MUST(ctx, scores_with(ctx, NULL, &io));
   MUST(ctx, cumega_context_statistics(ctx, &after));
   ck_assert_int_eq(after.bytes_peak, before.bytes_peak);
   MUST(ctx, cumega_memory_release(ctx, memory, 4 * 120000));

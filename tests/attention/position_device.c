@@ -1,11 +1,12 @@
 #define CUMEGA_TESTS_POSITION_DEVICE_INSIDE
+#include "defaults.h"
 #include "position_device.h"
 #include "assertions.h"
 #include "device.h"
 
 /* The same io with its tensors staged. */
-static cumega_position_bias_io relabelled(staging *s, const cumega_position_bias_io *io) {
-  cumega_position_bias_io there = *io;
+static cumega_attention_scores_io relabelled(staging *s, const cumega_attention_scores_io *io) {
+  cumega_attention_scores_io there = *io;
   const DLTensor **members[] = {&there.scores,         (const DLTensor **)(uintptr_t)&there.output,
                                 &there.attention_mask, &there.key_padding_mask,
                                 &there.query_lengths,  &there.key_lengths};
@@ -14,19 +15,18 @@ static cumega_position_bias_io relabelled(staging *s, const cumega_position_bias
 }
 
 typedef cumega_status (*run_function)(cumega_context *, const cumega_position_bias *,
-                                      const cumega_position_bias_io *);
+                                      const cumega_attention_scores_io *);
 
 /* Memory is touched only where the library finds nothing wrong with the arguments; the workspace's
  * size is asked with the same checks. */
 static cumega_status run(cumega_context *ctx, const cumega_position_bias *bias,
-                         const cumega_position_bias_io *io, run_function function) {
+                         const cumega_attention_scores_io *io, run_function function) {
   staging s;
   if (!staging_begin(&s, ctx) || io == NULL || io->struct_size != sizeof *io)
     return function(ctx, bias, io);
   int64_t bytes;
-  const cumega_position_bias_io there = relabelled(&s, io);
-  if (cumega_position_bias_workspace_size(ctx, bias, &there, &bytes) != CUMEGA_OK)
-    return function(ctx, bias, &there);
+  const cumega_attention_scores_io there = relabelled(&s, io);
+  if (scores_size_with(ctx, bias, &there, &bytes) != CUMEGA_OK) return function(ctx, bias, &there);
   staging_there(&s);
   const cumega_status status = function(ctx, bias, &there);
   uint32_t met = 0;
@@ -37,25 +37,23 @@ static cumega_status run(cumega_context *ctx, const cumega_position_bias *bias,
   return met != 0 ? CUMEGA_ERROR_ARGUMENT : status;
 }
 
-cumega_status device_position_bias_apply(cumega_context *ctx, const cumega_position_bias *bias,
-                                         const cumega_position_bias_io *io) {
-  return run(ctx, bias, io, cumega_position_bias_apply);
+cumega_status device_scores_with(cumega_context *ctx, const cumega_position_bias *bias,
+                                 const cumega_attention_scores_io *io) {
+  return run(ctx, bias, io, scores_with);
 }
 
-cumega_status device_position_bias_softmax(cumega_context *ctx, const cumega_position_bias *bias,
-                                           const cumega_position_bias_io *io) {
-  return run(ctx, bias, io, cumega_position_bias_softmax);
+cumega_status device_softmax_with(cumega_context *ctx, const cumega_position_bias *bias,
+                                  const cumega_attention_scores_io *io) {
+  return run(ctx, bias, io, softmax_with);
 }
 
-cumega_status device_position_bias_workspace_size(cumega_context *ctx,
-                                                  const cumega_position_bias *bias,
-                                                  const cumega_position_bias_io *io,
-                                                  int64_t *bytes) {
+cumega_status device_scores_size_with(cumega_context *ctx, const cumega_position_bias *bias,
+                                      const cumega_attention_scores_io *io, int64_t *bytes) {
   staging s;
   if (!staging_begin(&s, ctx) || io == NULL || io->struct_size != sizeof *io)
-    return cumega_position_bias_workspace_size(ctx, bias, io, bytes);
-  const cumega_position_bias_io there = relabelled(&s, io);
-  return cumega_position_bias_workspace_size(ctx, bias, &there, bytes);
+    return scores_size_with(ctx, bias, io, bytes);
+  const cumega_attention_scores_io there = relabelled(&s, io);
+  return scores_size_with(ctx, bias, &there, bytes);
 }
 
 /* There is no call that checks without running: the output is copied where it has memory at all. */

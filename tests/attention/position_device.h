@@ -3,26 +3,24 @@
 #ifndef CUMEGA_TESTS_POSITION_DEVICE_H
 #define CUMEGA_TESTS_POSITION_DEVICE_H
 
-#include <cumega/cumega.h>
+#include "defaults.h"
 
 /* What kernels met in lengths (cumega_context_report) makes a run CUMEGA_ERROR_ARGUMENT, as the
  * CPU's check does, after the run. */
-cumega_status device_position_bias_apply(cumega_context *ctx, const cumega_position_bias *bias,
-                                         const cumega_position_bias_io *io);
-cumega_status device_position_bias_softmax(cumega_context *ctx, const cumega_position_bias *bias,
-                                           const cumega_position_bias_io *io);
-cumega_status device_position_bias_workspace_size(cumega_context *ctx,
-                                                  const cumega_position_bias *bias,
-                                                  const cumega_position_bias_io *io,
-                                                  int64_t *bytes);
+cumega_status device_scores_with(cumega_context *ctx, const cumega_position_bias *bias,
+                                 const cumega_attention_scores_io *io);
+cumega_status device_softmax_with(cumega_context *ctx, const cumega_position_bias *bias,
+                                  const cumega_attention_scores_io *io);
+cumega_status device_scores_size_with(cumega_context *ctx, const cumega_position_bias *bias,
+                                      const cumega_attention_scores_io *io, int64_t *bytes);
 cumega_status device_position_bias_forward(cumega_context *ctx, const cumega_position_bias *bias,
                                            DLTensor *output);
 
 #if !defined(CUMEGA_TESTS_POSITION_DEVICE_INSIDE)
-#define cumega_position_bias_apply          device_position_bias_apply
-#define cumega_position_bias_softmax        device_position_bias_softmax
-#define cumega_position_bias_workspace_size device_position_bias_workspace_size
-#define cumega_position_bias_forward        device_position_bias_forward
+#define scores_with                  device_scores_with
+#define softmax_with                 device_softmax_with
+#define scores_size_with             device_scores_size_with
+#define cumega_position_bias_forward device_position_bias_forward
 #endif
 
 #endif

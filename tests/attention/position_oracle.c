@@ -1,4 +1,5 @@
 #include "position_oracle.h"
+#include <math.h>
 
 /* Constants as sums of doubles, each exact. */
 static oracle_wide half_pi(void) {
@@ -27,49 +28,34 @@ oracle_wide oracle_exp(oracle_wide x) {
   return sum;
 }
 
-void oracle_rotation(int64_t m, int64_t k, int64_t pairs, oracle_wide *cosine, oracle_wide *sine) {
-  const oracle_wide theta = oracle_exp(-(oracle_wide)k * log_of_10000() / (oracle_wide)pairs);
-  const oracle_wide angle = (oracle_wide)m * theta;
+/* sin(angle + turns * pi / 2) by the series of cosine or sine around the nearest quarter turn. */
+static oracle_wide sine_of(oracle_wide angle, int turns) {
   const int64_t n = nearest(angle / half_pi());
   const oracle_wide r = angle - (oracle_wide)n * half_pi();
-  oracle_wide term = 1, c = 1, s = r, odd = r;
-  for (int i = 1; i < 20; i++) {
-    c += term *= -r * r / ((2 * i - 1) * (2 * i));
-    s += odd *= -r * r / ((2 * i) * (2 * i + 1));
-  }
-  const int quadrant = (int)((n % 4 + 4) % 4);
-  *cosine = quadrant == 0 ? c : quadrant == 1 ? -s : quadrant == 2 ? -c : s;
-  *sine = quadrant == 0 ? s : quadrant == 1 ? c : quadrant == 2 ? -s : -c;
+  const int quadrant = (int)(((n + turns) % 4 + 4) % 4), odd = quadrant % 2 == 0;
+  oracle_wide term = odd ? r : 1, sum = term;
+  for (int i = 1; i < 20; i++) sum += term *= -r * r / ((2 * i - 1 + odd) * (2 * i + odd));
+  return quadrant < 2 ? sum : -sum;
 }
 
-oracle_wide oracle_rotary(const double *alpha, const double *beta, int64_t size, int64_t m,
-                          int64_t n) {
+double oracle_rotary_magnitude(const double *alpha, const double *beta, int64_t size) {
   const int64_t pairs = size / 2;
-  oracle_wide sum = 0;
-  for (int64_t k = 0; k < pairs; k++) {
-    oracle_wide cm, sm, cn, sn;
-    oracle_rotation(m, k, pairs, &cm, &sm);
-    oracle_rotation(n, k, pairs, &cn, &sn);
-    sum += (alpha[k] * cm - alpha[k + pairs] * sm) * (beta[k] * cn - beta[k + pairs] * sn);
-    sum += (alpha[k + pairs] * cm + alpha[k] * sm) * (beta[k + pairs] * cn + beta[k] * sn);
-  }
+  double sum = 0;
+  for (int64_t k = 0; k < size; k++) sum += fabs(alpha[k] * beta[k]);
+  for (int64_t k = 0; k < pairs; k++)
+    sum += fabs(alpha[k] * beta[k + pairs]) + fabs(alpha[k + pairs] * beta[k]);
   return sum;
 }
 
-oracle_wide oracle_rotary_by_distance(const double *alpha, const double *beta, int64_t size,
-                                      int64_t distance, double *magnitude) {
-  const int64_t pairs = size / 2;
-  oracle_wide sum = 0;
-  *magnitude = 0;
-  for (int64_t k = 0; k < pairs; k++) {
-    oracle_wide c, s;
-    const oracle_wide a1 = alpha[k], a2 = alpha[k + pairs], b1 = beta[k], b2 = beta[k + pairs];
-    oracle_rotation(distance, k, pairs, &c, &s);
-    const oracle_wide even = a1 * b1 + a2 * b2, odd = a1 * b2 - a2 * b1;
-    sum += even * c + odd * s;
-    const double products[] = {(double)(a1 * b1), (double)(a2 * b2), (double)(a1 * b2),
-                               (double)(a2 * b1)};
-    for (int i = 0; i < 4; i++) *magnitude += products[i] < 0 ? -products[i] : products[i];
-  }
-  return sum;
-}
+/* The reference's names in this precision. The only base of its powers is 10000. */
+#define REFERENCE_REAL_H
+#define real                    oracle_wide
+#define exp(x)                  oracle_exp(x)
+#define pow(base, x)            oracle_exp((x)*log_of_10000())
+#define cos(angle)              sine_of(angle, 1)
+#define sin(angle)              sine_of(angle, 0)
+#define reference_rotation      oracle_rotation
+#define reference_rotary_bias   oracle_rotary_bias
+#define reference_relative_bias oracle_relative_bias
+#define reference_softmax       oracle_softmax
+#include "reference/position_bias.c"

@@ -1,6 +1,5 @@
-/* Position biases and the softmax of attention scores from their definitions, in 113 bits where the
- * compiler has them. Written from the formulas, not from the library: angles are multiplied and
- * reduced as they stand, sums are plain. */
+/* reference/position_bias.c in 113 bits, where the compiler has them: a product m * theta_k of a
+ * distant position would have lost too many of the 64 bits of a long double. */
 #ifndef CUMEGA_TESTS_POSITION_ORACLE_H
 #define CUMEGA_TESTS_POSITION_ORACLE_H
 
@@ -12,15 +11,16 @@ __extension__ typedef __float128 oracle_wide;
 typedef long double oracle_wide; /* 113 bits on AArch64 */
 #endif
 
-/* cos and sin of m * 10000^(-k / pairs). */
+/* As reference/position_bias.h describes them. */
 void oracle_rotation(int64_t m, int64_t k, int64_t pairs, oracle_wide *cosine, oracle_wide *sine);
+oracle_wide oracle_rotary_bias(const double *alpha, const double *beta, int64_t size, int64_t m,
+                               int64_t n);
+oracle_wide oracle_relative_bias(const double *weights, int64_t max_positions, int64_t m,
+                                 int64_t n);
+void oracle_softmax(int64_t keys, const oracle_wide *s, oracle_wide *weights);
 
-/* ESPnet's way, the inner product of two rotated vectors: alpha at position m, beta at n. */
-oracle_wide oracle_rotary(const double *alpha, const double *beta, int64_t size, int64_t m,
-                          int64_t n);
-/* The same by the distance m - n, and the sum of the magnitudes of its terms. */
-oracle_wide oracle_rotary_by_distance(const double *alpha, const double *beta, int64_t size,
-                                      int64_t distance, double *magnitude);
+/* The sum of the magnitudes of a rotary bias's terms, in the form that goes by the distance. */
+double oracle_rotary_magnitude(const double *alpha, const double *beta, int64_t size);
 
 oracle_wide oracle_exp(oracle_wide x);
 

@@ -1,3 +1,4 @@
+#include "defaults.h"
 #include "position_problem.h"
 #include <math.h>
 #include <stdlib.h>
@@ -83,6 +84,7 @@ void position_problem_free(position_problem *p) {
 cumega_position_bias *position_problem_bias(const position_problem *p, cumega_context *ctx) {
   cumega_position_bias *bias = NULL;
   cumega_tensor t[2];
+  const DLDataType dtype = real_dtype_of(p->r.dtype);
   const int rotary = p->r.bias == ROTARY;
   if (p->r.bias == NO_BIAS) return NULL;
   for (int i = 0; i <= rotary; i++) {
@@ -90,9 +92,9 @@ cumega_position_bias *position_problem_bias(const position_problem *p, cumega_co
     cumega_tensor_init(&t[i], p->parameters[i], cumega_cpu, cumega_float64, 1, &count);
   }
   if (rotary)
-    MUST(ctx, cumega_position_bias_create_rotary(ctx, p->size, 4, &t[0].dl, &t[1].dl, &bias));
+    MUST(ctx, bias_rotary_as(dtype, ctx, p->size, 4, &t[0].dl, &t[1].dl, &bias));
   else
-    MUST(ctx, cumega_position_bias_create_relative(ctx, p->max_positions, &t[0].dl, &bias));
+    MUST(ctx, bias_relative_as(dtype, ctx, p->max_positions, &t[0].dl, &bias));
   return bias;
 }
 
@@ -207,7 +209,8 @@ const char *position_problem_run(const position_problem *p, const position_way *
   placed t;
   place(p, w, &t);
   cumega_position_bias *bias = position_problem_bias(p, ctx);
-  cumega_position_bias_io io = cumega_position_bias_io_default();
+  cumega_attention_scores_io io;
+  cumega_attention_scores_io_init(&io, sizeof io);
   io.scores = dl(t.scores);
   io.output = dl(t.output);
   io.scale = r->scale;
@@ -219,9 +222,9 @@ const char *position_problem_run(const position_problem *p, const position_way *
   io.key_lengths = dl(t.keys);
   if (!w->in_place) tensor_remember(t.scores);
   if (softmax)
-    MUST(ctx, cumega_position_bias_softmax(ctx, bias, &io));
+    MUST(ctx, softmax_with(ctx, bias, &io));
   else
-    MUST(ctx, cumega_position_bias_apply(ctx, bias, &io));
+    MUST(ctx, scores_with(ctx, bias, &io));
   if (!w->in_place && !tensor_unchanged(t.scores)) fault = "the scores were written";
   if (!tensor_gaps_hold(t.output)) fault = "something was written beside the output";
   for (int64_t b = 0; b < r->B; b++)
@@ -247,10 +250,13 @@ double position_value(DLDataType dtype, uint64_t bits) {
 static oracle_wide bias_at(const position_problem *p, int64_t m, int64_t n, double *magnitude) {
   *magnitude = 0;
   if (p->r.bias == NO_BIAS) return 0;
-  if (p->r.bias == ROTARY)
-    return oracle_rotary_by_distance(p->parameters[0], p->parameters[1], p->size, m - n, magnitude);
-  *magnitude = fabs(p->parameters[0][p->max_positions - 1 + n - m]);
-  return p->parameters[0][p->max_positions - 1 + n - m];
+  if (p->r.bias == ROTARY) {
+    *magnitude = oracle_rotary_magnitude(p->parameters[0], p->parameters[1], p->size);
+    return oracle_rotary_bias(p->parameters[0], p->parameters[1], p->size, m, n);
+  }
+  const oracle_wide bias = oracle_relative_bias(p->parameters[0], p->max_positions, m, n);
+  *magnitude = fabs((double)bias);
+  return bias;
 }
 
 static int padded(const position_problem *p, int64_t b, int64_t keys, int64_t j) {

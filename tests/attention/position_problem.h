@@ -36,6 +36,7 @@ typedef struct position_problem {
 
 position_problem *position_problem_new(const position_recipe *r);
 void position_problem_free(position_problem *p);
+/* Of the dtype that serves the scores; NULL without a bias. */
 cumega_position_bias *position_problem_bias(const position_problem *p, cumega_context *ctx);
 
 /* All zero: compact, alone as it is. */

@@ -1,3 +1,4 @@
+#include "defaults.h"
 #include "block.h"
 #include <stdlib.h>
 #include <string.h>
@@ -8,14 +9,15 @@
 enum { CHANNELS = 24, BATCH = 3, LENGTH = 40, HEADS = 2 };
 
 cumega_status block_create(cumega_context *ctx, block *b) {
-  const cumega_ema_config ema = cumega_ema_config_default(CHANNELS);
-  const cumega_residual_config residual =
-      cumega_residual_config_default(CUMEGA_RESIDUAL_AFFINE, 2, CHANNELS);
-  const cumega_norm_config norm = cumega_norm_config_default(CUMEGA_NORM_LAYER, CHANNELS);
+  cumega_ema_config ema;
+  cumega_ema_config_init(&ema, sizeof ema, CHANNELS);
+  cumega_residual_config residual;
+  cumega_residual_config_init(&residual, sizeof residual, CUMEGA_RESIDUAL_AFFINE, 2, CHANNELS);
+  cumega_norm_config norm;
+  cumega_norm_config_init(&norm, sizeof norm, CUMEGA_NORM_LAYER, CHANNELS);
   memset(b, 0, sizeof *b);
   cumega_status status = cumega_ema_create(ctx, &ema, NULL, &b->ema);
-  if (status == CUMEGA_OK)
-    status = cumega_position_bias_create_rotary(ctx, 8, LENGTH, NULL, NULL, &b->bias);
+  if (status == CUMEGA_OK) status = bias_rotary(ctx, 8, LENGTH, NULL, NULL, &b->bias);
   if (status == CUMEGA_OK) status = cumega_residual_create(ctx, &residual, NULL, &b->residual);
   if (status == CUMEGA_OK) status = cumega_norm_create(ctx, &norm, NULL, &b->norm);
   return status;
@@ -105,12 +107,13 @@ cumega_status block_request_run(cumega_context *ctx, const block *b, block_reque
                              .sequence_lengths = dl(r->lengths),
                              .initial_state = dl(r->state),
                              .final_state = dl(r->state)};
-  cumega_position_bias_io attention = cumega_position_bias_io_default();
+  cumega_attention_scores_io attention;
+  cumega_attention_scores_io_init(&attention, sizeof attention);
   attention.scores = attention.output = dl(r->scores);
   attention.causal = 1;
   attention.query_lengths = attention.key_lengths = dl(r->lengths);
   cumega_status status = cumega_ema_forward(ctx, b->ema, &ema);
-  if (status == CUMEGA_OK) status = cumega_position_bias_softmax(ctx, b->bias, &attention);
+  if (status == CUMEGA_OK) status = softmax_with(ctx, b->bias, &attention);
   return status == CUMEGA_OK ? run_residual(ctx, b, r) : status;
 }
 

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <cumega/cumega.h>
+#include "defaults.h"
 #include "runner.h"
 
 #ifndef NDEBUG
@@ -41,7 +42,8 @@ static void gate_new(gate *g) {
   memset(g, 0, sizeof *g);
   sem_init(&g->arrived, 0, 0);
   sem_init(&g->may_go, 0, 0);
-  cumega_context_options options = cumega_context_options_default();
+  cumega_context_options options;
+  cumega_context_options_init(&options, sizeof options);
   options.allocator = (cumega_allocator){allocate, release, g};
   ck_assert_int_eq(cumega_context_create(&options, &g->ctx), CUMEGA_OK);
 }
@@ -60,15 +62,18 @@ static void *reserve(void *argument) {
 
 /* What a second thread is told while the first is within reserve. */
 static void try_all_calls(cumega_context *ctx) {
-  cumega_ema_config config = cumega_ema_config_default(3);
+  cumega_ema_config config;
+  cumega_ema_config_init(&config, sizeof config, 3);
   cumega_ema_io io = {.struct_size = sizeof io};
   cumega_residual_gated_io gated = {.struct_size = sizeof gated};
-  cumega_position_bias_io scores = cumega_position_bias_io_default();
+  cumega_attention_scores_io scores;
+  cumega_attention_scores_io_init(&scores, sizeof scores);
   cumega_statistics statistics = {.struct_size = sizeof statistics};
   cumega_ema *ema = NULL;
   cumega_norm *norm = NULL;
   cumega_weights *weights = NULL;
-  const cumega_norm_config norm_config = cumega_norm_config_default(CUMEGA_NORM_RMS, 3);
+  cumega_norm_config norm_config;
+  cumega_norm_config_init(&norm_config, sizeof norm_config, CUMEGA_NORM_RMS, 3);
   const struct {
     const char *name;
     cumega_status status;
@@ -81,7 +86,7 @@ static void try_all_calls(cumega_context *ctx) {
       {"ema_forward", cumega_ema_forward(ctx, NULL, &io)},
       {"norm_create", cumega_norm_create(ctx, &norm_config, NULL, &norm)},
       {"gated_forward", cumega_residual_gated_forward(ctx, &gated)},
-      {"softmax", cumega_position_bias_softmax(ctx, NULL, &scores)},
+      {"softmax", softmax_with(ctx, NULL, &scores)},
       {"weights_open", cumega_weights_open(ctx, "/dev/null", &weights)},
   };
   for (size_t i = 0; i < sizeof calls / sizeof *calls; i++)
@@ -123,7 +128,8 @@ static void *use_without_asking(void *argument) {
   user *u = argument;
   for (int i = 0; u->done < 100 && u->other == 0; i++) {
     cumega_ema *ema = NULL;
-    const cumega_ema_config config = cumega_ema_config_default(2 + i % 3);
+    cumega_ema_config config;
+    cumega_ema_config_init(&config, sizeof config, 2 + i % 3);
     cumega_status status =
         i % 2 ? cumega_context_synchronize(u->ctx) : cumega_ema_create(u->ctx, &config, NULL, &ema);
     cumega_ema_destroy(ema);
@@ -140,7 +146,8 @@ static void *use_without_asking(void *argument) {
 
 START_TEST(threads_that_do_not_ask_each_other_are_served_or_refused) {
   cumega_context *ctx = NULL;
-  cumega_context_options options = cumega_context_options_default();
+  cumega_context_options options;
+  cumega_context_options_init(&options, sizeof options);
   options.threads = 2;
   ck_assert_int_eq(cumega_context_create(&options, &ctx), CUMEGA_OK);
   pthread_t threads[3];
@@ -171,7 +178,8 @@ static void hear(void *argument, cumega_log_level level, const char *message) {
 
 START_TEST(a_callback_may_use_the_context_of_its_call) {
   user u = {0};
-  cumega_context_options options = cumega_context_options_default();
+  cumega_context_options options;
+  cumega_context_options_init(&options, sizeof options);
   options.log_callback = hear;
   options.log_user = &u;
   cumega_context *ctx = NULL;

@@ -24,7 +24,8 @@ static void teardown(void) {
 }
 
 static cumega_context_options options_with_ledger(void) {
-  cumega_context_options options = cumega_context_options_default();
+  cumega_context_options options;
+  cumega_context_options_init(&options, sizeof options);
   options.allocator = counting_allocator_of(&ledger);
   return options;
 }
@@ -81,7 +82,8 @@ static void *fail_in_a_thread(void *argument) {
   cumega_context *ctx = NULL;
   snprintf(on_context, sizeof on_context, "bytes is -%lld, expected at least 0", (long long)number);
   snprintf(on_thread, sizeof on_thread, "options.threads is -%lld, ", (long long)number);
-  cumega_context_options bad = cumega_context_options_default();
+  cumega_context_options bad;
+  cumega_context_options_init(&bad, sizeof bad);
   bad.threads = (int32_t)-number;
   if (cumega_context_create(NULL, &ctx) != CUMEGA_OK) return argument;
   for (int i = 0; i < 2000; i++) {

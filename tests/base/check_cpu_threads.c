@@ -1,6 +1,7 @@
 /* Which runs of a CPU the context's threads share: much work wakes them, and little, which would be done before they
  * were awake, does not. Bits tell nothing of it; how often a thread went to sleep does. */
 #include <sys/resource.h>
+#include "defaults.h"
 #include "harness.h"
 #include "runner.h"
 #include "settled_threads.h"
@@ -11,7 +12,8 @@ typedef void (*sized_run)(cumega_context *ctx, int64_t size);
 /* Of 64 channels and four heads. */
 static void run_ema(cumega_context *ctx, test_tensor *x, test_tensor *offsets,
                     cumega_ema_algorithm algorithm) {
-  const cumega_ema_config config = cumega_ema_config_default(64);
+  cumega_ema_config config;
+  cumega_ema_config_init(&config, sizeof config, 64);
   cumega_ema *ema;
   MUST(ctx, cumega_ema_create(ctx, &config, NULL, &ema));
   test_tensor *y = tensor_new(cumega_float32, dl(x)->ndim, dl(x)->shape, NULL);
@@ -28,7 +30,7 @@ static void run_ema(cumega_context *ctx, test_tensor *x, test_tensor *offsets,
 }
 
 static void run_sequences(cumega_context *ctx, int64_t L) {
-  run_ema(ctx, tensor_new_3(cumega_float32, L, 2, 64), NULL, CUMEGA_EMA_RECURRENT);
+  run_ema(ctx, tensor_new_3(cumega_float32, L, 2, 64), NULL, CUMEGA_EMA_DEFAULT);
 }
 
 static void run_slices(cumega_context *ctx, int64_t L) {
@@ -38,30 +40,31 @@ static void run_slices(cumega_context *ctx, int64_t L) {
 /* Two sequences of so many steps together. */
 static void run_packed(cumega_context *ctx, int64_t steps) {
   run_ema(ctx, tensor_new_2(cumega_float32, steps, 64),
-          tensor_of_int64(3, (int64_t[]){0, 100, steps}), CUMEGA_EMA_RECURRENT);
+          tensor_of_int64(3, (int64_t[]){0, 100, steps}), CUMEGA_EMA_DEFAULT);
 }
 
 static void run_softmax(cumega_context *ctx, int64_t Lq) {
   const int64_t shape[] = {1, 1, Lq, 32768};
   test_tensor *scores = tensor_new(cumega_float32, 4, shape, NULL);
-  cumega_position_bias_io io = cumega_position_bias_io_default();
+  cumega_attention_scores_io io;
+  cumega_attention_scores_io_init(&io, sizeof io);
   io.scores = io.output = dl(scores);
-  MUST(ctx, cumega_position_bias_softmax(ctx, NULL, &io));
+  MUST(ctx, softmax_with(ctx, NULL, &io));
   tensor_free(scores);
 }
 
 static void run_bias(cumega_context *ctx, int64_t L) {
   test_tensor *output = tensor_new_2(cumega_float32, L, L);
   cumega_position_bias *bias;
-  MUST(ctx, cumega_position_bias_create_relative(ctx, L, NULL, &bias));
+  MUST(ctx, bias_relative(ctx, L, NULL, &bias));
   MUST(ctx, cumega_position_bias_forward(ctx, bias, dl(output)));
   cumega_position_bias_destroy(bias);
   tensor_free(output);
 }
 
 static void run_residual(cumega_context *ctx, int64_t rows, int64_t D) {
-  const cumega_residual_config config =
-      cumega_residual_config_default(CUMEGA_RESIDUAL_RESIDUAL, 1, D);
+  cumega_residual_config config;
+  cumega_residual_config_init(&config, sizeof config, CUMEGA_RESIDUAL_RESIDUAL, 1, D);
   cumega_residual *residual;
   MUST(ctx, cumega_residual_create(ctx, &config, NULL, &residual));
   test_tensor *x = tensor_new_2(cumega_float32, rows, D),

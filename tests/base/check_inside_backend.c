@@ -45,7 +45,8 @@ typedef struct finding {
 } finding;
 
 static void ask(const finding *f) {
-  cumega_context_options options = cumega_context_options_default();
+  cumega_context_options options;
+  cumega_context_options_init(&options, sizeof options);
   cumega_context *ctx = NULL;
   options.device = (DLDevice){kDLCUDA, 3};
   our_file = f->file;

@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "backend.h"
-#include "context.h"
+#include "call.h"
 #include "cpu_level.h"
 #include "counting_allocator.h"
 #include <fenv.h>
@@ -18,7 +18,8 @@ static void setup(void) {
   saved_level = level ? strdup(level) : NULL;
   unsetenv("CUMEGA_CPU");
   memset(&ledger, 0, sizeof ledger);
-  cumega_context_options options = cumega_context_options_default();
+  cumega_context_options options;
+  cumega_context_options_init(&options, sizeof options);
   options.allocator = counting_allocator_of(&ledger);
   ck_assert_int_eq(cumega_context_create(&options, &ctx), CUMEGA_OK);
 }
@@ -32,9 +33,9 @@ static void teardown(void) {
 }
 
 START_TEST(a_failure_is_a_status_and_a_sentence) {
-  ck_assert_int_eq(context_fail(ctx, CUMEGA_ERROR_FILE, "%s has %d", "x", 7), CUMEGA_ERROR_FILE);
+  ck_assert_int_eq(call_fail(ctx, CUMEGA_ERROR_FILE, "%s has %d", "x", 7), CUMEGA_ERROR_FILE);
   ck_assert_str_eq(cumega_context_message(ctx), "x has 7");
-  ck_assert_int_eq(context_fail(NULL, CUMEGA_ERROR_FORMAT, "thread %d", 8), CUMEGA_ERROR_FORMAT);
+  ck_assert_int_eq(call_fail(NULL, CUMEGA_ERROR_FORMAT, "thread %d", 8), CUMEGA_ERROR_FORMAT);
   ck_assert_str_eq(cumega_context_message(NULL), "thread 8");
   ck_assert_str_eq(cumega_context_message(ctx), "x has 7");
 }
@@ -46,7 +47,7 @@ START_TEST(a_long_sentence_is_cut_and_ends) {
   name[sizeof name - 1] = '\0';
   cumega_context *const both[] = {ctx, NULL};
   for (int i = 0; i < 2; i++) {
-    ck_assert_int_eq(context_fail(both[i], CUMEGA_ERROR_FILE, "%s", name), CUMEGA_ERROR_FILE);
+    ck_assert_int_eq(call_fail(both[i], CUMEGA_ERROR_FILE, "%s", name), CUMEGA_ERROR_FILE);
     ck_assert_uint_eq(strlen(cumega_context_message(both[i])), sizeof ctx->message - 1);
   }
 }
@@ -58,8 +59,8 @@ START_TEST(one_thread_needs_no_pool) {
 END_TEST
 
 START_TEST(a_call_that_begins_clears_the_sentence) {
-  context_fail(ctx, CUMEGA_ERROR_FILE, "old");
-  ck_assert_int_eq(context_enter(ctx), CUMEGA_OK);
+  call_fail(ctx, CUMEGA_ERROR_FILE, "old");
+  ck_assert_int_eq(call_enter(ctx), CUMEGA_OK);
   ck_assert_str_eq(cumega_context_message(ctx), "");
 }
 END_TEST
@@ -67,7 +68,7 @@ END_TEST
 START_TEST(a_poisoned_context_returns_fatal_with_the_first_sentence) {
   cumega_statistics statistics = {.struct_size = sizeof statistics};
   uint32_t bits = 77;
-  ctx->poisoned = context_fail(ctx, CUMEGA_ERROR_FATAL, "the device fell off the bus");
+  ctx->poisoned = call_fail(ctx, CUMEGA_ERROR_FATAL, "the device fell off the bus");
   ck_assert_int_eq(cumega_context_synchronize(ctx), CUMEGA_ERROR_FATAL);
   ck_assert_int_eq(cumega_context_reserve(ctx, -1), CUMEGA_ERROR_FATAL);
   ck_assert_int_eq(cumega_context_set_stream(ctx, NULL), CUMEGA_ERROR_FATAL);
@@ -82,13 +83,12 @@ END_TEST
 START_TEST(an_allocation_that_fails_says_for_what_and_why) {
   void *pointer = &ledger;
   ledger.failing_call = ledger.calls + 1;
-  ck_assert_int_eq(context_allocate(ctx, 4096, "the kernel table", &pointer),
-                   CUMEGA_ERROR_RESOURCE);
+  ck_assert_int_eq(call_allocate(ctx, 4096, "the kernel table", &pointer), CUMEGA_ERROR_RESOURCE);
   ck_assert_ptr_null(pointer);
   ck_assert_str_eq(cumega_context_message(ctx),
                    "cannot allocate 4096 bytes for the kernel table: the allocator gave no memory "
                    "aligned to 64 bytes");
-  ck_assert_int_eq(context_allocate(ctx, 4096, "the kernel table", &pointer), CUMEGA_OK);
+  ck_assert_int_eq(call_allocate(ctx, 4096, "the kernel table", &pointer), CUMEGA_OK);
   ck_assert_ptr_nonnull(pointer);
   memory_free(ctx->memory, pointer, 4096);
 }
@@ -96,7 +96,7 @@ END_TEST
 
 START_TEST(an_empty_allocation_succeeds) {
   void *pointer = NULL;
-  ck_assert_int_eq(context_allocate(ctx, 0, "nothing", &pointer), CUMEGA_OK);
+  ck_assert_int_eq(call_allocate(ctx, 0, "nothing", &pointer), CUMEGA_OK);
   ck_assert_ptr_nonnull(pointer);
   memory_free(ctx->memory, pointer, 0);
 }
@@ -104,15 +104,15 @@ END_TEST
 
 START_TEST(scratch_is_kept_while_it_is_large_enough) {
   void *first, *second;
-  ck_assert_int_eq(context_scratch(ctx, 1000, &first), CUMEGA_OK);
+  ck_assert_int_eq(call_scratch(ctx, 1000, &first), CUMEGA_OK);
   memset(first, 1, 1000);
   int64_t calls = ledger.calls;
-  ck_assert_int_eq(context_scratch(ctx, 1000, &second), CUMEGA_OK);
+  ck_assert_int_eq(call_scratch(ctx, 1000, &second), CUMEGA_OK);
   ck_assert_ptr_eq(first, second);
-  ck_assert_int_eq(context_scratch(ctx, 0, &second), CUMEGA_OK);
+  ck_assert_int_eq(call_scratch(ctx, 0, &second), CUMEGA_OK);
   ck_assert_ptr_eq(first, second);
   ck_assert_int_eq(ledger.calls, calls);
-  ck_assert_int_eq(context_scratch(ctx, 1001, &second), CUMEGA_OK);
+  ck_assert_int_eq(call_scratch(ctx, 1001, &second), CUMEGA_OK);
   ck_assert_int_eq(ctx->scratch_bytes, 1001);
   memset(second, 2, 1001);
 }
@@ -120,10 +120,10 @@ END_TEST
 
 START_TEST(scratch_that_cannot_grow_stays) {
   void *first, *second = NULL;
-  ck_assert_int_eq(context_scratch(ctx, 1000, &first), CUMEGA_OK);
+  ck_assert_int_eq(call_scratch(ctx, 1000, &first), CUMEGA_OK);
   ledger.failing_call = ledger.calls + 1;
-  ck_assert_int_eq(context_scratch(ctx, 2000, &second), CUMEGA_ERROR_RESOURCE);
-  ck_assert_int_eq(context_scratch(ctx, 1000, &second), CUMEGA_OK);
+  ck_assert_int_eq(call_scratch(ctx, 2000, &second), CUMEGA_ERROR_RESOURCE);
+  ck_assert_int_eq(call_scratch(ctx, 1000, &second), CUMEGA_OK);
   ck_assert_ptr_eq(first, second);
 }
 END_TEST
@@ -143,7 +143,7 @@ typedef struct from_the_future {
 } from_the_future;
 
 static cumega_status read_into(known_here *known, const void *given) {
-  return context_read_struct(ctx, "io", given, sizeof(published_once), known, sizeof *known);
+  return call_read_struct(ctx, "io", given, sizeof(published_once), known, sizeof *known);
 }
 
 START_TEST(an_older_struct_leaves_the_defaults_of_what_it_lacks) {
@@ -179,7 +179,7 @@ START_TEST(a_struct_size_that_cannot_be_is_refused) {
     ck_assert_int_eq(read_into(&known, &given), CUMEGA_ERROR_ARGUMENT);
     ck_assert_ptr_nonnull(strstr(cumega_context_message(ctx), "io.struct_size is "));
     ck_assert_int_eq(
-        context_write_struct(ctx, "io", &given, sizeof(published_once), &known, sizeof known),
+        call_write_struct(ctx, "io", &given, sizeof(published_once), &known, sizeof known),
         CUMEGA_ERROR_ARGUMENT);
     ck_assert_int_eq(given.a, 11);
   }
@@ -195,7 +195,7 @@ START_TEST(a_struct_is_filled_as_far_as_both_reach) {
   from_the_future newer = {sizeof newer, 7, 7, 7};
   void *given[] = {older, &same, &newer};
   for (int i = 0; i < 3; i++)
-    ck_assert_int_eq(context_write_struct(ctx, "io", given[i], sizeof *older, &known, sizeof known),
+    ck_assert_int_eq(call_write_struct(ctx, "io", given[i], sizeof *older, &known, sizeof known),
                      CUMEGA_OK);
   ck_assert_uint_eq(older[0].struct_size, sizeof *older);
   ck_assert_int_eq(older[0].a, 1);

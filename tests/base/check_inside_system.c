@@ -259,7 +259,8 @@ START_TEST(parameters_that_cannot_be_read_any_more_are_a_file_error) {
   cumega_tensor view;
   const cumega_named_tensor tensor = {
       "scale", cumega_tensor_init(&view, numbers, cumega_cpu, cumega_float32, 1, shape)};
-  const cumega_norm_config config = cumega_norm_config_default(CUMEGA_NORM_RMS, 3);
+  cumega_norm_config config;
+  cumega_norm_config_init(&config, sizeof config, CUMEGA_NORM_RMS, 3);
   cumega_weights *weights;
   cumega_norm *norm;
   ck_assert_int_eq(cumega_weights_save(files.ctx, files.path, &tensor, 1, NULL, 0), CUMEGA_OK);
@@ -295,7 +296,8 @@ START_TEST(a_thread_that_the_system_refuses_ends_those_before_it) {
   static const call calls[] = {ATTR_INIT, ATTR_STACK, THREAD};
   counting_allocator ledger;
   memset(&ledger, 0, sizeof ledger);
-  cumega_context_options options = cumega_context_options_default();
+  cumega_context_options options;
+  cumega_context_options_init(&options, sizeof options);
   options.allocator = counting_allocator_of(&ledger);
   options.threads = 4;
   for (int i = 0; i < 3; i++)
@@ -316,7 +318,8 @@ START_TEST(a_thread_that_the_system_refuses_ends_those_before_it) {
 END_TEST
 
 START_TEST(a_stack_is_as_large_as_the_system_asks_for) {
-  cumega_context_options options = cumega_context_options_default();
+  cumega_context_options options;
+  cumega_context_options_init(&options, sizeof options);
   cumega_context *ctx;
   options.threads = 2;
   for (int i = 0; i < 2; i++) {

@@ -1,7 +1,7 @@
 /* Tensor arguments from inside: types, devices, addresses, and whether two of them share memory. */
 #include <stdint.h>
 #include <string.h>
-#include "context.h"
+#include "call.h"
 #include "runner.h"
 #include "tensor_view.h"
 
@@ -61,9 +61,8 @@ START_TEST(a_cuda_context_takes_its_own_devices_tensors_managed_or_not) {
     ck_assert_int_eq(status, rows[i].fits ? CUMEGA_OK : CUMEGA_ERROR_ARGUMENT);
     if (!rows[i].fits) check_sentence("expected the context's CUDA device 1");
   }
-  ck_assert_int_eq(context_check_device(ctx, "norm", (DLDevice){kDLCUDA, 1}), CUMEGA_OK);
-  ck_assert_int_eq(context_check_device(ctx, "norm", (DLDevice){kDLCUDA, 0}),
-                   CUMEGA_ERROR_ARGUMENT);
+  ck_assert_int_eq(call_check_device(ctx, "norm", (DLDevice){kDLCUDA, 1}), CUMEGA_OK);
+  ck_assert_int_eq(call_check_device(ctx, "norm", (DLDevice){kDLCUDA, 0}), CUMEGA_ERROR_ARGUMENT);
   check_sentence("norm was made for device (2, 0), expected the context's (2, 1)");
 }
 END_TEST

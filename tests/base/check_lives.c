@@ -9,7 +9,8 @@
 
 static void check_life(const life *l, int threads, int for_ever) {
   counting_allocator ledger = {0};
-  cumega_context_options options = cumega_context_options_default();
+  cumega_context_options options;
+  cumega_context_options_init(&options, sizeof options);
   options.device = device_of_tests();
   options.threads = threads;
   options.allocator = counting_allocator_of(&ledger);

@@ -4,6 +4,7 @@
  * (tests/nvtx/recorder.c), each of these calls is one range with the function's name, and none where CUMEGA_NVTX is 0. */
 #include <stdio.h>
 #include <string.h>
+#include "defaults.h"
 #include "harness.h"
 #include "runner.h"
 
@@ -22,14 +23,17 @@ static FILE *ranges; /* what the profiler wrote, up to the last call; NULL: ther
 static int has_ranges;
 
 static void begin(void) {
-  cumega_ema_config e = cumega_ema_config_default(3);
-  cumega_norm_config n = cumega_norm_config_default(CUMEGA_NORM_LAYER, 3);
-  cumega_residual_config r = cumega_residual_config_default(CUMEGA_RESIDUAL_RESIDUAL, 1, 3);
+  cumega_ema_config e;
+  cumega_ema_config_init(&e, sizeof e, 3);
+  cumega_norm_config n;
+  cumega_norm_config_init(&n, sizeof n, CUMEGA_NORM_LAYER, 3);
+  cumega_residual_config r;
+  cumega_residual_config_init(&r, sizeof r, CUMEGA_RESIDUAL_RESIDUAL, 1, 3);
   ctx = context_new();
   MUST(ctx, cumega_ema_create(ctx, &e, NULL, &ema));
   MUST(ctx, cumega_norm_create(ctx, &n, NULL, &norm));
   MUST(ctx, cumega_residual_create(ctx, &r, NULL, &residual));
-  MUST(ctx, cumega_position_bias_create_relative(ctx, 4, NULL, &bias));
+  MUST(ctx, bias_relative(ctx, 4, NULL, &bias));
   MUST(ctx, cumega_weights_open(
                 ctx, SOURCE_DIR "/tests/golden/rotary_position_bias-size8-length33.safetensors",
                 &weights));
@@ -82,10 +86,13 @@ static void check_range(const char *call, int is_one) {
   } while (0)
 
 START_TEST(a_call_without_a_context_says_so) {
-  cumega_ema_config ec = cumega_ema_config_default(3);
-  cumega_norm_config nc = cumega_norm_config_default(CUMEGA_NORM_LAYER, 3);
-  cumega_residual_config rc = cumega_residual_config_default(CUMEGA_RESIDUAL_RESIDUAL, 1, 3);
-  cumega_position_bias_config pc = {.struct_size = sizeof pc};
+  cumega_ema_config ec;
+  cumega_ema_config_init(&ec, sizeof ec, 3);
+  cumega_norm_config nc;
+  cumega_norm_config_init(&nc, sizeof nc, CUMEGA_NORM_LAYER, 3);
+  cumega_residual_config rc;
+  cumega_residual_config_init(&rc, sizeof rc, CUMEGA_RESIDUAL_RESIDUAL, 1, 3);
+  cumega_position_bias_config pc = relative_config_of(4);
   cumega_ema_parameters ep = {.struct_size = sizeof ep};
   cumega_norm_parameters np = {.struct_size = sizeof np};
   cumega_residual_parameters rp = {.struct_size = sizeof rp};
@@ -93,7 +100,8 @@ START_TEST(a_call_without_a_context_says_so) {
   cumega_ema_io ei = {.struct_size = sizeof ei};
   cumega_residual_io ri = {.struct_size = sizeof ri};
   cumega_residual_gated_io gi = {.struct_size = sizeof gi};
-  cumega_position_bias_io pi = cumega_position_bias_io_default();
+  cumega_attention_scores_io pi;
+  cumega_attention_scores_io_init(&pi, sizeof pi);
   cumega_statistics statistics = {.struct_size = sizeof statistics};
   cumega_ema *e = ema;
   cumega_norm *n = norm;
@@ -105,6 +113,9 @@ START_TEST(a_call_without_a_context_says_so) {
   int64_t bytes;
   double number;
   char to[4];
+  NO_CONTEXT(cumega_attention_scores(NULL, &pi));
+  NO_CONTEXT(cumega_attention_scores_workspace_size(NULL, &pi, &bytes));
+  NO_CONTEXT(cumega_attention_softmax(NULL, &pi));
   NO_CONTEXT(cumega_context_report(NULL, &bits));
   NO_CONTEXT(cumega_context_reserve(NULL, 1));
   NO_CONTEXT(cumega_context_set_stream(NULL, NULL));
@@ -140,24 +151,19 @@ START_TEST(a_call_without_a_context_says_so) {
   NO_CONTEXT(cumega_norm_get_config(NULL, norm, &nc));
   NO_CONTEXT(cumega_norm_get_parameters(NULL, norm, &np));
   NO_CONTEXT(cumega_norm_set_parameters(NULL, norm, &np));
-  NO_CONTEXT(cumega_position_bias_apply(NULL, NULL, &pi));
-  NO_CONTEXT(cumega_position_bias_create_relative(NULL, 4, NULL, &p));
+  NO_CONTEXT(cumega_position_bias_create(NULL, &pc, NULL, &p));
   ck_assert_ptr_null(p);
   p = bias;
-  NO_CONTEXT(cumega_position_bias_create_relative_from_weights(NULL, weights, NULL, 4, &p));
+  NO_CONTEXT(cumega_position_bias_create_from_weights(NULL, weights, NULL, &pc, &p));
   ck_assert_ptr_null(p);
-  NO_CONTEXT(cumega_position_bias_create_relative_from_weights(NULL, weights, NULL, 4, NULL));
-  NO_CONTEXT(cumega_position_bias_create_relative_from_weights(NULL, NULL, NULL, 4, &p));
-  NO_CONTEXT(cumega_position_bias_create_rotary(NULL, 4, 4, NULL, NULL, &p));
-  NO_CONTEXT(cumega_position_bias_create_rotary_from_weights(NULL, weights, NULL, 4, 4, &p));
+  NO_CONTEXT(cumega_position_bias_create_from_weights(NULL, weights, NULL, &pc, NULL));
+  NO_CONTEXT(cumega_position_bias_create_from_weights(NULL, NULL, NULL, &pc, &p));
   NO_CONTEXT(cumega_position_bias_forward(NULL, bias, tensor));
   NO_CONTEXT(cumega_position_bias_get_config(NULL, bias, &pc));
   NO_CONTEXT(cumega_position_bias_get_parameters(NULL, bias, &pp));
   NO_CONTEXT(cumega_position_bias_prepare(NULL, bias, 4));
   NO_CONTEXT(cumega_position_bias_reset_parameters(NULL, bias, 0, 1, 0));
   NO_CONTEXT(cumega_position_bias_set_parameters(NULL, bias, &pp));
-  NO_CONTEXT(cumega_position_bias_softmax(NULL, bias, &pi));
-  NO_CONTEXT(cumega_position_bias_workspace_size(NULL, bias, &pi, &bytes));
   NO_CONTEXT(cumega_residual_create(NULL, &rc, NULL, &r));
   ck_assert_ptr_null(r);
   r = residual;
@@ -201,10 +207,13 @@ START_TEST(a_call_without_its_object_names_it) {
   cumega_norm_parameters np = {.struct_size = sizeof np};
   cumega_residual_parameters rp = {.struct_size = sizeof rp};
   cumega_position_bias_parameters pp = {.struct_size = sizeof pp};
-  cumega_ema_config ec = cumega_ema_config_default(3);
-  cumega_norm_config nc = cumega_norm_config_default(CUMEGA_NORM_LAYER, 3);
-  cumega_residual_config rc = cumega_residual_config_default(CUMEGA_RESIDUAL_RESIDUAL, 1, 3);
-  cumega_position_bias_config pc = {.struct_size = sizeof pc};
+  cumega_ema_config ec;
+  cumega_ema_config_init(&ec, sizeof ec, 3);
+  cumega_norm_config nc;
+  cumega_norm_config_init(&nc, sizeof nc, CUMEGA_NORM_LAYER, 3);
+  cumega_residual_config rc;
+  cumega_residual_config_init(&rc, sizeof rc, CUMEGA_RESIDUAL_RESIDUAL, 1, 3);
+  cumega_position_bias_config pc = relative_config_of(4);
   cumega_ema_io ei = {.struct_size = sizeof ei};
   cumega_residual_io ri = {.struct_size = sizeof ri};
   int64_t bytes;
@@ -239,31 +248,41 @@ START_TEST(a_call_without_its_object_names_it) {
   MISSING("weights", cumega_norm_create_from_weights(ctx, NULL, NULL, &nc, &(cumega_norm *){NULL}));
   MISSING("weights",
           cumega_residual_create_from_weights(ctx, NULL, NULL, &rc, &(cumega_residual *){NULL}));
-  MISSING("weights", cumega_position_bias_create_relative_from_weights(
-                         ctx, NULL, NULL, 4, &(cumega_position_bias *){NULL}));
-  MISSING("weights", cumega_position_bias_create_rotary_from_weights(
-                         ctx, NULL, NULL, 4, 4, &(cumega_position_bias *){NULL}));
+  MISSING("weights", cumega_position_bias_create_from_weights(ctx, NULL, NULL, &pc,
+                                                              &(cumega_position_bias *){NULL}));
   MISSING("weights", cumega_weights_read(ctx, NULL, NULL, NULL, 0));
   MISSING("entry", cumega_weights_read(ctx, weights, NULL, NULL, 0));
 }
 END_TEST
 
 START_TEST(a_call_without_io_or_a_place_for_its_answer_names_it) {
-  cumega_ema_config ec = cumega_ema_config_default(3);
-  cumega_norm_config nc = cumega_norm_config_default(CUMEGA_NORM_LAYER, 3);
-  cumega_residual_config rc = cumega_residual_config_default(CUMEGA_RESIDUAL_RESIDUAL, 1, 3);
+  cumega_ema_config ec;
+  cumega_ema_config_init(&ec, sizeof ec, 3);
+  cumega_norm_config nc;
+  cumega_norm_config_init(&nc, sizeof nc, CUMEGA_NORM_LAYER, 3);
+  cumega_residual_config rc;
+  cumega_residual_config_init(&rc, sizeof rc, CUMEGA_RESIDUAL_RESIDUAL, 1, 3);
   cumega_ema_io ei = {.struct_size = sizeof ei};
   cumega_residual_io ri = {.struct_size = sizeof ri, .x = tensor, .y = tensor, .out = tensor};
   cumega_residual_gated_io gi = {sizeof gi, tensor, tensor, tensor, tensor, NULL, NULL};
-  cumega_position_bias_io pi = cumega_position_bias_io_default();
+  cumega_position_bias_config pc = relative_config_of(4);
+  cumega_attention_scores_io pi;
+  cumega_attention_scores_io_init(&pi, sizeof pi);
   int64_t bytes;
   char from[4];
+  MISSING("io", cumega_attention_scores(ctx, NULL));
+  MISSING("scores", cumega_attention_scores(ctx, &pi));
+  MISSING("bytes", cumega_attention_scores_workspace_size(ctx, &pi, NULL));
+  MISSING("io", cumega_attention_scores_workspace_size(ctx, NULL, &bytes));
+  MISSING("io", cumega_attention_softmax(ctx, NULL));
   MISSING("bits", cumega_context_report(ctx, NULL));
   MISSING("statistics", cumega_context_statistics(ctx, NULL));
   MISSING("kernel", cumega_ema_compute_kernel(ctx, ema, NULL));
   MISSING("config", cumega_ema_create(ctx, NULL, NULL, &(cumega_ema *){NULL}));
   MISSING("ema", cumega_ema_create(ctx, &ec, NULL, NULL));
   MISSING("ema", cumega_ema_create_from_weights(ctx, weights, NULL, &ec, NULL));
+  MISSING("config",
+          cumega_ema_create_from_weights(ctx, weights, NULL, NULL, &(cumega_ema *){NULL}));
   MISSING("io", cumega_ema_forward(ctx, ema, NULL));
   MISSING("config", cumega_ema_get_config(ctx, ema, NULL));
   MISSING("parameters", cumega_ema_get_parameters(ctx, ema, NULL));
@@ -284,19 +303,22 @@ START_TEST(a_call_without_io_or_a_place_for_its_answer_names_it) {
   MISSING("config", cumega_norm_get_config(ctx, norm, NULL));
   MISSING("parameters", cumega_norm_get_parameters(ctx, norm, NULL));
   MISSING("parameters", cumega_norm_set_parameters(ctx, norm, NULL));
-  MISSING("io", cumega_position_bias_apply(ctx, NULL, NULL));
-  MISSING("bias", cumega_position_bias_create_relative(ctx, 4, NULL, NULL));
-  MISSING("bias", cumega_position_bias_create_rotary(ctx, 4, 4, NULL, NULL, NULL));
+  MISSING("config",
+          cumega_norm_create_from_weights(ctx, weights, NULL, NULL, &(cumega_norm *){NULL}));
+  MISSING("config", cumega_position_bias_create(ctx, NULL, NULL, &(cumega_position_bias *){NULL}));
+  MISSING("bias", cumega_position_bias_create(ctx, &pc, NULL, NULL));
+  MISSING("bias", cumega_position_bias_create_from_weights(ctx, weights, NULL, &pc, NULL));
+  MISSING("config", cumega_position_bias_create_from_weights(ctx, weights, NULL, NULL,
+                                                             &(cumega_position_bias *){NULL}));
   MISSING("output", cumega_position_bias_forward(ctx, bias, NULL));
   MISSING("config", cumega_position_bias_get_config(ctx, bias, NULL));
   MISSING("parameters", cumega_position_bias_get_parameters(ctx, bias, NULL));
   MISSING("parameters", cumega_position_bias_set_parameters(ctx, bias, NULL));
-  MISSING("io", cumega_position_bias_softmax(ctx, bias, NULL));
-  MISSING("bytes", cumega_position_bias_workspace_size(ctx, bias, &pi, NULL));
-  MISSING("io", cumega_position_bias_workspace_size(ctx, bias, NULL, &bytes));
   MISSING("config", cumega_residual_create(ctx, NULL, NULL, &(cumega_residual *){NULL}));
   MISSING("residual", cumega_residual_create(ctx, &rc, NULL, NULL));
   MISSING("residual", cumega_residual_create_from_weights(ctx, weights, NULL, &rc, NULL));
+  MISSING("config", cumega_residual_create_from_weights(ctx, weights, NULL, NULL,
+                                                        &(cumega_residual *){NULL}));
   MISSING("io", cumega_residual_forward(ctx, residual, NULL));
   MISSING("io", cumega_residual_gated_forward(ctx, NULL));
   MISSING("io", cumega_residual_gated_workspace_size(ctx, NULL, &bytes));
@@ -327,6 +349,32 @@ START_TEST(what_may_be_missing) {
 }
 END_TEST
 
+/* Calls that have no status. */
+START_TEST(functions_without_a_status_do_nothing_for_null) {
+  const int order[] = {0};
+  cumega_tensor view;
+  cumega_context_destroy(NULL);
+  cumega_ema_destroy(NULL);
+  cumega_norm_destroy(NULL);
+  cumega_position_bias_destroy(NULL);
+  cumega_residual_destroy(NULL);
+  cumega_weights_close(NULL);
+  ck_assert_ptr_null(cumega_tensor_init(NULL, three, cumega_cpu, cumega_float32, 0, NULL));
+  ck_assert_ptr_null(cumega_tensor_init(&view, three, cumega_cpu, cumega_float32, 1, NULL));
+  ck_assert_ptr_null(cumega_tensor_permute(NULL, tensor, order));
+  ck_assert_ptr_null(cumega_tensor_permute(&view, NULL, order));
+  ck_assert_ptr_null(cumega_tensor_permute(&view, tensor, NULL));
+  ck_assert_int_eq(cumega_weights_count(NULL), 0);
+  ck_assert_ptr_null(cumega_weights_at(NULL, 0));
+  ck_assert_ptr_null(cumega_weights_find(NULL, "x"));
+  ck_assert_ptr_null(cumega_weights_find(weights, NULL));
+  ck_assert_ptr_null(cumega_weights_metadata(NULL, "x"));
+  ck_assert_ptr_null(cumega_weights_metadata(weights, NULL));
+  ck_assert_ptr_null(cumega_weights_metadata_at(NULL, 0).key);
+  ck_assert_ptr_nonnull(cumega_context_message(NULL));
+}
+END_TEST
+
 int main(void) {
   Suite *suite = suite_create("missing");
   TCase *tests = add_case(suite, "missing", 60);
@@ -335,6 +383,7 @@ int main(void) {
   tcase_add_test(tests, a_call_without_its_object_names_it);
   tcase_add_test(tests, a_call_without_io_or_a_place_for_its_answer_names_it);
   tcase_add_test(tests, what_may_be_missing);
+  tcase_add_test(tests, functions_without_a_status_do_nothing_for_null);
   TCase *without = add_case(suite, "without ranges", 60);
   tcase_add_checked_fixture(without, begin_without_ranges, end);
   tcase_add_test(without, a_call_without_its_object_names_it);

@@ -31,7 +31,8 @@ static void pause_at_random(uint64_t *seed) {
 }
 
 static cumega_context *context_with(int threads) {
-  cumega_context_options options = cumega_context_options_default();
+  cumega_context_options options;
+  cumega_context_options_init(&options, sizeof options);
   options.device = device_of_tests();
   options.threads = threads;
   cumega_context *ctx = NULL;

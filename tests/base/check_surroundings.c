@@ -53,7 +53,8 @@ static cumega_status save(cumega_context *ctx, const char *path, int64_t bytes) 
 /* All that the library does, with threads, and files in `file`. The number of the claim that is false, or
  * 0. It asserts nothing: it is called in odd threads and in children. */
 static int everything_works(int threads) {
-  cumega_context_options options = cumega_context_options_default();
+  cumega_context_options options;
+  cumega_context_options_init(&options, sizeof options);
   cumega_context *ctx = NULL;
   cumega_weights *weights = NULL;
   block b;
@@ -94,7 +95,8 @@ START_TEST(rounding_mode_and_flush_to_zero_change_no_bit_and_are_kept) {
   static const int modes[] = {FE_TONEAREST, FE_UPWARD, FE_DOWNWARD, FE_TOWARDZERO};
   for (int threads = 1; threads <= 3; threads += 2)
     for (int i = 0; i < 4; i++) {
-      cumega_context_options options = cumega_context_options_default();
+      cumega_context_options options;
+      cumega_context_options_init(&options, sizeof options);
       cumega_context *ctx = NULL;
       block b = {0};
       block_request *request = block_request_new(SEED);
@@ -264,7 +266,8 @@ END_TEST
 static int claims_with_little_memory(void) {
   const struct rlimit limit = {200 << 20, 200 << 20};
   cumega_context *ctx = context_of_level(NULL, 2);
-  cumega_ema_config config = cumega_ema_config_default(20 << 20);
+  cumega_ema_config config;
+  cumega_ema_config_init(&config, sizeof config, 20 << 20);
   cumega_ema *ema = (cumega_ema *)&config;
   if (setrlimit(RLIMIT_AS, &limit) != 0) return SKIPPED;
   if (cumega_ema_create(ctx, &config, NULL, &ema) != CUMEGA_ERROR_RESOURCE || ema) return 10;

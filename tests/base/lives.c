@@ -1,3 +1,4 @@
+#include "defaults.h"
 #include "lives.h"
 #include <stdio.h>
 #include <string.h>
@@ -67,35 +68,41 @@ static life_end live(const cumega_context_options *options, cumega_status (*body
 static cumega_status use_bias(scene *s) {
   const int64_t matrix[] = {4, 4}, lengthy[] = {1, 1, 1, LONG}, shape[] = {1, 1, 2, 40};
   int64_t bytes;
-  cumega_position_bias_io io = cumega_position_bias_io_default();
+  cumega_attention_scores_io io;
+  cumega_attention_scores_io_init(&io, sizeof io);
   io.output = view_at(s, 0, cumega_float32, 4, shape);
   io.scores = io.output;
   DO(cumega_position_bias_prepare(s->ctx, s->bias, 16));
-  DO(cumega_position_bias_workspace_size(s->ctx, s->bias, &io, &bytes));
-  DO(cumega_position_bias_softmax(s->ctx, s->bias, &io));
+  DO(scores_size_with(s->ctx, s->bias, &io, &bytes));
+  DO(softmax_with(s->ctx, s->bias, &io));
   DO(cumega_position_bias_reset_parameters(s->ctx, s->bias, 0, 1, 1));
-  DO(cumega_position_bias_apply(s->ctx, s->bias, &io));
+  DO(scores_with(s->ctx, s->bias, &io));
   DO(cumega_position_bias_forward(s->ctx, s->bias, view_at(s, 0, cumega_float32, 2, matrix)));
   io.output = view_at(s, 0, cumega_float32, 4, lengthy);
   io.scores = io.output;
-  DO(cumega_position_bias_softmax(s->ctx, NULL, &io));
+  DO(softmax_with(s->ctx, NULL, &io));
   return cumega_context_synchronize(s->ctx);
 }
 
 static cumega_status relative_body(scene *s) {
-  DO(cumega_position_bias_create_relative(s->ctx, 64, NULL, &s->bias));
+  DO(bias_relative(s->ctx, 64, NULL, &s->bias));
   return use_bias(s);
 }
 
 static cumega_status rotary_body(scene *s) {
-  DO(cumega_position_bias_create_rotary(s->ctx, 4, 64, NULL, NULL, &s->bias));
+  DO(bias_rotary(s->ctx, 4, 64, NULL, NULL, &s->bias));
   return use_bias(s);
 }
 
 /* ---- residual connections ---- */
 
-static cumega_status make_highway(scene *s, cumega_residual_parameters *p) {
-  cumega_residual_config config = cumega_residual_config_default(CUMEGA_RESIDUAL_HIGHWAY, 0, D);
+/* In the place of the one that there is. */
+static cumega_status make_highway(scene *s, DLDataType dtype, cumega_residual_parameters *p) {
+  cumega_residual_config config;
+  cumega_residual_config_init(&config, sizeof config, CUMEGA_RESIDUAL_HIGHWAY, 0, D);
+  config.dtype = dtype;
+  cumega_residual_destroy(s->residual);
+  s->residual = NULL;
   return cumega_residual_create(s->ctx, &config, p, &s->residual);
 }
 
@@ -118,9 +125,10 @@ static cumega_status highway_body(scene *s) {
   DLTensor *weight = cumega_tensor_init(&w, square, cumega_cpu, cumega_float32, 2, matrix);
   DLTensor *bias = cumega_tensor_init(&b, line, cumega_cpu, cumega_float32, 1, vector);
   cumega_residual_parameters p = {sizeof p, NULL, weight, bias, weight, bias, NULL};
-  DO(make_highway(s, &p));
+  DO(make_highway(s, cumega_float64, &p));
   DO(cumega_residual_prepare(s->ctx, s->residual));
   DO(run_highway(s, cumega_float64)); /* the largest first: the scratch is made once */
+  DO(make_highway(s, cumega_float32, &p));
   DO(run_highway(s, cumega_float16));
   DO(run_highway(s, cumega_float32));
   DO(cumega_residual_set_parameters(s->ctx, s->residual, &p));
@@ -132,8 +140,10 @@ static cumega_status highway_body(scene *s) {
 
 static cumega_status norm_body(scene *s) {
   const int64_t shape[] = {ROWS, D};
-  cumega_norm_config config = cumega_norm_config_default(CUMEGA_NORM_LAYER, D);
-  cumega_residual_config kind = cumega_residual_config_default(CUMEGA_RESIDUAL_AFFINE, 1, D);
+  cumega_norm_config config;
+  cumega_norm_config_init(&config, sizeof config, CUMEGA_NORM_LAYER, D);
+  cumega_residual_config kind;
+  cumega_residual_config_init(&kind, sizeof kind, CUMEGA_RESIDUAL_AFFINE, 1, D);
   cumega_norm_parameters defaults = {.struct_size = sizeof defaults};
   DO(cumega_norm_create(s->ctx, &config, NULL, &s->norm));
   DO(cumega_residual_create(s->ctx, &kind, NULL, &s->residual));
@@ -169,10 +179,11 @@ static cumega_status run_ema(scene *s, cumega_ema_algorithm algorithm, DLDataTyp
 
 static cumega_status ema_body_of(scene *s, DLDataType state) {
   const int cuda = s->device.device_type == kDLCUDA;
-  cumega_ema_config config = cumega_ema_config_default(D);
+  cumega_ema_config config;
+  cumega_ema_config_init(&config, sizeof config, D);
   config.state_dtype = state;
   DO(cumega_ema_create(s->ctx, &config, NULL, &s->ema));
-  DO(run_ema(s, CUMEGA_EMA_RECURRENT, state, 50));
+  DO(run_ema(s, CUMEGA_EMA_DEFAULT, state, 50));
   DO(run_ema(s, CUMEGA_EMA_SLICED, state, 200));
   if (cuda) DO(run_ema(s, CUMEGA_EMA_CHUNKED, state, 40));
   for (int64_t length = 3; cuda && length < 16; length += 6)
@@ -191,7 +202,8 @@ static cumega_status ema_body_f64(scene *s) {
 /* One sequence, whose row of the pool is read and written in place; both slots are the memory's zeros. */
 static cumega_status slots_body(scene *s) {
   const int64_t x[] = {3, 1, D}, pool[] = {2, D, 4}, slots[] = {1};
-  cumega_ema_config config = cumega_ema_config_default(D);
+  cumega_ema_config config;
+  cumega_ema_config_init(&config, sizeof config, D);
   cumega_ema_io io = {.struct_size = sizeof io,
                       .x = view_at(s, 0, cumega_float32, 3, x),
                       .y = view_at(s, 1024, cumega_float32, 3, x),

@@ -8,12 +8,13 @@ static cumega_status make_ema(cumega_context *ctx, cumega_ema **ema) {
   float damping = 0, decay = 0, expansion = 2, projection = 1, residual = 0;
   const int64_t shape[] = {1, 1};
   cumega_tensor tensors[5];
-  cumega_ema_config config = cumega_ema_config_default(1);
+  cumega_ema_config config;
+  cumega_ema_config_init(&config, sizeof config, 1);
   config.num_heads = 1;
   config.activation = CUMEGA_ACTIVATION_IDENTITY;
 
   cumega_ema_parameters p;
-  p.struct_size = sizeof p;
+  cumega_ema_parameters_init(&p, sizeof p);
   p.damping_factor =
       cumega_tensor_init(&tensors[0], &damping, cumega_cpu, cumega_float32, 2, shape);
   p.decay_factor = cumega_tensor_init(&tensors[1], &decay, cumega_cpu, cumega_float32, 2, shape);
@@ -31,8 +32,7 @@ int main(void) {
   const int64_t shape[] = {3, 1, 1};
   cumega_tensor input, output;
   cumega_ema_io io;
-  memset(&io, 0, sizeof io);
-  io.struct_size = sizeof io;
+  cumega_ema_io_init(&io, sizeof io);
   io.x = cumega_tensor_init(&input, x, cumega_cpu, cumega_float32, 3, shape);
   io.y = cumega_tensor_init(&output, y, cumega_cpu, cumega_float32, 3, shape);
 

@@ -153,10 +153,12 @@ case_readme() {
 
   # The commands that check the promises name tests that exist.
   local name
-  grep -oE 'ctest --test-dir build -R [a-z_]+' "$source/README.md" | sed 's/.* //' >"$here/names"
+  local promises=docs/promises.md
+  grep -oE 'ctest --test-dir build -R [a-z_]+' "$source/$promises" | sed 's/.* //' >"$here/names"
+  [ -s "$here/names" ] || fail "$promises names no test"
   while read -r name; do
     if ctest --test-dir "$build" -N -R "$name" | grep -q 'Total Tests: 0'; then
-      fail "README.md names a test $name, which does not exist"
+      fail "$promises names a test $name, which does not exist"
     fi
   done <"$here/names"
 }

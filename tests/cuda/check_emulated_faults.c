@@ -84,14 +84,10 @@ END_TEST
 
 /* ---- whether a function is forgotten ---- */
 
-/* They call nothing that could fail. */
+/* Functions that call nothing that could fail; "*" stands for the beginning of any name. */
 static const char *const infallible[] = {
-    "cumega_activation_name", /* a text of a table */
-    "cumega_activation_from_name",
-    "cumega_norm_type_name",
-    "cumega_norm_type_from_name",
-    "cumega_residual_kind_name",
-    "cumega_residual_kind_from_name",
+    "*_name", /* a text of a table, or the value with that text */
+    "*_init", /* fills a struct of the caller's */
     "cumega_status_string",
     "cumega_version_number",
     "cumega_version_string",
@@ -104,10 +100,15 @@ static const char *const infallible[] = {
     "cumega_weights_metadata",
     "cumega_weights_metadata_at",
     "cumega_weights_close", /* frees on the host; after every scenario that opens */
-    "cumega_tensor_init",   /* fills a struct of the caller's */
     "cumega_tensor_permute",
 };
 #define INFALLIBLE (int)(sizeof infallible / sizeof infallible[0])
+
+static int is_named(const char *function, const char *name) {
+  const size_t length = strlen(function), ending = strlen(name + 1);
+  if (name[0] != '*') return strcmp(function, name) == 0;
+  return length > ending && strcmp(function + length - ending, name + 1) == 0;
+}
 
 /* The scenario's name is the function's, or begins with it and a comma. */
 static int has_scenario(const char *function) {
@@ -123,7 +124,8 @@ static int has_scenario(const char *function) {
   return 0;
 }
 
-/* The functions that a header declares: what follows CUMEGA_API, up to the bracket. Returns how many. */
+/* The functions that a header declares: the name before the first bracket after CUMEGA_API. Returns
+ * how many there are. */
 static int check_header(const char *path, int *seen) {
   char *text = memory_new(100000);
   FILE *file = fopen(path, "r");
@@ -138,7 +140,7 @@ static int check_header(const char *path, int *seen) {
     if (strncmp(begin, "cumega_", 7) != 0 || strchr(at, ';') < end) continue;
     *end = '\0';
     int i = 0;
-    while (i < INFALLIBLE && strcmp(infallible[i], begin) != 0) i++;
+    while (i < INFALLIBLE && !is_named(begin, infallible[i])) i++;
     if (i < INFALLIBLE) seen[i] = 1;
     ck_assert_msg(i < INFALLIBLE || has_scenario(begin), "%s: no scenario makes %s fail", path,
                   begin);
@@ -155,7 +157,7 @@ START_TEST(every_function_has_a_scenario_or_cannot_fail) {
   ck_assert_int_eq(glob(SOURCE_DIR "/include/cumega/*.h", 0, NULL, &headers), 0);
   for (size_t i = 0; i < headers.gl_pathc; i++) count += check_header(headers.gl_pathv[i], seen);
   globfree(&headers);
-  ck_assert_int_ge(count, 67);
+  ck_assert_int_ge(count, 100);
   for (int i = 0; i < INFALLIBLE; i++)
     ck_assert_msg(seen[i], "no header declares %s", infallible[i]);
 }

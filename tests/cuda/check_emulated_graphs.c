@@ -2,6 +2,7 @@
  * lengths, masks and slots, and what would have to allocate or wait is refused politely. */
 #include <string.h>
 #include "emulated_run.h"
+#include "defaults.h"
 #include "runner.h"
 
 static cudaStream_t streams[2];
@@ -224,21 +225,23 @@ END_TEST
 START_TEST(making_or_changing_an_object_is_refused_during_capture) {
   cumega_context *ctx = emulated_context(NULL, streams[0], NULL);
   run_objects made = {NULL}, none = {NULL};
-  const cumega_ema_config config = cumega_ema_config_default(4);
-  const cumega_norm_config norm = cumega_norm_config_default(CUMEGA_NORM_LAYER, 4);
-  const cumega_residual_config affine =
-      cumega_residual_config_default(CUMEGA_RESIDUAL_AFFINE, 1, 4);
+  cumega_ema_config config;
+  cumega_ema_config_init(&config, sizeof config, 4);
+  cumega_norm_config norm;
+  cumega_norm_config_init(&norm, sizeof norm, CUMEGA_NORM_LAYER, 4);
+  cumega_residual_config affine;
+  cumega_residual_config_init(&affine, sizeof affine, CUMEGA_RESIDUAL_AFFINE, 1, 4);
   cumega_norm_parameters ones = {.struct_size = sizeof ones};
   cumega_residual_parameters c = {.struct_size = sizeof c};
   MUST(ctx, cumega_ema_create(ctx, &config, NULL, &made.ema));
-  MUST(ctx, cumega_position_bias_create_rotary(ctx, 4, 1, NULL, NULL, &made.bias));
+  MUST(ctx, bias_rotary(ctx, 4, 1, NULL, NULL, &made.bias));
   MUST(ctx, cumega_norm_create(ctx, &norm, NULL, &made.norm));
   MUST(ctx, cumega_residual_create(ctx, &affine, NULL, &made.residual));
   begin_capture(streams[0]);
   STATE(ctx, cumega_ema_create(ctx, &config, NULL, &none.ema), making);
   STATE(ctx, cumega_ema_reset_parameters(ctx, made.ema, 0, 1, 1, 3), making);
-  STATE(ctx, cumega_position_bias_create_rotary(ctx, 4, 1, NULL, NULL, &none.bias), making);
-  STATE(ctx, cumega_position_bias_create_relative(ctx, 4, NULL, &none.bias), making);
+  STATE(ctx, bias_rotary(ctx, 4, 1, NULL, NULL, &none.bias), making);
+  STATE(ctx, bias_relative(ctx, 4, NULL, &none.bias), making);
   STATE(ctx, cumega_position_bias_reset_parameters(ctx, made.bias, 0, 1, 3), making);
   STATE(ctx, cumega_norm_create(ctx, &norm, NULL, &none.norm), making);
   STATE(ctx, cumega_norm_set_parameters(ctx, made.norm, &ones), making);

@@ -221,8 +221,21 @@ static int may_succeed(const scenario *s, const plan *p, int64_t nth) {
   return nth > 1 && strncmp(failed, "cuCtx", 5) == 0;
 }
 
-static void judge(const scenario *s, world *w, const plan *p, const char *failed,
-                  cumega_status status) {
+/* Whether a copy had been enqueued when the nth call failed. An object whose parameters were being
+ * replaced then has neither the old ones nor the new ones for certain. */
+static int has_copied(const plan *p, int64_t nth) {
+  int64_t count;
+  if (p->from != CUDA_CALL) return 0;
+  const char *const *names = emulation_calls(&count);
+  for (int64_t i = 0; i < nth - 1 && i < count; i++)
+    if (strcmp(names[i], "cudaMemcpyAsync") == 0) return 1;
+  return 0;
+}
+
+static void judge(const scenario *s, world *w, const plan *p, int64_t nth, cumega_status status) {
+  int64_t count;
+  const char *failed = p->from == CUDA_CALL ? emulation_calls(&count)[nth - 1] : "an allocation";
+  const int undoes = s->undo != NULL && (status == CUMEGA_OK || has_copied(p, nth));
   const char *sentence = cumega_context_message(w->ctx);
   if (p->error == cudaErrorMemoryAllocation &&
       (strcmp(failed, "cudaMalloc") == 0 || strncmp(failed, "cudaEventCreate", 15) == 0))
@@ -238,7 +251,7 @@ static void judge(const scenario *s, world *w, const plan *p, const char *failed
     return;
   }
   if (s->holds != NULL) ck_assert_msg(s->holds(w, status), "outputs after status %d", (int)status);
-  if (status == CUMEGA_OK && s->undo != NULL) MUST(w->ctx, s->undo(w));
+  if (undoes) MUST(w->ctx, s->undo(w));
   if (w->ctx == NULL) w->ctx = emulated_context(&w->ledger, NULL, NULL);
   fill_missing_objects(w);
   run_is_right(w);
@@ -279,7 +292,7 @@ static int inject(const scenario *s, emulated_run *run, cudaStream_t stream,
   if (reached) {
     const char *call = p->from == CUDA_CALL ? emulation_calls(&count)[nth - 1] : "an allocation";
     ck_assert_msg(*failed || may_succeed(s, p, nth), "succeeds after %s failed", call);
-    judge(s, &w, p, call, status);
+    judge(s, &w, p, nth, status);
   }
   world_close(&w);
   (void)cudaGetLastError();

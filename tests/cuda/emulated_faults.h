@@ -47,7 +47,8 @@ typedef struct scenario {
   /* Whether outputs are as the header says for this status; NULL: there are none beside the world's
    * objects, which are NULL or whole. */
   int (*holds)(world *w, cumega_status status);
-  /* After a success: brings the world back to where a run has the run's own answer; may be NULL. */
+  /* Brings the world back to where a run has the run's own answer; may be NULL. Called after a
+   * success, and after a failure that came later than a copy to the device. */
   cumega_status (*undo)(world *w);
 } scenario;
 

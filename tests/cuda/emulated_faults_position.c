@@ -1,4 +1,5 @@
 /* The calls of position biases that may fail, but for their runs. */
+#include "defaults.h"
 #include "emulated_faults.h"
 
 static int is_relative(const world *w) {
@@ -7,19 +8,16 @@ static int is_relative(const world *w) {
 
 static cumega_status create(world *w) {
   cumega_position_bias **bias = &w->objects.bias;
-  if (is_relative(w))
-    return cumega_position_bias_create_relative(w->ctx, emulated_positions(w->run->shape), NULL,
-                                                bias);
-  return cumega_position_bias_create_rotary(w->ctx, EMULATED_ROTARY_SIZE, 1, NULL, NULL, bias);
+  if (is_relative(w)) return bias_relative(w->ctx, emulated_positions(w->run->shape), NULL, bias);
+  return bias_rotary(w->ctx, EMULATED_ROTARY_SIZE, 1, NULL, NULL, bias);
 }
 
 static cumega_status create_from_weights(world *w) {
   cumega_position_bias **bias = &w->objects.bias;
   if (is_relative(w))
-    return cumega_position_bias_create_relative_from_weights(
-        w->ctx, w->weights, "b", emulated_positions(w->run->shape), bias);
-  return cumega_position_bias_create_rotary_from_weights(w->ctx, w->weights, "r",
-                                                         EMULATED_ROTARY_SIZE, 1, bias);
+    return bias_relative_from_weights(w->ctx, w->weights, "b", emulated_positions(w->run->shape),
+                                      bias);
+  return bias_rotary_from_weights(w->ctx, w->weights, "r", EMULATED_ROTARY_SIZE, 1, bias);
 }
 
 static int is_defined(world *w, cumega_status status) {
@@ -77,34 +75,33 @@ static cumega_status prepare_more(world *w) {
 }
 
 const scenario position_scenarios[] = {
-    {"cumega_position_bias_create_relative", "softmax, relative", CONTEXT, create, is_defined,
-     NULL},
-    {"cumega_position_bias_create_rotary", "apply, rotary", CONTEXT, create, is_defined, NULL},
-    {"cumega_position_bias_create_relative_from_weights", "softmax, relative",
-     CONTEXT | NEEDS_WEIGHTS, create_from_weights, is_defined, NULL},
-    {"cumega_position_bias_create_rotary_from_weights", "softmax, rotary", CONTEXT | NEEDS_WEIGHTS,
+    {"cumega_position_bias_create", "softmax, relative", CONTEXT, create, is_defined, NULL},
+    {"cumega_position_bias_create", "scores, rotary", CONTEXT, create, is_defined, NULL},
+    {"cumega_position_bias_create_from_weights", "softmax, relative", CONTEXT | NEEDS_WEIGHTS,
+     create_from_weights, is_defined, NULL},
+    {"cumega_position_bias_create_from_weights", "softmax, rotary", CONTEXT | NEEDS_WEIGHTS,
      create_from_weights, is_defined, NULL},
     {"cumega_position_bias_destroy", "softmax, relative", OBJECTS, faults_destroy_objects, NULL,
      NULL},
-    {"cumega_position_bias_destroy, a table", "apply, rotary", OBJECTS | IS_PREPARED,
+    {"cumega_position_bias_destroy, a table", "scores, rotary", OBJECTS | IS_PREPARED,
      faults_destroy_objects, NULL, NULL},
     {"cumega_position_bias_reset_parameters", "softmax, relative", OBJECTS, reset_parameters, NULL,
      reset_to_the_defaults},
-    {"cumega_position_bias_reset_parameters, a table", "apply, rotary", OBJECTS | IS_PREPARED,
+    {"cumega_position_bias_reset_parameters, a table", "scores, rotary", OBJECTS | IS_PREPARED,
      reset_parameters, NULL, reset_to_the_defaults},
     {"cumega_position_bias_set_parameters", "matrix, relative", OBJECTS, set_parameters, NULL,
      reset_to_the_defaults},
-    {"cumega_position_bias_set_parameters, a table", "apply, rotary", OBJECTS | IS_PREPARED,
+    {"cumega_position_bias_set_parameters, a table", "scores, rotary", OBJECTS | IS_PREPARED,
      set_parameters, NULL, reset_to_the_defaults},
     {"cumega_position_bias_get_parameters", "matrix, relative", OBJECTS, get_parameters, NULL,
      NULL},
     {"cumega_position_bias_get_config", "matrix, relative", OBJECTS, get_config, NULL, NULL},
-    {"cumega_position_bias_workspace_size", "long softmax", OBJECTS, faults_workspace_size, NULL,
+    {"cumega_attention_scores_workspace_size", "long softmax", OBJECTS, faults_workspace_size, NULL,
      NULL},
-    {"cumega_position_bias_prepare", "apply, rotary", OBJECTS, faults_prepare, NULL, NULL},
-    {"cumega_position_bias_prepare, again", "apply, rotary", OBJECTS | IS_PREPARED, prepare_more,
+    {"cumega_position_bias_prepare", "scores, rotary", OBJECTS, faults_prepare, NULL, NULL},
+    {"cumega_position_bias_prepare, again", "scores, rotary", OBJECTS | IS_PREPARED, prepare_more,
      NULL, NULL},
-    {"cumega_position_bias_prepare, a graph", "apply, rotary", OBJECTS | NEEDS_GRAPH, prepare_more,
+    {"cumega_position_bias_prepare, a graph", "scores, rotary", OBJECTS | NEEDS_GRAPH, prepare_more,
      NULL, NULL},
 };
 const int position_scenario_count = (int)(sizeof position_scenarios / sizeof position_scenarios[0]);

@@ -45,19 +45,19 @@ const run_shape run_shapes[] = {
     {"step, many heads", &ema_operation, "ema_many_heads_kernel<float>", SCRATCH,
      .ema = {0, 2, 3, 18, F32, F32}},
 
-    {"matrix, relative", &position_operation, "position_forward_kernel",
+    {"matrix, relative", &position_operation, "position_bias_kernel",
      .position = {POSITION_MATRIX, CUMEGA_POSITION_BIAS_RELATIVE, .Lk = 9, .dtype = F32}},
-    {"matrix, rotary", &position_operation, "position_forward_kernel",
-     "cumega_position_bias_prepare",
+    {"matrix, rotary", &position_operation, "position_bias_kernel", "cumega_position_bias_prepare",
      .position = {POSITION_MATRIX, CUMEGA_POSITION_BIAS_ROTARY, .Lk = 17, .dtype = B16}},
-    {"apply, rotary", &position_operation, "position_apply_kernel", "cumega_position_bias_prepare",
-     .position = {POSITION_APPLY, CUMEGA_POSITION_BIAS_ROTARY, 2, 2, 3, 9, F32, 1}},
-    {"softmax, rotary", &position_operation, "position_softmax_kernel<32,2>",
+    {"scores, rotary", &position_operation, "attention_scores_kernel",
+     "cumega_position_bias_prepare",
+     .position = {POSITION_SCORES, CUMEGA_POSITION_BIAS_ROTARY, 2, 2, 3, 9, F32, 1}},
+    {"softmax, rotary", &position_operation, "attention_softmax_kernel<32,2>",
      "cumega_position_bias_prepare",
      .position = {POSITION_SOFTMAX, CUMEGA_POSITION_BIAS_ROTARY, 3, 2, 2, 21, F32, 1}},
-    {"softmax, relative", &position_operation, "position_softmax_kernel<32,8>",
+    {"softmax, relative", &position_operation, "attention_softmax_kernel<32,8>",
      .position = {POSITION_SOFTMAX, CUMEGA_POSITION_BIAS_RELATIVE, 2, 1, 2, 300, F16, 1}},
-    {"long softmax", &position_operation, "position_long_kernel", SCRATCH,
+    {"long softmax", &position_operation, "attention_long_kernel", SCRATCH,
      .position = {POSITION_SOFTMAX, CUMEGA_POSITION_BIAS_RELATIVE, 1, 1, 1, 8200, F64}},
 
     {"lines", &residual_operation, "residual_lines_kernel",
@@ -242,7 +242,8 @@ cumega_status emulated_run_prepare(cumega_context *ctx, const run_objects *objec
 
 cumega_context *emulated_context(counting_allocator *ledger, cudaStream_t stream,
                                  cumega_status *status) {
-  cumega_context_options options = cumega_context_options_default();
+  cumega_context_options options;
+  cumega_context_options_init(&options, sizeof options);
   cumega_context *ctx = NULL;
   options.device = (DLDevice){kDLCUDA, 0};
   options.stream = stream;

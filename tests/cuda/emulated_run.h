@@ -21,7 +21,7 @@ typedef struct ema_shape {
   cumega_ema_algorithm algorithm;
 } ema_shape;
 
-typedef enum position_call { POSITION_MATRIX, POSITION_APPLY, POSITION_SOFTMAX } position_call;
+typedef enum position_call { POSITION_MATRIX, POSITION_SCORES, POSITION_SOFTMAX } position_call;
 
 /* A matrix is (Lk, Lk). With `ragged` there are lengths and masks. */
 typedef struct position_shape {

@@ -54,7 +54,8 @@ static void fill(emulated_run *run, uint64_t *seed) {
 }
 
 cumega_ema_config emulated_ema_config(const run_shape *shape) {
-  cumega_ema_config config = cumega_ema_config_default(shape->ema.D);
+  cumega_ema_config config;
+  cumega_ema_config_init(&config, sizeof config, shape->ema.D);
   config.num_heads = shape->ema.N;
   config.state_dtype = shape->ema.state_dtype;
   if (shape->ema.truncation > 0) config.truncation_length = shape->ema.truncation;

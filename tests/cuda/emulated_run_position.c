@@ -1,3 +1,4 @@
+#include "defaults.h"
 #include "emulated_run.h"
 
 enum { SCORES, OUTPUT, ATTENTION, PADDING, QUERIES, KEYS };
@@ -40,18 +41,18 @@ int64_t emulated_positions(const run_shape *shape) {
 }
 
 static run_objects make(cumega_context *ctx, const run_shape *shape) {
+  const DLDataType dtype = real_dtype_of(shape->position.dtype);
   run_objects objects = {NULL};
   if (shape->position.kind == CUMEGA_POSITION_BIAS_RELATIVE)
-    MUST(ctx,
-         cumega_position_bias_create_relative(ctx, emulated_positions(shape), NULL, &objects.bias));
+    MUST(ctx, bias_relative_as(dtype, ctx, emulated_positions(shape), NULL, &objects.bias));
   else
-    MUST(ctx, cumega_position_bias_create_rotary(ctx, EMULATED_ROTARY_SIZE, 1, NULL, NULL,
-                                                 &objects.bias));
+    MUST(ctx, bias_rotary_as(dtype, ctx, EMULATED_ROTARY_SIZE, 1, NULL, NULL, &objects.bias));
   return objects;
 }
 
-static cumega_position_bias_io io_with(const emulated_run *run, cumega_tensor *views) {
-  cumega_position_bias_io io = cumega_position_bias_io_default();
+static cumega_attention_scores_io io_with(const emulated_run *run, cumega_tensor *views) {
+  cumega_attention_scores_io io;
+  cumega_attention_scores_io_init(&io, sizeof io);
   io.scores = emulated_run_view(run, views, SCORES);
   io.output = emulated_run_view(run, views, OUTPUT);
   io.scale = 0.75;
@@ -65,10 +66,10 @@ static cumega_position_bias_io io_with(const emulated_run *run, cumega_tensor *v
 
 static cumega_status workspace_size(cumega_context *ctx, const run_objects *objects,
                                     const emulated_run *run, cumega_tensor *views, int64_t *bytes) {
-  const cumega_position_bias_io io = io_with(run, views);
+  const cumega_attention_scores_io io = io_with(run, views);
   *bytes = 0;
   if (run->shape->position.call == POSITION_MATRIX) return CUMEGA_OK;
-  return cumega_position_bias_workspace_size(ctx, objects->bias, &io, bytes);
+  return scores_size_with(ctx, objects->bias, &io, bytes);
 }
 
 static cumega_status prepare(cumega_context *ctx, const run_objects *objects,
@@ -79,19 +80,19 @@ static cumega_status prepare(cumega_context *ctx, const run_objects *objects,
 
 static cumega_status start(cumega_context *ctx, const run_objects *objects, const emulated_run *run,
                            cumega_tensor *views) {
-  const cumega_position_bias_io io = io_with(run, views);
+  const cumega_attention_scores_io io = io_with(run, views);
   switch (run->shape->position.call) {
   case POSITION_MATRIX: return cumega_position_bias_forward(ctx, objects->bias, io.output);
-  case POSITION_APPLY: return cumega_position_bias_apply(ctx, objects->bias, &io);
-  default: return cumega_position_bias_softmax(ctx, objects->bias, &io);
+  case POSITION_SCORES: return scores_with(ctx, objects->bias, &io);
+  default: return softmax_with(ctx, objects->bias, &io);
   }
 }
 
 static const char *function(const run_shape *shape) {
   switch (shape->position.call) {
   case POSITION_MATRIX: return "cumega_position_bias_forward";
-  case POSITION_APPLY: return "cumega_position_bias_apply";
-  default: return "cumega_position_bias_softmax";
+  case POSITION_SCORES: return "cumega_attention_scores";
+  default: return "cumega_attention_softmax";
   }
 }
 

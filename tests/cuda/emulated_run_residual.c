@@ -1,4 +1,5 @@
 #include "emulated_run.h"
+#include "defaults.h"
 #include "residual_runs.h"
 
 enum { X, GATE, RUN_Y, OUT, NORMALIZED };
@@ -6,7 +7,7 @@ enum { X, GATE, RUN_Y, OUT, NORMALIZED };
 static problem problem_of(const run_shape *shape) {
   const residual_shape *s = &shape->residual;
   problem p = {.gated = s->gated,
-               .config = cumega_residual_config_default(s->kind, 3, s->D),
+               .config = residual_config_of(s->kind, 3, s->D),
                .norm = s->norm,
                .dtype = s->dtype,
                .shape = {s->A, s->B, s->D},
@@ -30,11 +31,16 @@ static void fill(emulated_run *run, uint64_t *seed) {
 }
 
 cumega_residual_config emulated_residual_config(const run_shape *shape) {
-  return problem_of(shape).config;
+  cumega_residual_config config = problem_of(shape).config;
+  config.dtype = real_dtype_of(shape->residual.dtype);
+  return config;
 }
 
 cumega_norm_config emulated_norm_config(const run_shape *shape) {
-  return cumega_norm_config_default((cumega_norm_type)shape->residual.norm, shape->residual.D);
+  const residual_shape *s = &shape->residual;
+  cumega_norm_config config = norm_config_of((cumega_norm_type)s->norm, s->D);
+  config.dtype = real_dtype_of(s->dtype);
+  return config;
 }
 
 cumega_status emulated_residual_create(cumega_context *ctx, const run_shape *shape,

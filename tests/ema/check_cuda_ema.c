@@ -18,7 +18,8 @@
 static cumega_context *ctx;
 
 static cumega_context *cuda_context(int64_t limit) {
-  cumega_context_options options = cumega_context_options_default();
+  cumega_context_options options;
+  cumega_context_options_init(&options, sizeof options);
   cumega_context *made = NULL;
   options.device = (DLDevice){kDLCUDA, 0};
   options.memory_limit = limit;
@@ -95,7 +96,8 @@ static void fill(device_tensor *t, float first, float step) {
 static fixture *fixture_new(int packed) {
   fixture *f = memory_new(sizeof *f);
   int64_t dense[] = {L, B, D}, flat[] = {L * B, D}, pool[] = {9, D, N};
-  cumega_ema_config config = cumega_ema_config_default(D);
+  cumega_ema_config config;
+  cumega_ema_config_init(&config, sizeof config, D);
   config.num_heads = N;
   MUST(ctx, cumega_ema_create(ctx, &config, NULL, &f->ema));
   f->x = device_new(cumega_float32, packed ? 2 : 3, packed ? flat : dense);
@@ -238,7 +240,8 @@ END_TEST
 
 /* More than 16 heads need scratch. */
 static cumega_ema *ema_of_heads(cumega_context *own, int64_t heads) {
-  cumega_ema_config config = cumega_ema_config_default(D);
+  cumega_ema_config config;
+  cumega_ema_config_init(&config, sizeof config, D);
   cumega_ema *ema;
   config.num_heads = heads;
   MUST(own, cumega_ema_create(own, &config, NULL, &ema));

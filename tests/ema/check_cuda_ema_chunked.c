@@ -17,12 +17,12 @@ static void check_error(int64_t length, double slowest, DLDataType state_dtype) 
   cumega_context *ctx = context_new();
   test_parameters *parameters = parameters_new(D, N);
   parameters_fill(parameters, &seed, slowest);
-  cumega_ema_config config = cumega_ema_config_default(D);
+  cumega_ema_config config;
+  cumega_ema_config_init(&config, sizeof config, D);
   config.activation = CUMEGA_ACTIVATION_IDENTITY;
   config.num_heads = N;
   config.state_dtype = state_dtype;
   for (int64_t d = 0; d < D; d++) parameters->residual[d] = 0;
-  const ema_oracle oracle = parameters_oracle(parameters);
   cumega_ema *ema = ema_new(ctx, config, parameters, cumega_float64);
   const int is_double = same_type(state_dtype, cumega_float64);
   DLDataType dtype = is_double ? cumega_float64 : cumega_float32;
@@ -37,12 +37,15 @@ static void check_error(int64_t length, double slowest, DLDataType state_dtype) 
   MUST(ctx, cumega_ema_forward(ctx, ema, &io));
   ck_assert_ptr_nonnull(strstr(cumega_context_kernels(ctx), "ema_chunked_kernel"));
   for (int64_t d = 0; d < D; d++) {
-    long double h[N] = {0}, sizes[N] = {0};
+    real h[N] = {0}, h_sizes[N] = {0};
     const double unit = is_double ? 0x1p-53 : UNIT;
-    const long double bound = (8 + 1 / ema_oracle_least_decay(&oracle, d)) * (long double)unit;
+    const reference_ema channel = parameters_channel(parameters, d);
+    reference_ema sizes = channel;
+    sizes.absolute = 1;
+    const real bound = (8 + 1 / reference_ema_least_decay(&channel)) * (real)unit;
     for (int64_t t = 0; t < length; t++) of_channel[t] = tensor_get(x, t, 0, d);
-    ema_oracle_recur(&oracle, d, length, of_channel, NULL, (ema_oracle_state){h, sizes}, e,
-                     magnitude);
+    reference_ema_recur(&channel, length, of_channel, NULL, h, e);
+    reference_ema_recur(&sizes, length, of_channel, NULL, h_sizes, magnitude);
     for (int64_t t = 0; t < length; t++)
       ck_assert_msg(fabsl(tensor_get(y, t, 0, d) - e[t]) <= bound * magnitude[t],
                     "1 - q = %g, step %lld: %g, not %Lg", slowest, (long long)t,
@@ -125,7 +128,8 @@ START_TEST(a_cut_at_grid_points_changes_nothing) {
   enum { D = 3, N = 4, L = 2500 };
   static const int64_t cuts[] = {0, 64, 192, 1216, 1280, L};
   cumega_context *ctx = context_new();
-  cumega_ema_config config = cumega_ema_config_default(D);
+  cumega_ema_config config;
+  cumega_ema_config_init(&config, sizeof config, D);
   cumega_ema *ema = NULL;
   uint64_t seed = 9;
   MUST(ctx, cumega_ema_create(ctx, &config, NULL, &ema));
@@ -170,7 +174,8 @@ typedef struct packed_run {
 
 static packed_run packed_new(const int64_t *offsets) {
   packed_run r = {.ctx = context_new()};
-  cumega_ema_config config = cumega_ema_config_default(PACKED_D);
+  cumega_ema_config config;
+  cumega_ema_config_init(&config, sizeof config, PACKED_D);
   uint64_t seed = 11;
   config.num_heads = PACKED_N;
   MUST(r.ctx, cumega_ema_create(r.ctx, &config, NULL, &r.ema));
@@ -239,17 +244,18 @@ START_TEST(auto_means_chunked_for_few_channels_and_heads) {
   cumega_context *ctx = context_new();
   for (int i = 0; i < 4; i++) {
     const int64_t shape[] = {8192, 1, rows[i].D};
-    cumega_ema_config config = cumega_ema_config_default(rows[i].D);
+    cumega_ema_config config;
+    cumega_ema_config_init(&config, sizeof config, rows[i].D);
     cumega_ema *ema = NULL;
     cumega_tensor x;
     int64_t automatic = -1, chain = -1, chunked = -1;
     config.num_heads = rows[i].N;
     MUST(ctx, cumega_ema_create(ctx, &config, NULL, &ema));
-    cumega_ema_io io = {.struct_size = sizeof io, .algorithm = CUMEGA_EMA_AUTO};
+    cumega_ema_io io = {.struct_size = sizeof io, .algorithm = CUMEGA_EMA_FASTEST};
     io.y = cumega_tensor_init(&x, nothing, cumega_cpu, cumega_float32, 3, shape);
     io.x = io.y;
     MUST(ctx, cumega_ema_workspace_size(ctx, ema, &io, &automatic));
-    io.algorithm = CUMEGA_EMA_RECURRENT;
+    io.algorithm = CUMEGA_EMA_DEFAULT;
     MUST(ctx, cumega_ema_workspace_size(ctx, ema, &io, &chain));
     io.algorithm = CUMEGA_EMA_CHUNKED;
     MUST(ctx, cumega_ema_workspace_size(ctx, ema, &io, &chunked));

@@ -34,7 +34,8 @@ static test_tensor *run(cumega_context *ctx, const fft_case *c, cumega_ema_algor
   const int64_t cuts[] = {1, c->L / 3, c->L / 3, c->L};
   test_parameters *parameters = parameters_new(c->D, c->N);
   parameters_fill(parameters, &seed, 0.1);
-  cumega_ema_config config = cumega_ema_config_default(c->D);
+  cumega_ema_config config;
+  cumega_ema_config_init(&config, sizeof config, c->D);
   config.num_heads = c->N;
   config.activation = c->activation;
   config.state_dtype = exact ? cumega_float64 : c->state_dtype;
@@ -84,7 +85,7 @@ static test_tensor *run(cumega_context *ctx, const fft_case *c, cumega_ema_algor
 static void check(const fft_case *c, int number) {
   cumega_context *ctx = context_new(), *cpu = context_of_level(NULL, 1);
   test_tensor *found = run(ctx, c, CUMEGA_EMA_FFT, 0, c->layout);
-  test_tensor *right = run(cpu, c, CUMEGA_EMA_RECURRENT, 1, 0);
+  test_tensor *right = run(cpu, c, CUMEGA_EMA_DEFAULT, 1, 0);
   double error = 0, size = 0;
   const int64_t rows = c->packed ? c->L : c->L * c->B;
   for (int64_t i = 0; i < rows * c->D; i++) {
@@ -135,7 +136,8 @@ END_TEST
 /* With a limit that the rows of all sequences together do not fit in. */
 START_TEST(memory_is_bounded_by_tiles_of_rows) {
   enum { L = 1000, B = 4, D = 20 };
-  cumega_context_options options = cumega_context_options_default();
+  cumega_context_options options;
+  cumega_context_options_init(&options, sizeof options);
   cumega_context *small = NULL, *ample = context_new();
   cumega_statistics statistics = {.struct_size = sizeof statistics};
   options.device = device_of_tests();
@@ -146,7 +148,8 @@ START_TEST(memory_is_bounded_by_tiles_of_rows) {
   cumega_context *contexts[] = {small, ample};
   for (int i = 0; i < 2; i++) {
     uint64_t seed = 8;
-    cumega_ema_config config = cumega_ema_config_default(D);
+    cumega_ema_config config;
+    cumega_ema_config_init(&config, sizeof config, D);
     cumega_ema *ema = NULL;
     MUST(ample, cumega_ema_create(ample, &config, NULL, &ema)); /* on ample's account */
     test_tensor *x = tensor_new_3(cumega_float32, L, B, D);
@@ -177,7 +180,8 @@ END_TEST
 START_TEST(new_parameters_are_seen) {
   enum { L = 50, D = 3 };
   cumega_context *ctx = context_new();
-  cumega_ema_config config = cumega_ema_config_default(D);
+  cumega_ema_config config;
+  cumega_ema_config_init(&config, sizeof config, D);
   cumega_ema *ema = NULL;
   MUST(ctx, cumega_ema_create(ctx, &config, NULL, &ema));
   test_tensor *x = tensor_new_3(cumega_float32, L, 1, D),
@@ -189,7 +193,7 @@ START_TEST(new_parameters_are_seen) {
     cumega_ema_io io = io_of(x, y);
     io.algorithm = CUMEGA_EMA_FFT;
     MUST(ctx, cumega_ema_forward(ctx, ema, &io));
-    io.algorithm = CUMEGA_EMA_RECURRENT;
+    io.algorithm = CUMEGA_EMA_DEFAULT;
     io.y = dl(chain);
     MUST(ctx, cumega_ema_forward(ctx, ema, &io));
     for (int i = 0; i < L * D; i++)

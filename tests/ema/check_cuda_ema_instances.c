@@ -18,7 +18,7 @@ static void must_agree(const recipe *r, way w, const char *kernel) {
   problem_free(p);
 }
 
-/* Channels of all sequences together from which on each has a thread (src/cuda/ema_cuda.h). */
+/* Channels of all sequences together from which on each has a thread (src/cuda/tuning.h). */
 static int64_t many_channels(void) {
   const int is_emulated = strcmp(cumega_context_backend(runs_device()), "cuda-emulation") == 0;
   return is_emulated ? 1024 : 16384;
@@ -108,7 +108,8 @@ START_TEST(raw_steps_of_every_type_have_the_cpus_bits) {
     test_tensor *y[2];
     for (int k = 0; k < 2; k++) {
       uint64_t seed = 4;
-      cumega_ema_config config = cumega_ema_config_default(D);
+      cumega_ema_config config;
+      cumega_ema_config_init(&config, sizeof config, D);
       cumega_ema *ema = NULL;
       config.num_heads = N;
       config.state_dtype = i >= 4 || dtype.bits == 64 ? cumega_float64 : cumega_float32;
@@ -153,7 +154,8 @@ static test_tensor *packed_run(cumega_context *ctx, const odd_run *o, const int6
                                cumega_status expected) {
   uint64_t seed = 6;
   const int64_t shape[] = {STEPS, o->D};
-  cumega_ema_config config = cumega_ema_config_default(o->D);
+  cumega_ema_config config;
+  cumega_ema_config_init(&config, sizeof config, o->D);
   cumega_ema *ema = NULL;
   config.num_heads = o->N;
   MUST(ctx, cumega_ema_create(ctx, &config, NULL, &ema));
@@ -183,11 +185,11 @@ static test_tensor *packed_run(cumega_context *ctx, const odd_run *o, const int6
 
 START_TEST(every_kernel_skips_a_sequence_with_bad_offsets_and_no_other) {
   const odd_run runs[] = {
-      {5, 3, {0}, CUMEGA_EMA_RECURRENT, "ema_recurrent_kernel"},
-      {5, 17, {0}, CUMEGA_EMA_RECURRENT, "ema_many_heads_kernel"},
-      {16, 4, {0}, CUMEGA_EMA_RECURRENT, "ema_lanes_kernel"},
-      {9, 4, BY_CHANNELS, CUMEGA_EMA_RECURRENT, "ema_tiles_kernel"},
-      {many_channels(), 2, {0}, CUMEGA_EMA_RECURRENT, "ema_channels_kernel"},
+      {5, 3, {0}, CUMEGA_EMA_DEFAULT, "ema_recurrent_kernel"},
+      {5, 17, {0}, CUMEGA_EMA_DEFAULT, "ema_many_heads_kernel"},
+      {16, 4, {0}, CUMEGA_EMA_DEFAULT, "ema_lanes_kernel"},
+      {9, 4, BY_CHANNELS, CUMEGA_EMA_DEFAULT, "ema_tiles_kernel"},
+      {many_channels(), 2, {0}, CUMEGA_EMA_DEFAULT, "ema_channels_kernel"},
       {5, 2, {0}, CUMEGA_EMA_SLICED, "ema_sliced_check_kernel"},
       {5, 2, {0}, CUMEGA_EMA_CHUNKED, "ema_chunked_kernel"},
       {5, 2, {0}, CUMEGA_EMA_FFT, "ema_fft_gather_kernel"},
@@ -211,11 +213,8 @@ END_TEST
 
 /* Each row begins at a piece of 16 bytes, and ends within one. */
 START_TEST(rows_that_are_no_whole_pieces_have_the_same_bits) {
-  const odd_run apart = {6,
-                         4,
-                         {.ordered = 1, .order = {0, 1}, .gap = {0, 2}},
-                         CUMEGA_EMA_RECURRENT,
-                         "ema_tiles_kernel"};
+  const odd_run apart = {
+      6, 4, {.ordered = 1, .order = {0, 1}, .gap = {0, 2}}, CUMEGA_EMA_DEFAULT, "ema_tiles_kernel"};
   odd_run compact = apart;
   compact.layout = (test_layout){0};
   cumega_context *ctx = context_new();

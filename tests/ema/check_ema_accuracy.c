@@ -1,4 +1,4 @@
-/* The EMA against the oracle, element by element.
+/* The EMA against the reference, element by element.
  *
  * u = 2^-24, M = sum over heads and steps of |k| |x| (the initial state's part and |w x| included).
  * With r = 1 - q of a channel's slowest head, the promise is
@@ -137,26 +137,30 @@ static void note(trial_data *data, double error, double allowed) {
 
 /* One channel of one row: y, then the state after the last step. */
 static void compare_channel(const trial *t, trial_data *data, int64_t b, int64_t d) {
-  ema_oracle oracle = parameters_oracle(data->parameters);
-  double slowest = ema_oracle_least_decay(&oracle, d), projections = 0.0;
+  reference_ema channel = parameters_channel(data->parameters, d), sizes = channel;
+  sizes.absolute = 1;
+  double slowest = (double)reference_ema_least_decay(&channel), projections = 0.0;
   double *x = memory_new(t->L * 8);
   unsigned char *mask = t->masked ? dl(data->mask)->data : NULL;
   if (mask != NULL) mask += b * t->L;
   long double *e = memory_new(2 * t->L * (int64_t)sizeof *e), *magnitude = e + t->L;
   long double *h = memory_new(2 * t->N * (int64_t)sizeof *h);
-  ema_oracle_state state = {h, h + t->N};
+  long double *h_sizes = h + t->N;
   for (int64_t l = 0; l < t->L; l++) x[l] = tensor_get(data->x, l, b, d);
   for (int64_t n = 0; n < t->N; n++) {
-    projections += fabs(oracle.projection[d * t->N + n]);
+    projections += fabs(channel.projection[n]);
     if (data->initial != NULL) h[n] = tensor_get(data->initial, b, d, n);
-    state.magnitude[n] = fabsl(h[n]);
+    h_sizes[n] = h[n];
   }
-  if (t->truncation > 0)
-    ema_oracle_truncated(&oracle, d, t->truncation, t->L, x, mask, e, magnitude);
-  else
-    ema_oracle_recur(&oracle, d, t->L, x, mask, state, e, magnitude);
+  if (t->truncation > 0) {
+    reference_ema_truncated(&channel, t->truncation, t->L, x, mask, e);
+    reference_ema_truncated(&sizes, t->truncation, t->L, x, mask, magnitude);
+  } else {
+    reference_ema_recur(&channel, t->L, x, mask, h, e);
+    reference_ema_recur(&sizes, t->L, x, mask, h_sizes, magnitude);
+  }
   for (int64_t l = 0; l < t->L; l++) {
-    long double through = (long double)oracle.residual[d] * x[l], exact = e[l] + through;
+    long double through = (long double)data->parameters->residual[d] * x[l], exact = e[l] + through;
     double size = (double)(magnitude[l] + fabsl(through));
     if (t->masked && exact < 0.0L) exact = 0.0L;
     double error = (double)fabsl(tensor_get(data->y, l, b, d) - exact);
@@ -166,7 +170,7 @@ static void compare_channel(const trial *t, trial_data *data, int64_t b, int64_t
     double error = (double)fabsl(tensor_get(data->final, b, d, n) - h[n]);
     double least = t->state_dtype.bits == 64 ? DBL_TRUE_MIN : 0x1p-149;
     note(data, error,
-         chain_factor(t, slowest, t->L) * unit_of(t) * (double)state.magnitude[n] +
+         chain_factor(t, slowest, t->L) * unit_of(t) * (double)h_sizes[n] +
              2.0 * reach(slowest, t->L) * least);
   }
   free(x);
@@ -178,7 +182,8 @@ static void compare_channel(const trial *t, trial_data *data, int64_t b, int64_t
 static double worst_of(const trial *t) {
   trial_data data;
   make_data(t, &data);
-  cumega_ema_config config = cumega_ema_config_default(t->D);
+  cumega_ema_config config;
+  cumega_ema_config_init(&config, sizeof config, t->D);
   config.activation = t->masked ? CUMEGA_ACTIVATION_RELU : CUMEGA_ACTIVATION_IDENTITY;
   config.state_dtype = t->state_dtype;
   if (t->truncation > 0) config.truncation_length = t->truncation;
@@ -321,7 +326,8 @@ START_TEST(edge_decays_are_within_the_bound) {
     make_data(&t, &data);
     for (int64_t n = 0; n < t.D * t.N; n++) data.parameters->damping[n] = edges[i];
     for (int64_t n = 0; n < t.D * t.N; n++) data.parameters->decay[n] = fabs(edges[i]);
-    cumega_ema_config config = cumega_ema_config_default(t.D);
+    cumega_ema_config config;
+    cumega_ema_config_init(&config, sizeof config, t.D);
     config.activation = CUMEGA_ACTIVATION_IDENTITY;
     config.state_dtype = t.state_dtype;
     cumega_ema *ema = ema_new(ctx, config, data.parameters, cumega_float64);
@@ -339,7 +345,7 @@ END_TEST
 
 int main(void) {
   Suite *suite = suite_create("ema_accuracy");
-  TCase *tests = add_case(suite, "against the oracle", 120);
+  TCase *tests = add_case(suite, "against the reference", 120);
   tcase_add_checked_fixture(tests, setup, teardown);
   tcase_add_test(tests, float32_is_within_the_bound_for_every_length_head_count_and_input);
   tcase_add_test(tests, a_float64_state_costs_two_roundings);

@@ -49,7 +49,8 @@ enum { B = 3, L = 9, D = 40 };
 /* An EMA of these parameters. */
 static cumega_ema *ema_of(cumega_context *ctx, const test_parameters *parameters, DLDataType state,
                           cumega_activation activation, int64_t truncation) {
-  cumega_ema_config config = cumega_ema_config_default(D);
+  cumega_ema_config config;
+  cumega_ema_config_init(&config, sizeof config, D);
   config.num_heads = parameters->heads;
   config.state_dtype = state;
   config.activation = activation;

@@ -1,8 +1,9 @@
-/* Coefficients and kernels against the oracle: p and q within 2 units in the last place (float64:
+/* Coefficients and kernels against the reference: p and q within 2 units in the last place (float64:
  * 3) for every finite parameter, the kernel within 2 * 2^-24 of the sum of its terms for every
  * length. */
 #include <float.h>
 #include <math.h>
+#include "defaults.h"
 #include "ema_harness.h"
 #include "runner.h"
 
@@ -47,14 +48,14 @@ static void check_coefficients_of_type(DLDataType dtype) {
     parameters->damping[i] = parameter(i % D, D, &seed);
     parameters->decay[i] = parameter(i / D < 12 ? i / D + 12 * (i % 2) : i % 97, D, &seed);
   }
-  cumega_ema *ema = ema_new(ctx, cumega_ema_config_default(D), parameters, cumega_float64);
+  cumega_ema *ema = ema_new(ctx, ema_config_of(D), parameters, cumega_float64);
   test_tensor *p = tensor_new_3(dtype, D, N, 1), *q = tensor_new_2(dtype, D, N);
   MUST(ctx, cumega_ema_compute_coefficients(ctx, ema, dl(p), dl(q)));
   for (int64_t d = 0; d < D; d++)
     for (int64_t n = 0; n < N; n++) {
       int64_t i = d * N + n;
       double damping = parameters->damping[i], decay = parameters->decay[i];
-      ema_oracle_pair pair = ema_oracle_coefficients(damping, decay);
+      reference_coefficients pair = reference_ema_coefficients(damping, decay);
       double p_off = units_off(dtype, tensor_get(p, d, n, 0), pair.p);
       double q_off = units_off(dtype, tensor_get(q, d, n, 0), pair.q);
       ck_assert_msg(p_off <= units && q_off <= units,
@@ -80,12 +81,13 @@ START_TEST(either_coefficient_may_be_left_out) {
   uint64_t seed = 6;
   test_parameters *parameters = parameters_new(3, 2);
   parameters_fill(parameters, &seed, 0.1);
-  cumega_ema *ema = ema_new(ctx, cumega_ema_config_default(3), parameters, cumega_float32);
+  cumega_ema *ema = ema_new(ctx, ema_config_of(3), parameters, cumega_float32);
   test_tensor *p = tensor_new_3(cumega_float64, 3, 2, 1),
               *q = tensor_new_3(cumega_float64, 3, 2, 1);
   MUST(ctx, cumega_ema_compute_coefficients(ctx, ema, dl(p), NULL));
   MUST(ctx, cumega_ema_compute_coefficients(ctx, ema, NULL, dl(q)));
-  ema_oracle_pair pair = ema_oracle_coefficients(parameters->damping[5], parameters->decay[5]);
+  reference_coefficients pair =
+      reference_ema_coefficients(parameters->damping[5], parameters->decay[5]);
   ck_assert_double_le(units_off(cumega_float64, tensor_get(p, 2, 1, 0), pair.p), 3.0);
   ck_assert_double_le(units_off(cumega_float64, tensor_get(q, 2, 1, 0), pair.q), 3.0);
   tensor_free(p);
@@ -100,7 +102,7 @@ START_TEST(coefficients_and_kernels_are_written_in_any_layout) {
   uint64_t seed = 7;
   test_parameters *parameters = parameters_new(5, 3);
   parameters_fill(parameters, &seed, 1e-3);
-  cumega_ema *ema = ema_new(ctx, cumega_ema_config_default(5), parameters, cumega_float32);
+  cumega_ema *ema = ema_new(ctx, ema_config_of(5), parameters, cumega_float32);
   test_layout odd = {1, {1, 0}, {3, 2}, 1, 0, 1, 1};
   test_tensor *q = tensor_new_2(cumega_float32, 5, 3), *k = tensor_new_2(cumega_float32, 5, 40);
   test_tensor *odd_q = tensor_new(cumega_float32, 2, (int64_t[]){5, 3}, &odd);
@@ -127,17 +129,17 @@ END_TEST
  * 16-bit store, and half of the least subnormal number for what underflows. float64: each term is
  * exp(l log q) times three products; log q is right to 2 units, the product to half a one, and both
  * errors are multiplied by |l log q|; exp to 2 units; the sum over N heads adds N roundings. */
-static double kernel_bound(DLDataType dtype, const ema_oracle *oracle, int64_t d, int64_t l,
-                           double exact, double magnitude) {
+static double kernel_bound(DLDataType dtype, const reference_ema *channel, int64_t l, double exact,
+                           double magnitude) {
   if (dtype.bits == 64) {
     double exponent = 0.0;
-    for (int64_t n = 0; n < oracle->heads; n++) {
-      int64_t i = d * oracle->heads + n;
-      ema_oracle_pair pair = ema_oracle_coefficients(oracle->damping[i], oracle->decay[i]);
+    for (int64_t n = 0; n < channel->heads; n++) {
+      reference_coefficients pair =
+          reference_ema_coefficients(channel->damping[n], channel->decay[n]);
       double log_q = pair.q > 0.0L ? (double)-logl(pair.q) : 0.0;
       if (log_q * (double)l < 746.0) exponent = fmax(exponent, log_q * (double)l);
     }
-    return (16.0 + (double)oracle->heads + 6.0 * exponent) * 0x1p-53 * magnitude + 0x1p-1070;
+    return (16.0 + (double)channel->heads + 6.0 * exponent) * 0x1p-53 * magnitude + 0x1p-1070;
   }
   double bound = 2.0 * 0x1p-24 * magnitude + 0x1p-149;
   return dtype.bits == 16 ? bound + number_rounding(dtype, fabs(exact) + bound) : bound;
@@ -145,19 +147,21 @@ static double kernel_bound(DLDataType dtype, const ema_oracle *oracle, int64_t d
 
 static void check_kernel(cumega_ema *ema, const test_parameters *parameters, DLDataType dtype,
                          int64_t length) {
-  ema_oracle oracle = parameters_oracle(parameters);
   int64_t D = parameters->channels;
   test_tensor *kernel = tensor_new_2(dtype, D, length);
   MUST(ctx, cumega_ema_compute_kernel(ctx, ema, dl(kernel)));
-  for (int64_t d = 0; d < D; d++)
+  for (int64_t d = 0; d < D; d++) {
+    reference_ema channel = parameters_channel(parameters, d), sizes = channel;
+    sizes.absolute = 1;
     for (int64_t l = 0; l < length; l += l < 64 || l > length - 64 ? 1 : 61) {
-      long double magnitude, exact = ema_oracle_kernel(&oracle, d, l, &magnitude);
+      real exact = reference_ema_kernel(&channel, l), magnitude = reference_ema_kernel(&sizes, l);
       double off = (double)fabsl(tensor_get(kernel, d, l, 0) - exact);
-      double bound = kernel_bound(dtype, &oracle, d, l, (double)exact, (double)magnitude);
+      double bound = kernel_bound(dtype, &channel, l, (double)exact, (double)magnitude);
       ck_assert_msg(off <= bound, "%s, length %lld, k[%lld, %lld] = %.17g is off by %g, allowed %g",
                     number_name(dtype), (long long)length, (long long)d, (long long)l,
                     (double)exact, off, bound);
     }
+  }
   ck_assert(tensor_gaps_hold(kernel));
   tensor_free(kernel);
 }
@@ -170,7 +174,7 @@ START_TEST(kernels_are_within_two_roundings_of_their_terms) {
   for (int i = 0; i < 24; i++) {
     test_parameters *parameters = parameters_new(3, heads[i % 6]);
     parameters_fill(parameters, &seed, decays[i % 4]);
-    cumega_ema *ema = ema_new(ctx, cumega_ema_config_default(3), parameters, cumega_float32);
+    cumega_ema *ema = ema_new(ctx, ema_config_of(3), parameters, cumega_float32);
     for (int j = 0; j < 10; j++) {
       check_kernel(ema, parameters, cumega_float32, lengths[j]);
       if (lengths[j] > 4097 && i % 8 > 0) continue;
@@ -193,7 +197,7 @@ START_TEST(kernels_of_edge_parameters_are_finite_and_right) {
     parameters->damping[i] = edges[i / 9];
     parameters->decay[i] = edges[i % 9];
   }
-  cumega_ema *ema = ema_new(ctx, cumega_ema_config_default(9), parameters, cumega_float64);
+  cumega_ema *ema = ema_new(ctx, ema_config_of(9), parameters, cumega_float64);
   check_kernel(ema, parameters, cumega_float32, 1000);
   check_kernel(ema, parameters, cumega_float64, 1000);
   cumega_ema_destroy(ema);
@@ -205,7 +209,8 @@ START_TEST(a_kernel_is_not_cut_by_the_truncation_length) {
   uint64_t seed = 10;
   test_parameters *parameters = parameters_new(2, 4);
   parameters_fill(parameters, &seed, 0.1);
-  cumega_ema_config config = cumega_ema_config_default(2);
+  cumega_ema_config config;
+  cumega_ema_config_init(&config, sizeof config, 2);
   config.truncation_length = 3;
   cumega_ema *ema = ema_new(ctx, config, parameters, cumega_float32);
   check_kernel(ema, parameters, cumega_float32, 10);

@@ -85,7 +85,8 @@ START_TEST(gaps_behind_rows_are_not_written) {
   enum { D = 12, PITCH = 16, L = 600 };
   const test_layout padded = {.ordered = 1, .order = {0, 1, 2}, .gap = {0, 0, PITCH - D}};
   cumega_context *ctx = context_new();
-  const cumega_ema_config config = cumega_ema_config_default(D);
+  cumega_ema_config config;
+  cumega_ema_config_init(&config, sizeof config, D);
   uint64_t seed = 3;
   test_parameters *parameters = parameters_new(D, config.num_heads);
   parameters_fill(parameters, &seed, 0.1);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
+#include "defaults.h"
 #include "ema_harness.h"
 #include "runner.h"
 
@@ -58,8 +59,8 @@ static void no_struct_size(cumega_ema_config *c) {
 
 static void hardtanh(cumega_ema_config *c, double least, double greatest) {
   c->activation = CUMEGA_ACTIVATION_HARDTANH;
-  c->hardtanh_min_val = least;
-  c->hardtanh_max_val = greatest;
+  c->activation_arguments.hardtanh_min_val = least;
+  c->activation_arguments.hardtanh_max_val = greatest;
 }
 static void hardtanh_equal(cumega_ema_config *c) {
   hardtanh(c, 0.5, 0.5);
@@ -72,8 +73,8 @@ static void hardtanh_nan(cumega_ema_config *c) {
 }
 static void ftswish(cumega_ema_config *c, double threshold, double shift) {
   c->activation = CUMEGA_ACTIVATION_FTSWISH;
-  c->ftswish_threshold = threshold;
-  c->ftswish_mean_shift = shift;
+  c->activation_arguments.ftswish_threshold = threshold;
+  c->activation_arguments.ftswish_mean_shift = shift;
 }
 static void ftswish_zero(cumega_ema_config *c) {
   ftswish(c, 0.0, 0.0);
@@ -86,27 +87,27 @@ static void ftswish_shift_nan(cumega_ema_config *c) {
 }
 static void hardtanh_max_nan(cumega_ema_config *c) {
   c->activation = CUMEGA_ACTIVATION_HARDTANH;
-  c->hardtanh_min_val = 0;
-  c->hardtanh_max_val = NAN;
+  c->activation_arguments.hardtanh_min_val = 0;
+  c->activation_arguments.hardtanh_max_val = NAN;
 }
 static void state_unknown(cumega_ema_config *c) {
   c->state_dtype.bits = 3;
 }
 static void swish_nan(cumega_ema_config *c) {
   c->activation = CUMEGA_ACTIVATION_SWISH;
-  c->swish_beta = NAN;
+  c->activation_arguments.swish_beta = NAN;
 }
 static void slope_nan(cumega_ema_config *c) {
   c->activation = CUMEGA_ACTIVATION_LEAKY_RELU;
-  c->leakyrelu_neg_slope = NAN;
+  c->activation_arguments.leakyrelu_neg_slope = NAN;
 }
 static void smish_alpha_nan(cumega_ema_config *c) {
   c->activation = CUMEGA_ACTIVATION_SMISH;
-  c->smish_alpha = NAN;
+  c->activation_arguments.smish_alpha = NAN;
 }
 static void smish_beta_nan(cumega_ema_config *c) {
   c->activation = CUMEGA_ACTIVATION_SMISH;
-  c->smish_beta = NAN;
+  c->activation_arguments.smish_beta = NAN;
 }
 
 typedef struct bad_setting {
@@ -146,7 +147,8 @@ static const bad_setting bad_settings[] = {
 static cumega_ema *const nowhere = (cumega_ema *)(uintptr_t)64;
 
 START_TEST(a_bad_setting_is_refused_by_name_and_value) {
-  cumega_ema_config config = cumega_ema_config_default(3);
+  cumega_ema_config config;
+  cumega_ema_config_init(&config, sizeof config, 3);
   bad_settings[_i].spoil(&config);
   cumega_ema *ema = nowhere;
   ck_assert_int_eq(cumega_ema_create(ctx, &config, NULL, &ema), CUMEGA_ERROR_ARGUMENT);
@@ -172,10 +174,12 @@ START_TEST(activations_have_names_and_swish_two) {
 END_TEST
 
 START_TEST(arguments_of_other_activations_are_ignored) {
-  cumega_ema_config config = cumega_ema_config_default(3);
-  config.hardtanh_min_val = 5.0;
-  config.ftswish_threshold = 1.0;
-  config.swish_beta = config.smish_alpha = config.smish_beta = NAN;
+  cumega_ema_config config;
+  cumega_ema_config_init(&config, sizeof config, 3);
+  config.activation_arguments.hardtanh_min_val = 5.0;
+  config.activation_arguments.ftswish_threshold = 1.0;
+  config.activation_arguments.swish_beta = config.activation_arguments.smish_alpha =
+      config.activation_arguments.smish_beta = NAN;
   cumega_ema *ema;
   MUST(ctx, cumega_ema_create(ctx, &config, NULL, &ema));
   cumega_ema_destroy(ema);
@@ -183,21 +187,21 @@ START_TEST(arguments_of_other_activations_are_ignored) {
 END_TEST
 
 START_TEST(arguments_of_the_chosen_activation_are_taken) {
-  cumega_ema_config config = cumega_ema_config_default(3), found = {.struct_size = sizeof found};
+  cumega_ema_config config = ema_config_of(3), found = {.struct_size = sizeof found};
   static const cumega_activation chosen[] = {CUMEGA_ACTIVATION_HARDTANH, CUMEGA_ACTIVATION_FTSWISH,
                                              CUMEGA_ACTIVATION_SMISH};
-  config.hardtanh_min_val = -2;
-  config.hardtanh_max_val = 3;
-  config.ftswish_threshold = -0.5;
-  config.smish_alpha = 2;
-  config.smish_beta = 0.5;
+  config.activation_arguments.hardtanh_min_val = -2;
+  config.activation_arguments.hardtanh_max_val = 3;
+  config.activation_arguments.ftswish_threshold = -0.5;
+  config.activation_arguments.smish_alpha = 2;
+  config.activation_arguments.smish_beta = 0.5;
   for (int i = 0; i < 3; i++) {
     cumega_ema *ema;
     config.activation = chosen[i];
     MUST(ctx, cumega_ema_create(ctx, &config, NULL, &ema));
     MUST(ctx, cumega_ema_get_config(ctx, ema, &found));
-    ck_assert_double_eq(found.smish_alpha, 2);
-    ck_assert_double_eq(found.smish_beta, 0.5);
+    ck_assert_double_eq(found.activation_arguments.smish_alpha, 2);
+    ck_assert_double_eq(found.activation_arguments.smish_beta, 0.5);
     ck_assert_int_eq(found.activation, chosen[i]);
     cumega_ema_destroy(ema);
   }
@@ -205,7 +209,8 @@ START_TEST(arguments_of_the_chosen_activation_are_taken) {
 END_TEST
 
 START_TEST(missing_arguments_are_refused) {
-  cumega_ema_config config = cumega_ema_config_default(3);
+  cumega_ema_config config;
+  cumega_ema_config_init(&config, sizeof config, 3);
   cumega_ema *ema = nowhere;
   ck_assert_int_eq(cumega_ema_create(NULL, &config, NULL, &ema), CUMEGA_ERROR_ARGUMENT);
   ck_assert_ptr_null(ema);
@@ -248,7 +253,8 @@ static void five_free(five *f) {
 }
 
 static void must_not_create(const five *f, const char *word, const char *second) {
-  cumega_ema_config config = cumega_ema_config_default(3);
+  cumega_ema_config config;
+  cumega_ema_config_init(&config, sizeof config, 3);
   config.num_heads = 2;
   cumega_ema *ema = nowhere;
   cumega_status status = cumega_ema_create(ctx, &config, &f->given, &ema);
@@ -316,12 +322,13 @@ END_TEST
 START_TEST(a_size_beyond_what_can_be_counted_is_named) {
   static const int64_t sizes[] = {INT64_MAX, INT64_MAX - 1, INT64_MAX / 2};
   for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-    cumega_ema_config config = cumega_ema_config_default(sizes[i]);
+    cumega_ema_config config;
+    cumega_ema_config_init(&config, sizeof config, sizes[i]);
     cumega_ema *ema = nowhere;
     ck_assert_int_eq(cumega_ema_create(ctx, &config, NULL, &ema), CUMEGA_ERROR_RESOURCE);
     ck_assert_ptr_null(ema);
     const char *word = i < 2 ? "config.size is 92233720368547758"
-                             : "cannot allocate more than 9223372036854775807 bytes for the tables";
+                             : "cannot allocate more than 9223372036854775807 bytes for an EMA";
     ck_assert_msg(strstr(cumega_context_message(ctx), word) != NULL, "%s",
                   cumega_context_message(ctx));
   }
@@ -353,7 +360,8 @@ static void fail_each_allocation(life whole_life) {
   int64_t fail_at = 0, succeeded = 0;
   while (!succeeded) {
     counting c = {0, ++fail_at, 0};
-    cumega_context_options options = cumega_context_options_default();
+    cumega_context_options options;
+    cumega_context_options_init(&options, sizeof options);
     options.allocator = (cumega_allocator){count_allocate, count_release, &c};
     options.threads = 2;
     cumega_context *own = NULL;
@@ -378,7 +386,8 @@ static cumega_status life_of_runs(cumega_context *own) {
   test_tensor *x = tensor_new_3(cumega_bfloat16, 9, 7, 40),
               *y = tensor_new_3(cumega_bfloat16, 9, 7, 40);
   for (int64_t i = 0; i < 9 * 7 * 40; i++) tensor_set(x, i / 280, i / 40 % 7, i % 40, 0.5);
-  cumega_ema_config config = cumega_ema_config_default(40);
+  cumega_ema_config config;
+  cumega_ema_config_init(&config, sizeof config, 40);
   config.truncation_length = 3;
   cumega_ema *ema = NULL;
   cumega_status status = cumega_ema_create(own, &config, NULL, &ema);
@@ -402,18 +411,20 @@ START_TEST(every_allocation_may_fail_and_nothing_leaks) {
 END_TEST
 
 START_TEST(a_memory_limit_refuses_what_exceeds_it_and_nothing_else) {
-  cumega_context_options options = cumega_context_options_default();
+  cumega_context_options options;
+  cumega_context_options_init(&options, sizeof options);
   options.memory_limit = 1 << 20;
   cumega_context *own;
   MUST(NULL, cumega_context_create(&options, &own));
-  cumega_ema_config config = cumega_ema_config_default(1 << 16);
+  cumega_ema_config config;
+  cumega_ema_config_init(&config, sizeof config, 1 << 16);
   cumega_ema *ema = nowhere;
   ck_assert_int_eq(cumega_ema_create(own, &config, NULL, &ema), CUMEGA_ERROR_RESOURCE);
   ck_assert_ptr_null(ema);
   ck_assert_str_ne(cumega_context_message(own), "");
   config.size = INT64_C(1) << 62; /* bytes beyond 64 bits */
   ck_assert_int_eq(cumega_ema_create(own, &config, NULL, &ema), CUMEGA_ERROR_RESOURCE);
-  config = cumega_ema_config_default(16);
+  cumega_ema_config_init(&config, sizeof config, 16);
   MUST(own, cumega_ema_create(own, &config, NULL, &ema));
   cumega_statistics statistics = {.struct_size = sizeof statistics};
   MUST(own, cumega_context_statistics(own, &statistics));
@@ -446,7 +457,8 @@ static void save(const five *f, const char *prefix, int without) {
 
 /* `word` is in the sentence of a failure. */
 static cumega_status load(const char *prefix, const char *word, cumega_ema **ema) {
-  cumega_ema_config config = cumega_ema_config_default(3);
+  cumega_ema_config config;
+  cumega_ema_config_init(&config, sizeof config, 3);
   config.num_heads = 2;
   cumega_weights *weights;
   MUST(ctx, cumega_weights_open(ctx, path, &weights));
@@ -465,7 +477,8 @@ static cumega_status load(const char *prefix, const char *word, cumega_ema **ema
 
 /* From the file at path to the kernel. */
 static cumega_status life_of_a_file(cumega_context *own) {
-  cumega_ema_config config = cumega_ema_config_default(3);
+  cumega_ema_config config;
+  cumega_ema_config_init(&config, sizeof config, 3);
   config.num_heads = 2;
   cumega_weights *weights = NULL;
   cumega_ema *ema = NULL;

@@ -2,6 +2,7 @@
  * the edge of a state's range. */
 #include <fenv.h>
 #include <float.h>
+#include "defaults.h"
 #include "ema_harness.h"
 #include "runner.h"
 
@@ -28,9 +29,9 @@ static int rounds_to_nearest(void) {
 
 #if defined(__x86_64__)
 START_TEST(a_subnormal_setting_is_a_number_where_the_caller_flushes_them) {
-  cumega_ema_config config = cumega_ema_config_default(2), back = {.struct_size = sizeof back};
+  cumega_ema_config config = ema_config_of(2), back = {.struct_size = sizeof back};
   config.activation = CUMEGA_ACTIVATION_SMISH;
-  config.smish_alpha = 1e-310;
+  config.activation_arguments.smish_alpha = 1e-310;
   cumega_ema *ema = NULL;
   unsigned int caller = _mm_getcsr();
   _mm_setcsr(caller | SUBNORMALS_AS_ZERO);
@@ -42,7 +43,7 @@ START_TEST(a_subnormal_setting_is_a_number_where_the_caller_flushes_them) {
   ck_assert_int_eq(reset, CUMEGA_ERROR_ARGUMENT);
   ck_assert_uint_eq(after & SUBNORMALS_AS_ZERO, SUBNORMALS_AS_ZERO);
   MUST(ctx, cumega_ema_get_config(ctx, ema, &back));
-  ck_assert_double_eq(back.smish_alpha, 1e-310);
+  ck_assert_double_eq(back.activation_arguments.smish_alpha, 1e-310);
   cumega_ema_destroy(ema);
 }
 END_TEST
@@ -77,12 +78,14 @@ static void hear(void *user, cumega_log_level level, const char *message) {
 }
 
 START_TEST(callbacks_run_in_the_callers_environment) {
-  cumega_context_options options = cumega_context_options_default();
+  cumega_context_options options;
+  cumega_context_options_init(&options, sizeof options);
   options.allocator = (cumega_allocator){allocate, release, NULL};
   options.log_callback = hear;
   cumega_context *own = NULL;
   cumega_ema *ema = NULL;
-  cumega_ema_config config = cumega_ema_config_default(5);
+  cumega_ema_config config;
+  cumega_ema_config_init(&config, sizeof config, 5);
   config.truncation_length = 3;
   test_tensor *x = tensor_new_3(cumega_float32, 8, 2, 5),
               *y = tensor_new_3(cumega_float32, 8, 2, 5);
@@ -111,7 +114,8 @@ START_TEST(a_parameter_beyond_the_states_range_is_refused_by_name) {
                                       "residual_weight"};
   for (int i = 0; i < 3; i++) {
     uint64_t seed = 3;
-    cumega_ema_config config = cumega_ema_config_default(3);
+    cumega_ema_config config;
+    cumega_ema_config_init(&config, sizeof config, 3);
     config.num_heads = 2;
     test_tensor *t[5];
     cumega_ema_parameters io = {.struct_size = sizeof io};
@@ -138,7 +142,8 @@ END_TEST
 
 START_TEST(workspace_is_told_of_every_form_of_a_step) {
   cumega_ema *ema = NULL;
-  cumega_ema_config config = cumega_ema_config_default(8);
+  cumega_ema_config config;
+  cumega_ema_config_init(&config, sizeof config, 8);
   MUST(ctx, cumega_ema_create(ctx, &config, NULL, &ema));
   test_tensor *x = tensor_new_3(cumega_float32, 1, 2, 8),
               *y = tensor_new_3(cumega_float32, 1, 2, 8);

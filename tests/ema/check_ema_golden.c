@@ -37,8 +37,8 @@ static double argument(const json_t *config, const char *name, double otherwise)
 }
 
 static cumega_ema_config read_config(golden *g) {
-  cumega_ema_config c =
-      cumega_ema_config_default(json_integer_value(json_object_get(g->config, "size")));
+  cumega_ema_config c;
+  cumega_ema_config_init(&c, sizeof c, json_integer_value(json_object_get(g->config, "size")));
   c.num_heads = json_integer_value(json_object_get(g->config, "num_heads"));
   const json_t *truncation = json_object_get(g->config, "truncation_length");
   if (json_is_integer(truncation)) c.truncation_length = json_integer_value(truncation);
@@ -47,14 +47,22 @@ static cumega_ema_config read_config(golden *g) {
   g->state_dtype = c.state_dtype;
   const char *activation = json_string_value(json_object_get(g->config, "activation"));
   if (activation != NULL) ck_assert(cumega_activation_from_name(activation, &c.activation));
-  c.swish_beta = argument(g->config, "swish_beta", c.swish_beta);
-  c.leakyrelu_neg_slope = argument(g->config, "leakyrelu_neg_slope", c.leakyrelu_neg_slope);
-  c.hardtanh_min_val = argument(g->config, "hardtanh_min_val", c.hardtanh_min_val);
-  c.hardtanh_max_val = argument(g->config, "hardtanh_max_val", c.hardtanh_max_val);
-  c.smish_alpha = argument(g->config, "smish_alpha", c.smish_alpha);
-  c.smish_beta = argument(g->config, "smish_beta", c.smish_beta);
-  c.ftswish_threshold = argument(g->config, "ftswish_threshold", c.ftswish_threshold);
-  c.ftswish_mean_shift = argument(g->config, "ftswish_mean_shift", c.ftswish_mean_shift);
+  c.activation_arguments.swish_beta =
+      argument(g->config, "swish_beta", c.activation_arguments.swish_beta);
+  c.activation_arguments.leakyrelu_neg_slope =
+      argument(g->config, "leakyrelu_neg_slope", c.activation_arguments.leakyrelu_neg_slope);
+  c.activation_arguments.hardtanh_min_val =
+      argument(g->config, "hardtanh_min_val", c.activation_arguments.hardtanh_min_val);
+  c.activation_arguments.hardtanh_max_val =
+      argument(g->config, "hardtanh_max_val", c.activation_arguments.hardtanh_max_val);
+  c.activation_arguments.smish_alpha =
+      argument(g->config, "smish_alpha", c.activation_arguments.smish_alpha);
+  c.activation_arguments.smish_beta =
+      argument(g->config, "smish_beta", c.activation_arguments.smish_beta);
+  c.activation_arguments.ftswish_threshold =
+      argument(g->config, "ftswish_threshold", c.activation_arguments.ftswish_threshold);
+  c.activation_arguments.ftswish_mean_shift =
+      argument(g->config, "ftswish_mean_shift", c.activation_arguments.ftswish_mean_shift);
   return c;
 }
 

@@ -3,6 +3,7 @@
  * an offset that loses its upper half lands on another page, and reads zeros or is not seen. */
 #include <stdio.h>
 #include <sys/mman.h>
+#include "defaults.h"
 #include "ema_harness.h"
 #include "runner.h"
 
@@ -19,7 +20,7 @@ static void setup(void) {
   ctx = context_new();
   test_parameters *parameters = parameters_new(D, N);
   parameters_fill(parameters, &seed, 0.1);
-  ema = ema_new(ctx, cumega_ema_config_default(D), parameters, cumega_float32);
+  ema = ema_new(ctx, ema_config_of(D), parameters, cumega_float32);
   parameters_free(parameters);
 }
 

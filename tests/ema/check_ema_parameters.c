@@ -2,6 +2,7 @@
 #include <math.h>
 #include <pthread.h>
 #include <stdio.h>
+#include "defaults.h"
 #include "ema_harness.h"
 #include "runner.h"
 
@@ -62,7 +63,8 @@ static void must_hold_the_same(const five *a, const five *b) {
 }
 
 static cumega_ema *reset_ema(int64_t D, int64_t N) {
-  cumega_ema_config config = cumega_ema_config_default(D);
+  cumega_ema_config config;
+  cumega_ema_config_init(&config, sizeof config, D);
   config.num_heads = N;
   cumega_ema *ema;
   MUST(ctx, cumega_ema_create(ctx, &config, NULL, &ema));
@@ -166,7 +168,8 @@ START_TEST(reset_and_set_refresh_all_that_is_derived) {
   MUST(ctx, cumega_ema_reset_parameters(ctx, ema, 0.1, 0.3, 0.5, 8));
   ck_assert_double_ne(first_p(ema, 7, 3), p);
   five *all = read_all(ema, cumega_float64, 7, 3);
-  ema_oracle_pair pair = ema_oracle_coefficients(five_get(all, 0, 0, 0), five_get(all, 1, 0, 0));
+  reference_coefficients pair =
+      reference_ema_coefficients(five_get(all, 0, 0, 0), five_get(all, 1, 0, 0));
   ck_assert_double_eq_tol(first_p(ema, 7, 3), (double)pair.p, 4.0 * 0x1p-53 * (double)pair.p);
   MUST(ctx, cumega_ema_set_parameters(ctx, fresh, &all->io));
   test_tensor *x = tensor_new_3(cumega_float32, 5, 2, 7), *y[2];
@@ -294,7 +297,7 @@ START_TEST(bad_arguments_of_reset_keep_the_old_parameters) {
   ck_assert_int_eq(cumega_ema_reset_parameters(ctx, ema, 0, 0.2, 1e300, 1), CUMEGA_ERROR_ARGUMENT);
   ck_assert_ptr_nonnull(
       strstr(cumega_context_message(ctx),
-             "a standard deviation of 1e+300 goes beyond float32 in residual_weight"));
+             "a standard deviation of 1e+300 goes beyond float32 in kernel_projection_matrix"));
   five *after = read_all(ema, cumega_float64, 3, 3);
   must_hold_the_same(before, after);
   five_free(before);
@@ -304,10 +307,10 @@ START_TEST(bad_arguments_of_reset_keep_the_old_parameters) {
 END_TEST
 
 START_TEST(settings_are_read_back_with_their_defaults_resolved) {
-  cumega_ema_config config = cumega_ema_config_default(11), found = {.struct_size = sizeof found};
+  cumega_ema_config config = ema_config_of(11), found = {.struct_size = sizeof found};
   config.activation = CUMEGA_ACTIVATION_SMISH;
-  config.smish_alpha = -4.0;
-  config.smish_beta = 0.0;
+  config.activation_arguments.smish_alpha = -4.0;
+  config.activation_arguments.smish_beta = 0.0;
   config.truncation_length = 9;
   cumega_ema *ema;
   MUST(ctx, cumega_ema_create(ctx, &config, NULL, &ema));
@@ -318,8 +321,8 @@ START_TEST(settings_are_read_back_with_their_defaults_resolved) {
   ck_assert_int_eq(found.truncation_length, 9);
   ck_assert_int_eq(found.activation, CUMEGA_ACTIVATION_SMISH);
   ck_assert(same_type(found.state_dtype, cumega_float32));
-  ck_assert_double_eq(found.smish_alpha, 1.0);
-  ck_assert_double_eq(found.smish_beta, 1.0);
+  ck_assert_double_eq(found.activation_arguments.smish_alpha, 1.0);
+  ck_assert_double_eq(found.activation_arguments.smish_beta, 1.0);
   found.struct_size = 0;
   ck_assert_int_eq(cumega_ema_get_config(ctx, ema, &found), CUMEGA_ERROR_ARGUMENT);
   ck_assert_int_eq(cumega_ema_get_config(ctx, ema, NULL), CUMEGA_ERROR_ARGUMENT);
@@ -347,7 +350,8 @@ static void *run_often(void *argument) {
 
 START_TEST(an_ema_is_shared_by_contexts_in_threads_and_outlives_its_own) {
   cumega_context *maker = context_new();
-  cumega_ema_config config = cumega_ema_config_default(33);
+  cumega_ema_config config;
+  cumega_ema_config_init(&config, sizeof config, 33);
   cumega_ema *ema;
   MUST(maker, cumega_ema_create(maker, &config, NULL, &ema));
   cumega_context_destroy(maker);
@@ -370,8 +374,6 @@ START_TEST(an_ema_is_shared_by_contexts_in_threads_and_outlives_its_own) {
 }
 END_TEST
 
-/* Every type, padded and packed, with more threads than rows: what workspace_size says is enough.
- */
 /* Outputs are checked as inputs are: a wrong shape, and two that share memory. */
 START_TEST(places_for_parameters_that_are_wrong_are_refused) {
   cumega_ema *ema = reset_ema(3, 3);
@@ -422,7 +424,8 @@ START_TEST(what_the_states_type_cannot_hold_is_refused_by_name) {
   static const char *const names[] = {"ema_expansion_matrix", "kernel_projection_matrix",
                                       "residual_weight"};
   for (int is_double = 0; is_double < 2; is_double++) {
-    cumega_ema_config config = cumega_ema_config_default(3);
+    cumega_ema_config config;
+    cumega_ema_config_init(&config, sizeof config, 3);
     cumega_ema *ema = NULL;
     config.num_heads = 2;
     config.state_dtype = is_double ? cumega_float64 : cumega_float32;

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "defaults.h"
 #include "ema_runs.h"
 #include "runner.h"
 
@@ -103,7 +104,8 @@ static cumega_ema *simple_ema(cumega_activation activation) {
   uint64_t seed = 21;
   test_parameters *parameters = parameters_new(D, N);
   parameters_fill(parameters, &seed, 0.05);
-  cumega_ema_config config = cumega_ema_config_default(D);
+  cumega_ema_config config;
+  cumega_ema_config_init(&config, sizeof config, D);
   config.activation = activation;
   cumega_ema *ema = ema_new(runs_context(0, 1), config, parameters, cumega_float32);
   parameters_free(parameters);
@@ -318,6 +320,26 @@ START_TEST(an_empty_call_copies_the_state_and_touches_nothing_else) {
 }
 END_TEST
 
+/* Slots of no sequence have no data, and the pool keeps its rows. */
+START_TEST(a_pool_may_have_rows_where_there_is_no_sequence) {
+  cumega_ema *ema = simple_ema(CUMEGA_ACTIVATION_RELU);
+  cumega_context *ctx = runs_context(0, 1);
+  test_tensor *x = tensor_new_3(cumega_float32, 4, 0, D),
+              *y = tensor_new_3(cumega_float32, 4, 0, D);
+  test_tensor *pool = tensor_new_3(cumega_float32, 5, D, N), *slots = tensor_of_int64(0, NULL);
+  tensor_remember(pool);
+  dl(slots)->data = NULL;
+  cumega_ema_io io = io_of(x, y);
+  io.initial_state = io.final_state = dl(pool);
+  io.initial_slots = io.final_slots = dl(slots);
+  MUST(ctx, cumega_ema_forward(ctx, ema, &io));
+  ck_assert(tensor_unchanged(pool));
+  test_tensor *all[] = {x, y, pool, slots};
+  for (int j = 0; j < 4; j++) tensor_free(all[j]);
+  cumega_ema_destroy(ema);
+}
+END_TEST
+
 START_TEST(two_children_start_from_one_parent) {
   cumega_ema *ema = simple_ema(CUMEGA_ACTIVATION_SWISH);
   cumega_context *ctx = runs_context(0, 1);
@@ -356,8 +378,9 @@ START_TEST(a_raw_step_leaves_out_residual_and_activation) {
   problem *p = problem_new(&r);
   cumega_context *ctx = runs_context(0, 1);
   memset(p->parameters->residual, 0, D * sizeof(double));
-  cumega_ema *silent = ema_new(ctx, cumega_ema_config_default(D), p->parameters, cumega_float64);
-  cumega_ema_config config = cumega_ema_config_default(D);
+  cumega_ema *silent = ema_new(ctx, ema_config_of(D), p->parameters, cumega_float64);
+  cumega_ema_config config;
+  cumega_ema_config_init(&config, sizeof config, D);
   config.activation = CUMEGA_ACTIVATION_IDENTITY;
   cumega_ema *identity = ema_new(ctx, config, p->parameters, cumega_float64);
   test_tensor *x = tensor_new_2(cumega_float32, 3, D), *e = tensor_new_2(cumega_float32, 3, D);
@@ -426,6 +449,7 @@ int main(void) {
   tcase_add_test(tests, a_broadcast_input_is_the_input_written_out);
   tcase_add_test(tests, after_an_infinite_input_e_is_nan);
   tcase_add_test(tests, an_empty_call_copies_the_state_and_touches_nothing_else);
+  tcase_add_test(tests, a_pool_may_have_rows_where_there_is_no_sequence);
   tcase_add_test(tests, two_children_start_from_one_parent);
   tcase_add_test(tests, a_raw_step_leaves_out_residual_and_activation);
   tcase_add_test(tests, the_callers_rounding_mode_is_kept_and_changes_no_bit);

@@ -13,7 +13,8 @@ START_TEST(a_reserved_context_allocates_nothing_in_runs) {
     for (int threads = 1; threads < 4; threads++)
       for (int truncated = 0; truncated < 2; truncated++) {
         cumega_context *own = context_of_level(NULL, threads);
-        cumega_ema_config config = cumega_ema_config_default(70);
+        cumega_ema_config config;
+        cumega_ema_config_init(&config, sizeof config, 70);
         if (types[type].bits == 64) config.state_dtype = cumega_float64;
         if (truncated) config.truncation_length = 5;
         cumega_ema *ema;
@@ -46,7 +47,8 @@ END_TEST
 /* Scratch of float32 sequences (L, B, D) of four heads. */
 static int64_t scratch_of(int threads, int64_t steps, int64_t sequences, int64_t channels) {
   cumega_context *ctx = context_of_level(NULL, threads);
-  const cumega_ema_config config = cumega_ema_config_default(channels);
+  cumega_ema_config config;
+  cumega_ema_config_init(&config, sizeof config, channels);
   cumega_ema *ema;
   int64_t bytes = -1;
   MUST(ctx, cumega_ema_create(ctx, &config, NULL, &ema));
@@ -89,7 +91,8 @@ typedef struct sliced_run {
 /* Scratch of sequences of 16 channels, all of whose heads have q = 0.75. */
 static int64_t scratch_of_run(const sliced_run *r, cumega_ema_algorithm algorithm) {
   cumega_context *ctx = r->threads ? context_of_level(NULL, r->threads) : context_new();
-  cumega_ema_config config = cumega_ema_config_default(16);
+  cumega_ema_config config;
+  cumega_ema_config_init(&config, sizeof config, 16);
   cumega_ema *ema;
   int64_t bytes = -1;
   if (r->is_truncated) config.truncation_length = 9;
@@ -112,8 +115,8 @@ static void must_have_slices(const sliced_run *rows, size_t count) {
   for (size_t i = 0; i < count; i++) {
     const int64_t states = 2 * 16 * rows[i].heads * (int64_t)sizeof(float);
     const int64_t expected = rows[i].slices * rows[i].sequences * states;
-    const int64_t found =
-        scratch_of_run(&rows[i], rows[i].algorithm) - scratch_of_run(&rows[i], CUMEGA_EMA_CHAIN);
+    const int64_t found = scratch_of_run(&rows[i], rows[i].algorithm) -
+                          scratch_of_run(&rows[i], CUMEGA_EMA_RECURRENT);
     ck_assert_msg(found == expected, "row %zu has %" PRId64 " bytes, expected %" PRId64, i, found,
                   expected);
   }
@@ -123,52 +126,39 @@ static void must_have_slices(const sliced_run *rows, size_t count) {
  * up to 192 and wants to be a quarter of a slice at most. A CPU takes four for each of several threads, which 131,072
  * steps of channels and heads are worth. */
 START_TEST(slices_of_time_have_two_states_each) {
-  static const sliced_run rows[] = {{CUMEGA_EMA_SLICED, 1, 4096, 1, 0, 0, 2, 4},
-                                    {CUMEGA_EMA_SLICED, 2, 4096, 1, 0, 0, 8, 4},
-                                    {CUMEGA_EMA_SLICED, 4, 4096, 1, 0, 0, 16, 4},
-                                    {CUMEGA_EMA_SLICED, 4, 2048, 1, 0, 0, 15, 4},
-                                    {CUMEGA_EMA_SLICED, 4, 2047, 1, 0, 0, 2, 4},
-                                    {CUMEGA_EMA_SLICED, 4, 250, 1, 0, 0, 2, 4},
-                                    {CUMEGA_EMA_SLICED, 4, 2, 1, 0, 0, 2, 4},
-                                    {CUMEGA_EMA_SLICED, 4, 1, 1, 0, 0, 0, 4},
-                                    {CUMEGA_EMA_SLICED, 4, 4096, 7, 0, 0, 2, 4},
-                                    {CUMEGA_EMA_SLICED, 4, 4096, 8, 0, 0, 2, 4},
-                                    {CUMEGA_EMA_RECURRENT, 4, 4096, 1, 0, 0, 6, 4},
-                                    {CUMEGA_EMA_RECURRENT, 4, 4096, 1, 0, 1, 0, 4},
-                                    {CUMEGA_EMA_RECURRENT, 1, 4096, 1, 0, 0, 0, 4},
-                                    {CUMEGA_EMA_RECURRENT, 4, 16000, 1, 0, 0, 16, 4},
-                                    {CUMEGA_EMA_RECURRENT, 4, 2048, 1, 0, 0, 3, 4},
-                                    {CUMEGA_EMA_RECURRENT, 4, 2047, 1, 0, 0, 0, 4},
-                                    {CUMEGA_EMA_RECURRENT, 4, 4096, 7, 0, 0, 2, 4},
-                                    {CUMEGA_EMA_RECURRENT, 4, 4096, 8, 0, 0, 0, 4},
-                                    {CUMEGA_EMA_RECURRENT, 4, 4096, 1, 1, 0, 0, 4}};
+  static const sliced_run rows[] = {
+      {CUMEGA_EMA_SLICED, 1, 4096, 1, 0, 0, 2, 4},  {CUMEGA_EMA_SLICED, 2, 4096, 1, 0, 0, 8, 4},
+      {CUMEGA_EMA_SLICED, 4, 4096, 1, 0, 0, 16, 4}, {CUMEGA_EMA_SLICED, 4, 2048, 1, 0, 0, 15, 4},
+      {CUMEGA_EMA_SLICED, 4, 2047, 1, 0, 0, 2, 4},  {CUMEGA_EMA_SLICED, 4, 250, 1, 0, 0, 2, 4},
+      {CUMEGA_EMA_SLICED, 4, 2, 1, 0, 0, 2, 4},     {CUMEGA_EMA_SLICED, 4, 1, 1, 0, 0, 0, 4},
+      {CUMEGA_EMA_SLICED, 4, 4096, 7, 0, 0, 2, 4},  {CUMEGA_EMA_SLICED, 4, 4096, 8, 0, 0, 2, 4},
+      {CUMEGA_EMA_DEFAULT, 4, 4096, 1, 0, 0, 6, 4}, {CUMEGA_EMA_DEFAULT, 4, 4096, 1, 0, 1, 0, 4},
+      {CUMEGA_EMA_DEFAULT, 1, 4096, 1, 0, 0, 0, 4}, {CUMEGA_EMA_DEFAULT, 4, 16000, 1, 0, 0, 16, 4},
+      {CUMEGA_EMA_DEFAULT, 4, 2048, 1, 0, 0, 3, 4}, {CUMEGA_EMA_DEFAULT, 4, 2047, 1, 0, 0, 0, 4},
+      {CUMEGA_EMA_DEFAULT, 4, 4096, 7, 0, 0, 2, 4}, {CUMEGA_EMA_DEFAULT, 4, 4096, 8, 0, 0, 0, 4},
+      {CUMEGA_EMA_DEFAULT, 4, 4096, 1, 1, 0, 0, 4}};
   must_have_slices(rows, sizeof rows / sizeof *rows);
 }
 END_TEST
 
 /* A GPU wants 16,384 channels of all slices together, RECURRENT 4,096 steps, and both at most 16 heads. */
 START_TEST(slices_of_time_are_many_on_a_gpu) {
-  static const sliced_run rows[] = {{CUMEGA_EMA_SLICED, 0, 4096, 1, 0, 0, 29, 4},
-                                    {CUMEGA_EMA_SLICED, 0, 4096, 64, 0, 0, 16, 4},
-                                    {CUMEGA_EMA_SLICED, 0, 250, 1, 0, 0, 2, 4},
-                                    {CUMEGA_EMA_SLICED, 0, 1, 1, 0, 0, 0, 4},
-                                    {CUMEGA_EMA_SLICED, 0, 60, 1024, 0, 0, 2, 4},
-                                    {CUMEGA_EMA_SLICED, 0, 60, 1025, 0, 0, 2, 4},
-                                    {CUMEGA_EMA_RECURRENT, 0, 4096, 1, 0, 0, 6, 4},
-                                    {CUMEGA_EMA_RECURRENT, 0, 4096, 1, 0, 1, 0, 4},
-                                    {CUMEGA_EMA_RECURRENT, 0, 4095, 1, 0, 0, 0, 4},
-                                    {CUMEGA_EMA_RECURRENT, 0, 4096, 1, 1, 0, 0, 4},
-                                    {CUMEGA_EMA_RECURRENT, 0, 4096, 1, 0, 0, 0, 17},
-                                    {CUMEGA_EMA_AUTO, 0, 8192, 1, 1, 0, 0, 4},
-                                    {CUMEGA_EMA_AUTO, 0, 8192, 1, 0, 0, 11, 4},
-                                    {CUMEGA_EMA_AUTO, 0, 8192, 1, 0, 0, 0, 17}};
+  static const sliced_run rows[] = {
+      {CUMEGA_EMA_SLICED, 0, 4096, 1, 0, 0, 29, 4},  {CUMEGA_EMA_SLICED, 0, 4096, 64, 0, 0, 16, 4},
+      {CUMEGA_EMA_SLICED, 0, 250, 1, 0, 0, 2, 4},    {CUMEGA_EMA_SLICED, 0, 1, 1, 0, 0, 0, 4},
+      {CUMEGA_EMA_SLICED, 0, 60, 1024, 0, 0, 2, 4},  {CUMEGA_EMA_SLICED, 0, 60, 1025, 0, 0, 2, 4},
+      {CUMEGA_EMA_DEFAULT, 0, 4096, 1, 0, 0, 6, 4},  {CUMEGA_EMA_DEFAULT, 0, 4096, 1, 0, 1, 0, 4},
+      {CUMEGA_EMA_DEFAULT, 0, 4095, 1, 0, 0, 0, 4},  {CUMEGA_EMA_DEFAULT, 0, 4096, 1, 1, 0, 0, 4},
+      {CUMEGA_EMA_DEFAULT, 0, 4096, 1, 0, 0, 0, 17}, {CUMEGA_EMA_FASTEST, 0, 8192, 1, 1, 0, 0, 4},
+      {CUMEGA_EMA_FASTEST, 0, 8192, 1, 0, 0, 11, 4}, {CUMEGA_EMA_FASTEST, 0, 8192, 1, 0, 0, 0, 17}};
   if (device_is_cuda()) must_have_slices(rows, sizeof rows / sizeof *rows);
 }
 END_TEST
 
 START_TEST(a_run_of_no_steps_that_keeps_no_state_takes_no_memory) {
   cumega_context *ctx = context_new();
-  const cumega_ema_config config = cumega_ema_config_default(D);
+  cumega_ema_config config;
+  cumega_ema_config_init(&config, sizeof config, D);
   cumega_ema *ema;
   MUST(ctx, cumega_ema_create(ctx, &config, NULL, &ema));
   test_tensor *x = tensor_new_3(cumega_float32, 0, B, D);
@@ -187,10 +177,11 @@ START_TEST(a_prepared_run_allocates_nothing) {
   static const struct {
     cumega_ema_algorithm algorithm;
     int64_t heads;
-  } rows[] = {{CUMEGA_EMA_RECURRENT, 40}, {CUMEGA_EMA_SLICED, 4}, {CUMEGA_EMA_FFT, 4}};
+  } rows[] = {{CUMEGA_EMA_DEFAULT, 40}, {CUMEGA_EMA_SLICED, 4}, {CUMEGA_EMA_FFT, 4}};
   for (int i = 0; i < (device_is_cuda() ? 3 : 2); i++) {
     cumega_context *ctx = context_new();
-    cumega_ema_config config = cumega_ema_config_default(D);
+    cumega_ema_config config;
+    cumega_ema_config_init(&config, sizeof config, D);
     config.num_heads = rows[i].heads;
     cumega_ema *ema = NULL;
     MUST(ctx, cumega_ema_create(ctx, &config, NULL, &ema));
@@ -226,7 +217,8 @@ END_TEST
 START_TEST(scratch_is_for_rows_that_slots_name) {
   const int64_t rows = INT64_C(1) << 20;
   cumega_context *ctx = context_new();
-  cumega_ema_config config = cumega_ema_config_default(1);
+  cumega_ema_config config;
+  cumega_ema_config_init(&config, sizeof config, 1);
   config.num_heads = 1;
   cumega_ema *ema;
   MUST(ctx, cumega_ema_create(ctx, &config, NULL, &ema));

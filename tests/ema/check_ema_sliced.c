@@ -50,7 +50,8 @@ static void begin_of_heads(fixture *f, cumega_context *ctx, double slowest, inpu
   uint64_t seed = 5;
   test_parameters *parameters = parameters_new(D, N);
   parameters_fill(parameters, &seed, slowest);
-  cumega_ema_config config = cumega_ema_config_default(D);
+  cumega_ema_config config;
+  cumega_ema_config_init(&config, sizeof config, D);
   config.num_heads = N;
   config.state_dtype = state_dtype;
   config.activation = CUMEGA_ACTIVATION_IDENTITY;
@@ -105,7 +106,7 @@ static uint64_t *bits_of(fixture *f, cumega_ema_algorithm algorithm) {
 }
 
 static void compare(fixture *f, const char *what, double slowest, int kind) {
-  uint64_t *chain = bits_of(f, CUMEGA_EMA_CHAIN), *sliced = bits_of(f, CUMEGA_EMA_SLICED);
+  uint64_t *chain = bits_of(f, CUMEGA_EMA_RECURRENT), *sliced = bits_of(f, CUMEGA_EMA_SLICED);
   for (int64_t i = 0; i < L * B * D + B * D * f->heads; i++)
     ck_assert_msg(chain[i] == sliced[i], "%s, 1 - q = %g, input %d: number %lld is %llx, not %llx",
                   what, slowest, kind, (long long)i, (unsigned long long)sliced[i],
@@ -202,18 +203,18 @@ START_TEST(recurrent_takes_slices_where_they_pay) {
       tensor_set(x, j / (B * D), j / D % B, j % D, 0.01 * (double)(j % 17) - 0.05);
     cumega_ema_io io = io_of(x, rows[i].in_place ? x : y);
     MUST(ctx, cumega_ema_workspace_size(ctx, f.ema, &io, &recurrent));
-    io.algorithm = CUMEGA_EMA_CHAIN;
+    io.algorithm = CUMEGA_EMA_RECURRENT;
     MUST(ctx, cumega_ema_workspace_size(ctx, f.ema, &io, &chain));
     ck_assert_msg((recurrent > chain) == rows[i].sliced, "row %d: %lld and %lld bytes", (int)i,
                   (long long)recurrent, (long long)chain);
-    io.algorithm = CUMEGA_EMA_AUTO;
+    io.algorithm = CUMEGA_EMA_FASTEST;
     MUST(ctx, cumega_ema_workspace_size(ctx, f.ema, &io, &automatic));
     if (!device_is_cuda()) ck_assert_int_eq(automatic, recurrent);
-    io.algorithm = CUMEGA_EMA_CHAIN;
+    io.algorithm = CUMEGA_EMA_RECURRENT;
     io.y = dl(z);
     MUST(ctx, cumega_ema_forward(ctx, f.ema, &io));
     io.y = dl(rows[i].in_place ? x : y);
-    io.algorithm = CUMEGA_EMA_RECURRENT;
+    io.algorithm = CUMEGA_EMA_DEFAULT;
     MUST(ctx, cumega_ema_forward(ctx, f.ema, &io));
     ck_assert_mem_eq(tensor_at(rows[i].in_place ? x : y, 0, 0, 0), tensor_at(z, 0, 0, 0),
                      (size_t)(rows[i].length * B * D) * sizeof(float));

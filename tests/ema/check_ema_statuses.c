@@ -37,7 +37,8 @@ static fixture *fixture_new(int packed, int64_t truncation) {
   uint64_t seed = 3;
   test_parameters *parameters = parameters_new(D, N);
   parameters_fill(parameters, &seed, 0.1);
-  cumega_ema_config config = cumega_ema_config_default(D);
+  cumega_ema_config config;
+  cumega_ema_config_init(&config, sizeof config, D);
   if (truncation > 0) config.truncation_length = truncation;
   f->ema = ema_new(ctx, config, parameters, cumega_float32);
   parameters_free(parameters);

@@ -18,7 +18,8 @@ static void compare(const char *level, int threads, cumega_activation activation
   const int64_t shape[] = {L, B, D};
   cumega_context *ctx = context_of_level(level, threads);
   if (ctx == NULL) return;
-  cumega_ema_config config = cumega_ema_config_default(D);
+  cumega_ema_config config;
+  cumega_ema_config_init(&config, sizeof config, D);
   config.activation = activation;
   config.num_heads = heads;
   cumega_ema *ema = NULL;

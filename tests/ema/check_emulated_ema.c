@@ -28,7 +28,8 @@ END_TEST
 /* ---- FFT ---- */
 
 static cumega_context *context_with_limit(int64_t limit) {
-  cumega_context_options options = cumega_context_options_default();
+  cumega_context_options options;
+  cumega_context_options_init(&options, sizeof options);
   cumega_context *ctx = NULL;
   options.device = (DLDevice){kDLCUDA, 0};
   options.memory_limit = limit;
@@ -37,7 +38,8 @@ static cumega_context *context_with_limit(int64_t limit) {
 }
 
 static cumega_ema *truncated_ema_of(cumega_context *ctx, int64_t D, int64_t truncation) {
-  cumega_ema_config config = cumega_ema_config_default(D);
+  cumega_ema_config config;
+  cumega_ema_config_init(&config, sizeof config, D);
   config.truncation_length = truncation;
   cumega_ema *ema = NULL;
   MUST(ctx, cumega_ema_create(ctx, &config, NULL, &ema));

@@ -17,7 +17,8 @@ static void teardown(void) {
 
 /* MultiHeadDampedEMA(size, num_heads) */
 static cumega_ema *module(int64_t size, int64_t num_heads) {
-  cumega_ema_config config = cumega_ema_config_default(size);
+  cumega_ema_config config;
+  cumega_ema_config_init(&config, sizeof config, size);
   config.num_heads = num_heads;
   cumega_ema *ema;
   MUST(ctx, cumega_ema_create(ctx, &config, NULL, &ema));
@@ -33,7 +34,7 @@ static test_tensor *randn(int64_t a, int64_t b, int64_t c) {
   return tensor;
 }
 
-/* The parameters of an EMA as it says them itself, for the oracle. */
+/* The parameters of an EMA as it says them itself, for the reference. */
 static test_parameters *read_parameters(const cumega_ema *ema, int64_t D, int64_t N) {
   test_parameters *p = parameters_new(D, N);
   double *const values[] = {p->damping, p->decay, p->expansion, p->projection, p->residual};
@@ -56,17 +57,18 @@ static void must_be_the_ema_of(const cumega_ema *ema, const test_tensor *x, cons
                                int64_t b, const unsigned char *mask) {
   enum { L = 10, D = 128, N = 4 };
   test_parameters *parameters = read_parameters(ema, D, N);
-  ema_oracle oracle = parameters_oracle(parameters);
   for (int64_t d = 0; d < D; d++) {
     double in[L];
-    long double e[L], size[L], h[2 * N] = {0};
-    ema_oracle_state state = {h, h + N};
+    real e[L], size[L], h[N] = {0}, h_sizes[N] = {0};
+    reference_ema channel = parameters_channel(parameters, d), sizes = channel;
+    sizes.absolute = 1;
     for (int64_t t = 0; t < L; t++) in[t] = tensor_get(x, t, b, d);
-    ema_oracle_recur(&oracle, d, L, in, mask, state, e, size);
+    reference_ema_recur(&channel, L, in, mask, h, e);
+    reference_ema_recur(&sizes, L, in, mask, h_sizes, size);
     for (int64_t t = 0; t < L; t++) {
-      long double through = (long double)oracle.residual[d] * in[t];
+      real through = (real)parameters->residual[d] * in[t];
       double exact = fmax(0.0, (double)(e[t] + through));
-      double bound = (8.0 + 1.0 / ema_oracle_least_decay(&oracle, d)) * 0x1p-24 *
+      double bound = (8.0 + 1.0 / (double)reference_ema_least_decay(&channel)) * 0x1p-24 *
                      (double)(size[t] + fabsl(through));
       ck_assert_double_eq_tol(tensor_get(y, t, b, d), exact, bound);
     }
@@ -125,7 +127,8 @@ static void check_coefficients(int64_t size) {
   test_tensor *weight = tensor_new_3(cumega_float32, size, 4, 1);
   MUST(ctx, cumega_ema_compute_coefficients(ctx, ema, dl(damping), dl(weight)));
   for (int64_t i = 0; i < size * 4; i++) {
-    ema_oracle_pair pair = ema_oracle_coefficients(parameters->damping[i], parameters->decay[i]);
+    reference_coefficients pair =
+        reference_ema_coefficients(parameters->damping[i], parameters->decay[i]);
     double p = tensor_get(damping, i / 4, i % 4, 0), q = tensor_get(weight, i / 4, i % 4, 0);
     ck_assert_double_eq_tol(p, (double)pair.p, 4.0 * number_rounding(cumega_float32, p));
     ck_assert_double_eq_tol(q, (double)pair.q, 4.0 * number_rounding(cumega_float32, q));
@@ -156,15 +159,17 @@ END_TEST
 START_TEST(a_kernel_of_length_five_has_its_terms) {
   cumega_ema *ema = module(10, 4);
   test_parameters *parameters = read_parameters(ema, 10, 4);
-  ema_oracle oracle = parameters_oracle(parameters);
   test_tensor *kernel = tensor_new_2(cumega_float32, 10, 5);
   MUST(ctx, cumega_ema_compute_kernel(ctx, ema, dl(kernel)));
-  for (int64_t d = 0; d < 10; d++)
+  for (int64_t d = 0; d < 10; d++) {
+    reference_ema channel = parameters_channel(parameters, d), sizes = channel;
+    sizes.absolute = 1;
     for (int64_t l = 0; l < 5; l++) {
-      long double size, exact = ema_oracle_kernel(&oracle, d, l, &size);
+      real exact = reference_ema_kernel(&channel, l), size = reference_ema_kernel(&sizes, l);
       ck_assert_double_eq_tol(tensor_get(kernel, d, l, 0), (double)exact,
                               2.0 * 0x1p-24 * (double)size);
     }
+  }
   ck_assert(tensor_gaps_hold(kernel));
   tensor_free(kernel);
   parameters_free(parameters);
@@ -204,7 +209,7 @@ START_TEST(one_step_from_zeros_gives_e_and_a_new_state) {
     double sum = 0.0, size = 0.0, in = tensor_get(x, i / 128, i % 128, 0);
     for (int64_t n = 0; n < 4; n++) {
       int64_t j = i % 128 * 4 + n;
-      double p = (double)ema_oracle_coefficients(parameters->damping[j], 0.0).p;
+      double p = (double)reference_ema_coefficients(parameters->damping[j], 0.0).p;
       double h = p * parameters->expansion[j] * in, c = 0.5 * parameters->projection[j];
       ck_assert_double_eq_tol(tensor_get(state, i / 128, i % 128, n), h, 2.1 * 0x1p-24 * fabs(h));
       sum += c * h;
@@ -274,8 +279,8 @@ END_TEST
 
 /* DecayResidual(i_layer=2, d_input, d_model=d_input), forward(x, y, transposed=False) */
 static void decay_of_two_layers(int64_t rows, int64_t size) {
-  const cumega_residual_config config =
-      cumega_residual_config_default(CUMEGA_RESIDUAL_DECAY, 2, size);
+  cumega_residual_config config;
+  cumega_residual_config_init(&config, sizeof config, CUMEGA_RESIDUAL_DECAY, 2, size);
   cumega_residual *residual;
   MUST(ctx, cumega_residual_create(ctx, &config, NULL, &residual));
   test_tensor *x = randn(1, rows, size), *y = randn(1, rows, size);

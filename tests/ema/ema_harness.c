@@ -40,10 +40,13 @@ void parameters_fill(test_parameters *parameters, uint64_t *seed, double slowest
     parameters->residual[d] = (float)random_noise(seed);
 }
 
-ema_oracle parameters_oracle(const test_parameters *parameters) {
-  return (ema_oracle){parameters->channels, parameters->heads,     parameters->damping,
-                      parameters->decay,    parameters->expansion, parameters->projection,
-                      parameters->residual};
+reference_ema parameters_channel(const test_parameters *parameters, int64_t d) {
+  const int64_t N = parameters->heads;
+  return (reference_ema){.heads = N,
+                         .damping = parameters->damping + d * N,
+                         .decay = parameters->decay + d * N,
+                         .expansion = parameters->expansion + d * N,
+                         .projection = parameters->projection + d * N};
 }
 
 /* (D, N, 1) where dims is 3, (D, N) where 2, (D) where 1. */

@@ -4,9 +4,9 @@
 
 #include "ema_device.h"
 #include "harness.h"
-#include "ema_oracle.h"
+#include "reference/ema.h"
 
-/* (D, N) each, residual (D): exact numbers that both the library and the oracle are given. */
+/* (D, N) each, residual (D): exact numbers that both the library and the reference are given. */
 typedef struct test_parameters {
   int64_t channels, heads;
   double *damping, *decay, *expansion, *projection, *residual;
@@ -16,7 +16,8 @@ test_parameters *parameters_new(int64_t channels, int64_t heads);
 void parameters_free(test_parameters *parameters);
 /* float32 values; 1 - q spread from `slowest` to 1/2 over the heads, other parameters noise. */
 void parameters_fill(test_parameters *parameters, uint64_t *seed, double slowest);
-ema_oracle parameters_oracle(const test_parameters *parameters);
+/* Channel d for the reference. */
+reference_ema parameters_channel(const test_parameters *parameters, int64_t d);
 
 /* Makes an EMA whose parameters are given as tensors of `dtype`. config sizes follow parameters. */
 cumega_ema *ema_new(cumega_context *ctx, cumega_ema_config config,

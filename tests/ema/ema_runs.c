@@ -56,19 +56,20 @@ static void fill_parameters(test_parameters *parameters, uint64_t *seed) {
 }
 
 static cumega_ema_config config_of(const recipe *r) {
-  cumega_ema_config config = cumega_ema_config_default(r->D);
+  cumega_ema_config config;
+  cumega_ema_config_init(&config, sizeof config, r->D);
   config.num_heads = r->N;
   config.state_dtype = r->state_dtype;
   config.activation = r->activation;
   if (r->truncation > 0) config.truncation_length = r->truncation;
   if (!r->odd_arguments) return config;
-  config.swish_beta = 1.75;
-  config.leakyrelu_neg_slope = -0.3;
-  config.hardtanh_max_val = 0.4;
-  config.smish_alpha = 2.1;
-  config.smish_beta = 0.45;
-  config.ftswish_threshold = -0.35;
-  config.ftswish_mean_shift = 0.1;
+  config.activation_arguments.swish_beta = 1.75;
+  config.activation_arguments.leakyrelu_neg_slope = -0.3;
+  config.activation_arguments.hardtanh_max_val = 0.4;
+  config.activation_arguments.smish_alpha = 2.1;
+  config.activation_arguments.smish_beta = 0.45;
+  config.activation_arguments.ftswish_threshold = -0.35;
+  config.activation_arguments.ftswish_mean_shift = 0.1;
   return config;
 }
 

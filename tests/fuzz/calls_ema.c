@@ -6,12 +6,14 @@ static cumega_ema *any_ema(calls *c, cumega_ema_config *config) {
   int kind = input_byte(&c->in);
   const made_ema *chosen = &c->emas[kind % CALLS_EMAS];
   if (chosen->ema == NULL) chosen = &c->emas[0];
-  *config = chosen->ema != NULL ? chosen->config : cumega_ema_config_default(3);
+  *config = chosen->config;
+  if (chosen->ema == NULL) cumega_ema_config_init(config, sizeof *config, 3);
   return kind >= 252 ? NULL : chosen->ema;
 }
 
 static cumega_ema_config any_config(calls *c) {
-  cumega_ema_config config = cumega_ema_config_default(1 + input_below(&c->in, 6));
+  cumega_ema_config config;
+  cumega_ema_config_init(&config, sizeof config, 1 + input_below(&c->in, 6));
   int harm = input_byte(&c->in);
   config.num_heads = 1 + input_below(&c->in, 5);
   config.activation = (cumega_activation)input_below(&c->in, 10);
@@ -22,14 +24,14 @@ static cumega_ema_config any_config(calls *c) {
   if (harm >= 176 && harm < 184) config.state_dtype = any_dtype(c, config.state_dtype);
   if (harm >= 184 && harm < 192) config.activation = (cumega_activation)input_number(&c->in);
   if (harm >= 192 && harm < 224) {
-    config.swish_beta = input_real(&c->in);
-    config.leakyrelu_neg_slope = input_real(&c->in);
-    config.hardtanh_min_val = input_real(&c->in);
-    config.hardtanh_max_val = input_real(&c->in);
-    config.smish_alpha = input_real(&c->in);
-    config.smish_beta = input_real(&c->in);
-    config.ftswish_threshold = input_real(&c->in);
-    config.ftswish_mean_shift = input_real(&c->in);
+    config.activation_arguments.swish_beta = input_real(&c->in);
+    config.activation_arguments.leakyrelu_neg_slope = input_real(&c->in);
+    config.activation_arguments.hardtanh_min_val = input_real(&c->in);
+    config.activation_arguments.hardtanh_max_val = input_real(&c->in);
+    config.activation_arguments.smish_alpha = input_real(&c->in);
+    config.activation_arguments.smish_beta = input_real(&c->in);
+    config.activation_arguments.ftswish_threshold = input_real(&c->in);
+    config.activation_arguments.ftswish_mean_shift = input_real(&c->in);
   }
   return config;
 }

@@ -6,8 +6,13 @@ static cumega_residual *any_residual(calls *c, cumega_residual_config *config) {
   const made_residual *chosen = &c->residuals[kind % CALLS_RESIDUALS];
   *config = chosen->config;
   if (chosen->residual == NULL)
-    *config = cumega_residual_config_default((cumega_residual_kind)0, 1, 4);
+    cumega_residual_config_init(config, sizeof *config, (cumega_residual_kind)0, 1, 4);
   return kind >= 252 ? NULL : chosen->residual;
+}
+
+/* Of the tensors that it serves. */
+static DLDataType usual_dtype(const cumega_residual_config *config) {
+  return config->dtype.bits == 64 ? cumega_float64 : cumega_float32;
 }
 
 void call_norm_create(calls *c) {
@@ -15,7 +20,9 @@ void call_norm_create(calls *c) {
   int i = input_below(&c->in, CALLS_NORMS), given = input_below(&c->in, 2);
   int64_t D = input_below(&c->in, 8) == 7 ? input_number(&c->in) : 1 + input_below(&c->in, 5);
   cumega_norm_type type = (cumega_norm_type)input_below(&c->in, 5);
-  cumega_norm_config config = cumega_norm_config_default(type, D);
+  cumega_norm_config config;
+  cumega_norm_config_init(&config, sizeof config, type, D);
+  if (i == CALLS_NORMS - 1) config.dtype = cumega_float64; /* the others serve narrower types */
   cumega_norm_parameters p = {.struct_size = sizeof p};
   cumega_norm *made = (cumega_norm *)c;
   wanted like = {cumega_float32, 1, {D}}, one = {cumega_float32, 1, {1}};
@@ -51,14 +58,16 @@ void call_residual_create(calls *c) {
   cumega_context *ctx = any_context(c);
   int i = input_below(&c->in, CALLS_RESIDUALS), given = input_below(&c->in, 2);
   int harm = input_byte(&c->in), flags = input_byte(&c->in);
-  cumega_residual_config config =
-      cumega_residual_config_default((cumega_residual_kind)input_below(&c->in, 5),
-                                     1 + input_below(&c->in, 4), 1 + input_below(&c->in, 5));
+  cumega_residual_config config;
+  cumega_residual_config_init(&config, sizeof config, (cumega_residual_kind)input_below(&c->in, 5),
+                              1 + input_below(&c->in, 4), 1 + input_below(&c->in, 5));
   cumega_residual *made = (cumega_residual *)c;
   config.scalar = flags & 1;
   config.l2 = flags & 2;
   config.elemwise = flags & 4;
   config.scaling_correction = flags & 8;
+  if (flags & 16) config.dtype = cumega_float64;
+  if (flags >= 240) config.dtype = any_dtype(c, config.dtype);
   if (harm >= 192) config.alpha = input_real(&c->in);
   if (harm >= 200) config.beta = input_real(&c->in);
   if (harm >= 208) config.gamma = input_real(&c->in);
@@ -109,7 +118,8 @@ void call_residual_forward(calls *c) {
   cumega_residual *residual = any_residual(c, &config);
   cumega_residual_io io = {.struct_size = sizeof io};
   int parts = input_byte(&c->in);
-  wanted like = {any_dtype(c, cumega_float32), 3, {input_below(&c->in, 4), 2, config.d_model}};
+  wanted like = {
+      any_dtype(c, usual_dtype(&config)), 3, {input_below(&c->in, 4), 2, config.d_model}};
   int64_t bytes = -1;
   call_begin(c);
   if (parts & 1) like = (wanted){like.dtype, 3, {2, config.d_model, 1 + input_below(&c->in, 3)}};

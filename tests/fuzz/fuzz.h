@@ -5,6 +5,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include <cumega/cumega.h>
 
 /* What a fuzzer calls with every input, and replay.c with every file. */

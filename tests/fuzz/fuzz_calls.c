@@ -78,7 +78,8 @@ cumega_context *any_context(calls *c) {
 }
 
 void call_context_create(calls *c) {
-  cumega_context_options options = cumega_context_options_default();
+  cumega_context_options options;
+  cumega_context_options_init(&options, sizeof options);
   int i = input_below(&c->in, CALLS_CONTEXTS), harm = input_byte(&c->in);
   call_begin(c);
   options.device = c->device;
@@ -233,7 +234,8 @@ void call_fill(calls *c) {
 
 cumega_context *calls_device_context(void) {
   static cumega_context *ctx;
-  cumega_context_options options = cumega_context_options_default();
+  cumega_context_options options;
+  cumega_context_options_init(&options, sizeof options);
   options.device = (DLDevice){kDLCUDA, 0};
   if (ctx == NULL)
     MUST(cumega_context_create(&options, &ctx) == CUMEGA_OK, "%s", cumega_context_message(NULL));

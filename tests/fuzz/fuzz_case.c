@@ -148,11 +148,12 @@ static int run(cumega_context *host, cumega_context *ctx, DLDevice place, const 
   sentences = 0;
   int64_t before = bytes_held(host);
   int code = case_open(host, path, 1, &file);
-  if (code == EXIT_OK) code = job_begin(&j, ctx, place, &file, CUMEGA_EMA_RECURRENT);
+  if (code == EXIT_OK) code = job_begin(&j, ctx, place, &file, CUMEGA_EMA_DEFAULT);
   if (code == EXIT_OK) code = job_run(&j, 0, &seconds);
   if (code == EXIT_OK) {
     case_file wide = {0};
-    MUST(case_widen(&file, j.operation->widest_setting, &wide) == EXIT_OK, "not widened");
+    const setting *state = settings_state(j.operation->settings);
+    MUST(case_widen(&file, state != NULL ? state->name : NULL, &wide) == EXIT_OK, "not widened");
     case_close(&wide);
   }
   MUST((code != EXIT_OK) == (sentences > 0), "exit code %d with %d sentences", code, sentences);
@@ -165,7 +166,8 @@ static int run(cumega_context *host, cumega_context *ctx, DLDevice place, const 
 }
 
 static cumega_context *context_on(DLDeviceType type) {
-  cumega_context_options options = cumega_context_options_default();
+  cumega_context_options options;
+  cumega_context_options_init(&options, sizeof options);
   cumega_context *made = NULL;
   options.device.device_type = type;
   options.memory_limit = 32 << 20;

@@ -11,7 +11,8 @@ static cumega_context *ctx;
 static char saved_path[64], saved_again_path[64];
 
 static void begin(void) {
-  cumega_context_options options = cumega_context_options_default();
+  cumega_context_options options;
+  cumega_context_options_init(&options, sizeof options);
   options.memory_limit = 64 << 20;
   MUST(cumega_context_create(&options, &ctx) == CUMEGA_OK, "%s", cumega_context_message(NULL));
   snprintf(saved_path, sizeof saved_path, "/tmp/cumega-fuzz-%ld-a", (long)getpid());
@@ -124,7 +125,8 @@ static void check_round_trip(const cumega_weights *weights) {
 static void check_ema(const cumega_weights *weights) {
   const cumega_weights_entry *e = cumega_weights_find(weights, "damping_factor");
   if (e == NULL || e->ndim < 2 || e->shape[0] > 4096 || e->shape[1] > 4096) return;
-  cumega_ema_config config = cumega_ema_config_default(e->shape[0]);
+  cumega_ema_config config;
+  cumega_ema_config_init(&config, sizeof config, e->shape[0]);
   config.num_heads = e->shape[1];
   cumega_ema *ema = NULL;
   cumega_status status = cumega_ema_create_from_weights(ctx, weights, NULL, &config, &ema);

@@ -280,7 +280,8 @@ test_tensor *tensor_of_int64(int64_t count, const int64_t *values) {
 /* The caller's own CUMEGA_CPU comes back afterwards: it may be how the suites are run at one level.
  */
 cumega_context *context_of_level(const char *level, int threads) {
-  cumega_context_options options = cumega_context_options_default();
+  cumega_context_options options;
+  cumega_context_options_init(&options, sizeof options);
   options.threads = threads;
   const char *found = getenv("CUMEGA_CPU");
   char *before = found != NULL ? strdup(found) : NULL;
@@ -300,7 +301,8 @@ cumega_context *context_of_level(const char *level, int threads) {
 
 cumega_context *context_new(void) {
   cumega_context *ctx = NULL;
-  cumega_context_options options = cumega_context_options_default();
+  cumega_context_options options;
+  cumega_context_options_init(&options, sizeof options);
   options.device = device_of_tests();
   if (device_is_cuda())
     ck_assert_msg(cumega_context_create(&options, &ctx) == CUMEGA_OK, "%s",

@@ -2,6 +2,7 @@
  * backend. A case ends with case_over, and only instructions of the library count. */
 #include <stdarg.h>
 #include <stdio.h>
+#include "defaults.h"
 #include "ema_harness.h"
 #include "runner.h"
 
@@ -54,7 +55,7 @@ static ema_case ema_case_of(DLDataType dtype) {
 }
 
 static cumega_ema *ema_of(cumega_context *ctx, const ema_case *c) {
-  cumega_ema_config config = cumega_ema_config_default(64);
+  cumega_ema_config config = ema_config_of(64);
   config.activation = c->activation;
   config.state_dtype = c->state_dtype;
   config.num_heads = c->heads;
@@ -168,16 +169,18 @@ static void count_rows(cumega_context *ctx, const row_case *c) {
                       case_tensor(cumega_bool, 2, (int64_t[]){1, c->keys}, NULL),
                       case_tensor(cumega_float32, 1, &parameters, NULL)};
   cumega_position_bias *bias = NULL;
-  if (c->relative) MUST(ctx, cumega_position_bias_create_relative(ctx, c->keys, dl(t[4]), &bias));
-  cumega_position_bias_io io = cumega_position_bias_io_default();
+  if (c->relative)
+    MUST(ctx, bias_relative_as(real_dtype_of(c->dtype), ctx, c->keys, dl(t[4]), &bias));
+  cumega_attention_scores_io io;
+  cumega_attention_scores_io_init(&io, sizeof io);
   io.scores = dl(t[0]);
   io.output = dl(t[1]);
   io.scale = 0.5;
   if (c->masked) io.attention_mask = dl(t[2]), io.key_padding_mask = dl(t[3]);
-  MUST(ctx, cumega_position_bias_softmax(ctx, bias, &io));
+  MUST(ctx, softmax_with(ctx, bias, &io));
   case_over("softmax,%s,%s", number_name(c->dtype), c->name);
   if (c->relative) {
-    MUST(ctx, cumega_position_bias_apply(ctx, bias, &io));
+    MUST(ctx, scores_with(ctx, bias, &io));
     case_over("scores,%s,%s", number_name(c->dtype), c->name);
   }
   cumega_position_bias_destroy(bias);
@@ -195,7 +198,7 @@ static void count_attention(cumega_context *ctx) {
   test_tensor *alpha = case_tensor(cumega_float32, 1, (int64_t[]){32}, NULL);
   test_tensor *table = case_tensor(cumega_float32, 2, (int64_t[]){64, 64}, NULL);
   cumega_position_bias *rotary;
-  MUST(ctx, cumega_position_bias_create_rotary(ctx, 32, 4, dl(alpha), dl(alpha), &rotary));
+  MUST(ctx, bias_rotary(ctx, 32, 4, dl(alpha), dl(alpha), &rotary));
   MUST(ctx, cumega_position_bias_forward(ctx, rotary, dl(table)));
   case_over("bias,float32,rotary");
   cumega_position_bias_destroy(rotary);
@@ -204,9 +207,9 @@ static void count_attention(cumega_context *ctx) {
 
 /* ---- residual connections and norms: 8 rows of 256 channels ---- */
 
-static void count_residual(cumega_context *ctx, const cumega_residual_config *config, int normed,
+static void count_residual(cumega_context *ctx, cumega_residual_config config, int normed,
                            DLDataType dtype, const test_layout *layout, const char *name) {
-  const int64_t D = config->d_model, shape[] = {8, D};
+  const int64_t D = config.d_model, shape[] = {8, D};
   test_tensor *t[] = {case_tensor(dtype, 2, shape, layout),
                       case_tensor(dtype, 2, shape, layout),
                       case_tensor(dtype, 2, shape, layout),
@@ -214,15 +217,16 @@ static void count_residual(cumega_context *ctx, const cumega_residual_config *co
                       case_tensor(cumega_float32, 2, (int64_t[]){D, D}, NULL),
                       case_tensor(cumega_float32, 1, &D, NULL)};
   cumega_residual_parameters parameters = {.struct_size = sizeof parameters};
-  if (config->kind == CUMEGA_RESIDUAL_AFFINE) parameters.affine = dl(t[5]);
-  if (config->kind == CUMEGA_RESIDUAL_HIGHWAY) {
+  if (config.kind == CUMEGA_RESIDUAL_AFFINE) parameters.affine = dl(t[5]);
+  if (config.kind == CUMEGA_RESIDUAL_HIGHWAY) {
     parameters.Wx_weight = parameters.Wy_weight = dl(t[4]);
     parameters.Wx_bias = parameters.Wy_bias = dl(t[5]);
   }
-  const cumega_norm_config norm_config = cumega_norm_config_default(CUMEGA_NORM_LAYER, D);
+  cumega_norm_config norm_config = norm_config_of(CUMEGA_NORM_LAYER, D);
+  config.dtype = norm_config.dtype = real_dtype_of(dtype);
   cumega_residual *residual;
   cumega_norm *norm = NULL;
-  MUST(ctx, cumega_residual_create(ctx, config, &parameters, &residual));
+  MUST(ctx, cumega_residual_create(ctx, &config, &parameters, &residual));
   if (normed) MUST(ctx, cumega_norm_create(ctx, &norm_config, NULL, &norm));
   const cumega_residual_io io = {.struct_size = sizeof io,
                                  .x = dl(t[0]),
@@ -249,19 +253,19 @@ static void count_gated(cumega_context *ctx, DLDataType dtype) {
 
 static void count_residuals(cumega_context *ctx) {
   const DLDataType f32 = cumega_float32, f64 = cumega_float64;
-  cumega_residual_config sum = cumega_residual_config_default(CUMEGA_RESIDUAL_RESIDUAL, 1, 256);
-  cumega_residual_config affine = cumega_residual_config_default(CUMEGA_RESIDUAL_AFFINE, 1, 256);
-  cumega_residual_config highway = cumega_residual_config_default(CUMEGA_RESIDUAL_HIGHWAY, 1, 64);
+  cumega_residual_config sum = residual_config_of(CUMEGA_RESIDUAL_RESIDUAL, 1, 256);
+  cumega_residual_config affine = residual_config_of(CUMEGA_RESIDUAL_AFFINE, 1, 256);
+  cumega_residual_config highway = residual_config_of(CUMEGA_RESIDUAL_HIGHWAY, 1, 64);
   affine.scalar = 0;
   for (int type = 0; type < TYPES; type++) {
-    count_residual(ctx, &sum, 0, types[type], NULL, "sum");
-    count_residual(ctx, &sum, 1, types[type], NULL, "layer_norm");
+    count_residual(ctx, sum, 0, types[type], NULL, "sum");
+    count_residual(ctx, sum, 1, types[type], NULL, "layer_norm");
     count_gated(ctx, types[type]);
   }
-  count_residual(ctx, &sum, 0, f32, &strided, "sum,strided");
-  count_residual(ctx, &affine, 0, f32, NULL, "affine");
-  count_residual(ctx, &highway, 0, f32, NULL, "highway");
-  count_residual(ctx, &highway, 0, f64, NULL, "highway");
+  count_residual(ctx, sum, 0, f32, &strided, "sum,strided");
+  count_residual(ctx, affine, 0, f32, NULL, "affine");
+  count_residual(ctx, highway, 0, f32, NULL, "highway");
+  count_residual(ctx, highway, 0, f64, NULL, "highway");
 }
 
 START_TEST(every_case) {

@@ -199,18 +199,14 @@ START_TEST(an_activation_of_no_slope_keeps_the_nan_of_pytorch_at_infinity) {
 }
 END_TEST
 
-static cumega_ema_config config_of(cumega_activation kind) {
-  cumega_ema_config config = {.activation = kind,
-                              .swish_beta = 1.0,
-                              .leakyrelu_neg_slope = 0.01,
-                              .hardtanh_min_val = -1.0,
-                              .hardtanh_max_val = 2.0,
-                              .smish_alpha = 1.5,
-                              .smish_beta = 2.5,
-                              .ftswish_threshold = -0.3,
-                              .ftswish_mean_shift = 0.1};
-  return config;
-}
+static const cumega_activation_arguments all_arguments = {.swish_beta = 1.0,
+                                                          .leakyrelu_neg_slope = 0.01,
+                                                          .hardtanh_min_val = -1.0,
+                                                          .hardtanh_max_val = 2.0,
+                                                          .smish_alpha = 1.5,
+                                                          .smish_beta = 2.5,
+                                                          .ftswish_threshold = -0.3,
+                                                          .ftswish_mean_shift = 0.1};
 
 START_TEST(arguments_are_those_of_the_chosen_kind_rounded_once) {
   static const double expected[KINDS][2] = {
@@ -218,24 +214,23 @@ START_TEST(arguments_are_those_of_the_chosen_kind_rounded_once) {
       [CUMEGA_ACTIVATION_HARDTANH] = {-1.0, 2.0}, [CUMEGA_ACTIVATION_SMISH] = {1.5, 2.5},
       [CUMEGA_ACTIVATION_FTSWISH] = {-0.3, 0.1},
   };
-  cumega_ema_config config = config_of((cumega_activation)_i);
-  activation_f64 f64 = activation_resolve_f64(&config);
-  activation_f32 f32 = activation_resolve_f32(&config);
+  activation_f64 f64 = activation_resolve_f64((cumega_activation)_i, &all_arguments);
+  activation_f32 f32 = activation_resolve_f32((cumega_activation)_i, &all_arguments);
   ck_assert(f64.kind == _i && f64.a == expected[_i][0] && f64.b == expected[_i][1]);
   ck_assert(f32.kind == _i && f32.a == (float)f64.a && f32.b == (float)f64.b);
 }
 END_TEST
 
 START_TEST(arguments_that_espnet_ignores_become_one) {
-  cumega_ema_config config = config_of(CUMEGA_ACTIVATION_SWISH);
-  config.swish_beta = 0.5;
-  ck_assert(activation_resolve_f64(&config).a == 1.0);
-  config.swish_beta = 1.75;
-  ck_assert(activation_resolve_f64(&config).a == 1.75);
-  config = config_of(CUMEGA_ACTIVATION_SMISH);
-  config.smish_alpha = 0.0;
-  config.smish_beta = -2.0;
-  ck_assert(activation_resolve_f64(&config).a == 1.0 && activation_resolve_f64(&config).b == 1.0);
+  cumega_activation_arguments arguments = all_arguments;
+  arguments.swish_beta = 0.5;
+  ck_assert(activation_resolve_f64(CUMEGA_ACTIVATION_SWISH, &arguments).a == 1.0);
+  arguments.swish_beta = 1.75;
+  ck_assert(activation_resolve_f64(CUMEGA_ACTIVATION_SWISH, &arguments).a == 1.75);
+  arguments.smish_alpha = 0.0;
+  arguments.smish_beta = -2.0;
+  const activation_f64 smish = activation_resolve_f64(CUMEGA_ACTIVATION_SMISH, &arguments);
+  ck_assert(smish.a == 1.0 && smish.b == 1.0);
 }
 END_TEST
 

@@ -3,6 +3,7 @@
  * ranges are in check_missing. */
 #include <stdio.h>
 #include <unistd.h>
+#include "defaults.h"
 #include "harness.h"
 #include "runner.h"
 
@@ -13,8 +14,10 @@ static cumega_residual *residual, *feedforward;
 static FILE *ranges;
 
 static void begin(void) {
-  cumega_ema_config e = cumega_ema_config_default(3);
-  cumega_residual_config r = cumega_residual_config_default(CUMEGA_RESIDUAL_RESIDUAL, 1, 3);
+  cumega_ema_config e;
+  cumega_ema_config_init(&e, sizeof e, 3);
+  cumega_residual_config r;
+  cumega_residual_config_init(&r, sizeof r, CUMEGA_RESIDUAL_RESIDUAL, 1, 3);
   ctx = context_new();
   MUST(ctx, cumega_ema_create(ctx, &e, NULL, &ema));
   MUST(ctx, cumega_residual_create(ctx, &r, NULL, &residual));
@@ -78,11 +81,12 @@ START_TEST(every_tensor_of_a_call_counts) {
   BYTES(511, cumega_ema_step(ctx, ema, &e));
   BYTES(3, cumega_ema_compute_coefficients(ctx, ema, t[0], t[1]));
   BYTES(4, cumega_ema_compute_kernel(ctx, ema, t[2]));
-  cumega_position_bias_io p = cumega_position_bias_io_default();
+  cumega_attention_scores_io p;
+  cumega_attention_scores_io_init(&p, sizeof p);
   p.scores = t[0], p.output = t[1], p.attention_mask = t[2];
   p.key_padding_mask = t[3], p.query_lengths = t[4], p.key_lengths = t[5];
-  BYTES(63, cumega_position_bias_apply(ctx, NULL, &p));
-  BYTES(63, cumega_position_bias_softmax(ctx, NULL, &p));
+  BYTES(63, scores_with(ctx, NULL, &p));
+  BYTES(63, softmax_with(ctx, NULL, &p));
   BYTES(2, cumega_position_bias_forward(ctx, NULL, t[1]));
   cumega_residual_io r = {.struct_size = sizeof r, .y = t[1], .out = t[2], .normalized = t[3]};
   BYTES(2 + 2 + 4 + 8, cumega_residual_forward(ctx, residual, &r)); /* x is as large as y */
@@ -134,14 +138,14 @@ START_TEST(what_makes_no_sense_counts_nothing) {
   shape[1] = 1;
   cumega_ema_io smaller = {.struct_size = sizeof smaller.struct_size, .x = &narrow};
   BYTES(0, cumega_ema_forward(ctx, ema, &smaller));
-  cumega_position_bias_io bias = {.struct_size = 1, .scores = &narrow};
-  BYTES(0, cumega_position_bias_softmax(ctx, NULL, &bias));
+  cumega_attention_scores_io bias = {.struct_size = 1, .scores = &narrow};
+  BYTES(0, softmax_with(ctx, NULL, &bias));
   cumega_residual_io residual_io = {.struct_size = 1, .y = &narrow};
   BYTES(0, cumega_residual_forward(ctx, residual, &residual_io));
   cumega_residual_gated_io gated = {.struct_size = 1, .x = &narrow};
   BYTES(0, cumega_residual_gated_forward(ctx, &gated));
   BYTES(0, cumega_ema_forward(ctx, ema, NULL));
-  BYTES(0, cumega_position_bias_softmax(ctx, NULL, NULL));
+  BYTES(0, softmax_with(ctx, NULL, NULL));
   BYTES(0, cumega_residual_forward(ctx, residual, NULL));
   BYTES(0, cumega_residual_gated_forward(ctx, NULL));
 }
@@ -153,7 +157,8 @@ static void find_domain(void *found, cumega_log_level level, const char *message
 }
 
 START_TEST(a_context_with_ranges_says_so) {
-  cumega_context_options options = cumega_context_options_default();
+  cumega_context_options options;
+  cumega_context_options_init(&options, sizeof options);
   cumega_context *made = NULL;
   int found = 0;
   options.log_callback = find_domain;

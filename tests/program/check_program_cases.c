@@ -89,7 +89,8 @@ START_TEST(a_run_has_the_bits_of_the_library) {
   editable e;
   check_run("ema_forward", FORWARD, "y:F32 state:F32");
   open_case(&e, in_folder("written.safetensors"));
-  cumega_ema_config config = cumega_ema_config_default(8);
+  cumega_ema_config config;
+  cumega_ema_config_init(&config, sizeof config, 8);
   cumega_ema *ema;
   ck_assert_int_eq(cumega_ema_create_from_weights(e.ctx, e.weights, "parameters", &config, &ema),
                    CUMEGA_OK);

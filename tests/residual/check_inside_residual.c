@@ -1,7 +1,10 @@
 /* What a backend gets of a residual connection's run: one that computes nothing writes it down. */
 #include <string.h>
 #include "backend.h"
+#include "defaults.h"
 #include "harness.h"
+#include "norm_object.h"
+#include "residual_object.h"
 #include "runner.h"
 
 enum { D = 4 };
@@ -38,9 +41,8 @@ static void setup(void) {
   MUST(NULL, cumega_context_create(NULL, &ctx));
   usual = ctx->backend;
   written = *usual;
-  written.residual_forward = write_down;
-  written.residual_workspace = ask_for_77;
-  written.residual_prepare = count_prepare;
+  written.residual = (residual_functions){
+      .workspace = ask_for_77, .prepare = count_prepare, .forward = write_down};
   ctx->backend = &written;
   calls = 0;
 }
@@ -51,21 +53,24 @@ static void teardown(void) {
 }
 
 static cumega_residual *residual_of(cumega_residual_kind kind, int one) {
-  cumega_residual_config c = cumega_residual_config_default(kind, 2, D);
+  cumega_residual_config c;
+  cumega_residual_config_init(&c, sizeof c, kind, 2, D);
   cumega_tensor matrix, vector;
   cumega_residual *made = NULL;
   DLTensor *square =
       cumega_tensor_init(&matrix, zeros, cumega_cpu, cumega_float64, 2, (int64_t[]){D, D});
   DLTensor *line =
       cumega_tensor_init(&vector, zeros, cumega_cpu, cumega_float64, 1, (int64_t[]){D});
-  const cumega_residual_parameters p = {sizeof p, NULL, square, line, square, line, line};
+  const cumega_residual_parameters p = {
+      sizeof p, NULL, square, line, one ? NULL : square, one ? NULL : line, one ? line : NULL};
   c.scalar = c.elemwise = one;
   MUST(ctx, cumega_residual_create(ctx, &c, kind == CUMEGA_RESIDUAL_HIGHWAY ? &p : NULL, &made));
   return made;
 }
 
 static cumega_norm *norm_of(void) {
-  const cumega_norm_config c = cumega_norm_config_default(CUMEGA_NORM_RMS, D);
+  cumega_norm_config c;
+  cumega_norm_config_init(&c, sizeof c, CUMEGA_NORM_RMS, D);
   cumega_norm *made = NULL;
   MUST(ctx, cumega_norm_create(ctx, &c, NULL, &made));
   return made;
@@ -174,10 +179,9 @@ START_TEST(one_element_is_one_loop) {
                                  .out = tensor_of(&out, 2, 2, shape, compact)};
   MUST(ctx, cumega_residual_forward(ctx, residual, &io));
   ck_assert(seen.ndim == 1 && seen.shape[0] == 1 && seen.channel == -1);
-  residual->config.kind = CUMEGA_RESIDUAL_AFFINE;
-  residual->config.scalar = 0;
-  residual->table.f64[0] = zeros;
-  residual->table.f32[0] = (float *)zeros;
+  cumega_residual_destroy(residual);
+  residual = residual_of(CUMEGA_RESIDUAL_AFFINE, 0);
+  residual->config.d_model = 1;
   MUST(ctx, cumega_residual_forward(ctx, residual, &io));
   ck_assert(seen.ndim == 1 && seen.shape[0] == 1 && seen.channel == 0);
   cumega_residual_destroy(residual);
@@ -209,33 +213,62 @@ START_TEST(only_a_highway_is_prepared) {
   for (int kind = 0; kind < 5; kind++) {
     cumega_residual *residual = residual_of((cumega_residual_kind)kind, 0);
     calls = 0;
-    written.residual_prepare = count_prepare;
+    written.residual.prepare = count_prepare;
     MUST(ctx, cumega_residual_prepare(ctx, residual));
     ck_assert_int_eq(calls, kind == CUMEGA_RESIDUAL_HIGHWAY);
-    written.residual_prepare = NULL; /* as a CPU's */
+    written.residual.prepare = NULL; /* as a CPU's */
     MUST(ctx, cumega_residual_prepare(ctx, residual));
     cumega_residual_destroy(residual);
   }
 }
 END_TEST
 
-START_TEST(vectors_are_read_where_the_device_has_its_copy) {
-  char device[512];
-  const int64_t sizes[REAL_TABLE_VECTORS] = {3, 9};
-  real_table table;
-  MUST(ctx, real_table_allocate(ctx, "a test", sizes, &table));
-  for (int i = 0; i < 2; i++) {
-    ck_assert_ptr_eq(real_table_vector(&table, i).f64, table.f64[i]);
-    ck_assert_ptr_eq(real_table_vector(&table, i).f32, table.f32[i]);
+/* y of float64 for an object of that dtype, else of float32. */
+static void run_vectors(DLDataType dtype) {
+  const int is_double = dtype.bits == 64;
+  cumega_residual_config c = residual_config_of(CUMEGA_RESIDUAL_HIGHWAY, 2, D);
+  cumega_norm_config n = norm_config_of(CUMEGA_NORM_LAYER, D);
+  cumega_tensor t[4], matrix, vector;
+  cumega_residual *residual;
+  cumega_norm *norm;
+  c.dtype = n.dtype = dtype;
+  DLTensor *square =
+      cumega_tensor_init(&matrix, zeros, cumega_cpu, cumega_float64, 2, (int64_t[]){D, D});
+  DLTensor *line =
+      cumega_tensor_init(&vector, zeros, cumega_cpu, cumega_float64, 1, (int64_t[]){D});
+  const cumega_residual_parameters p = {sizeof p, NULL, square, line, square, line, NULL};
+  MUST(ctx, cumega_residual_create(ctx, &c, &p, &residual));
+  MUST(ctx, cumega_norm_create(ctx, &n, NULL, &norm));
+  for (int i = 0; i < 4; i++)
+    ck_assert_ptr_nonnull(
+        cumega_tensor_init(&t[i], memory_of[i], cumega_cpu, dtype, 1, (int64_t[]){D}));
+  const cumega_residual_io io = {.struct_size = sizeof io,
+                                 .x = &t[0].dl,
+                                 .y = &t[1].dl,
+                                 .out = &t[2].dl,
+                                 .norm = norm,
+                                 .normalized = &t[3].dl};
+  MUST(ctx, cumega_residual_forward(ctx, residual, &io));
+  const real_vector found[] = {seen.products.x_weight, seen.products.x_bias, seen.products.y_weight,
+                               seen.products.y_bias,   seen.norm.weight,     seen.norm.bias};
+  const char *const blocks[] = {residual->base.block, norm->base.block};
+  const int64_t real = is_double ? sizeof(double) : sizeof(float), line_bytes = 64;
+  const int64_t square_bytes = (D * D * real + 63) / 64 * 64;
+  const int64_t at[] = {0, square_bytes, square_bytes + line_bytes, 2 * square_bytes + line_bytes,
+                        0, line_bytes};
+  for (int i = 0; i < 6; i++) {
+    const char *expected = blocks[i / 4] + at[i];
+    ck_assert_ptr_eq(found[i].f64, is_double ? expected : NULL);
+    ck_assert_ptr_eq(found[i].f32, is_double ? NULL : expected);
   }
-  table.device_block = device;
-  ck_assert_ptr_eq(real_table_vector(&table, 0).f64, device); /* 64 bytes, and 128 */
-  ck_assert_ptr_eq(real_table_vector(&table, 1).f64, device + 64);
-  ck_assert_ptr_eq(real_table_vector(&table, 0).f32, device + 192);
-  ck_assert_ptr_eq(real_table_vector(&table, 1).f32, device + 256);
-  table.device_block = NULL;
-  const object_owner owner = object_owner_of(ctx);
-  real_table_free(&owner, &table);
+  ck_assert(seen.channels.f32 == NULL && seen.channels.f64 == NULL);
+  cumega_residual_destroy(residual);
+  cumega_norm_destroy(norm);
+}
+
+START_TEST(vectors_are_where_the_objects_block_has_them) {
+  run_vectors(cumega_float32);
+  run_vectors(cumega_float64);
 }
 END_TEST
 
@@ -248,6 +281,6 @@ int main(void) {
   tcase_add_test(tests, one_element_is_one_loop);
   tcase_add_test(tests, nothing_is_asked_of_a_backend_for_empty_tensors);
   tcase_add_test(tests, only_a_highway_is_prepared);
-  tcase_add_test(tests, vectors_are_read_where_the_device_has_its_copy);
+  tcase_add_test(tests, vectors_are_where_the_objects_block_has_them);
   return run_suite(suite);
 }

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "defaults.h"
 #include "residual_runs.h"
 #include "runner.h"
 
@@ -30,9 +31,9 @@ static problem random_problem(uint64_t *seed) {
   const int64_t most = 3000 / D > 0 ? 3000 / D : 1;
   const int64_t A = 1 + random_below(seed, most < 5 ? most : 5);
   const int64_t B = 1 + random_below(seed, most / A < 40 ? most / A : 40);
-  p.config = cumega_residual_config_default(p.gated ? CUMEGA_RESIDUAL_RESIDUAL
-                                                    : (cumega_residual_kind)kind,
-                                            1 + random_below(seed, 30), D);
+  cumega_residual_config_init(&p.config, sizeof p.config,
+                              p.gated ? CUMEGA_RESIDUAL_RESIDUAL : (cumega_residual_kind)kind,
+                              1 + random_below(seed, 30), D);
   p.transposed = p.norm < 0 && !highway && !p.gated && random_below(seed, 2);
   const int64_t rows[] = {A, B, D}, columns[] = {A, D, B};
   memcpy(p.shape, p.transposed ? columns : rows, sizeof p.shape);
@@ -121,7 +122,7 @@ START_TEST(every_form_is_right_in_every_type) {
     const cumega_residual_kind kind =
         form < 5 ? (cumega_residual_kind)form : CUMEGA_RESIDUAL_RESIDUAL;
     problem p = {.gated = form == 6, .norm = -1, .dtype = types[i / 7 % 4], .seed = (uint64_t)i};
-    p.config = cumega_residual_config_default(kind, 3, D);
+    cumega_residual_config_init(&p.config, sizeof p.config, kind, 3, D);
     p.config.scalar = 0;
     if (form == 5) p.config.alpha = 0;
     p.transposed = transposed && !p.gated && kind != CUMEGA_RESIDUAL_HIGHWAY;
@@ -148,7 +149,7 @@ START_TEST(long_lines_are_right_in_every_type) {
   cumega_context *ctx = context_new();
   for (int i = 0; i < 4 * 2; i++) {
     problem p = {.gated = i % 2, .norm = -1, .dtype = types[i / 2], .shape = {1, 2, 8199}};
-    p.config = cumega_residual_config_default(CUMEGA_RESIDUAL_DECAY, 3, p.shape[2]);
+    cumega_residual_config_init(&p.config, sizeof p.config, CUMEGA_RESIDUAL_DECAY, 3, p.shape[2]);
     p.seed = (uint64_t)i;
     result a = problem_run(ctx, &p, NULL);
     check_right(&p, &a, &worst);
@@ -194,7 +195,7 @@ START_TEST(long_rows_are_right_and_the_same) {
                  .dtype = types[i % 4],
                  .seed = (uint64_t)i + 1,
                  .shape = {1, 2, long_sizes[i / 8]}};
-    p.config = cumega_residual_config_default(CUMEGA_RESIDUAL_DECAY, 3, p.shape[2]);
+    cumega_residual_config_init(&p.config, sizeof p.config, CUMEGA_RESIDUAL_DECAY, 3, p.shape[2]);
     const placement in_place = {.out_is = -1, .normalized_is = IN_X, .without_out = 1};
     result a = problem_run(ctx, &p, NULL), b = problem_run(plain, &p, NULL);
     result c = problem_run(ctx, &p, &in_place);
@@ -217,12 +218,13 @@ START_TEST(one_call_has_the_bits_of_two) {
   for (int i = 0; i < 64; i++) {
     problem p = {.norm = i % 4, .dtype = types[i / 4 % 4], .seed = 900 + (uint64_t)i};
     const int64_t D = 3 + 37 * (i / 16);
-    p.config = cumega_residual_config_default(CUMEGA_RESIDUAL_DECAY, 5, D);
+    cumega_residual_config_init(&p.config, sizeof p.config, CUMEGA_RESIDUAL_DECAY, 5, D);
     p.shape[0] = p.shape[1] = 3;
     p.shape[2] = D;
     result fused = problem_run(ctx, &p, NULL);
     problem second = p;
-    second.config = cumega_residual_config_default(CUMEGA_RESIDUAL_FEEDFORWARD, 5, D);
+    cumega_residual_config_init(&second.config, sizeof second.config, CUMEGA_RESIDUAL_FEEDFORWARD,
+                                5, D);
     cumega_residual *residual;
     cumega_norm *norm;
     problem_make(ctx, &second, &residual, &norm);
@@ -251,7 +253,6 @@ START_TEST(one_call_has_the_bits_of_two) {
 }
 END_TEST
 
-/* A GPU runs them in turn: what cuBLAS cannot read is gathered, then products, then the pass behind them. */
 /* rows of D elements at x, y, gate and out, which begin at their element `first`; without a residual
  * they are gated. */
 static void run_rows(cumega_context *ctx, cumega_residual *residual, DLDataType dtype, int64_t D,
@@ -290,7 +291,8 @@ START_TEST(outputs_larger_than_the_caches_have_the_bits_of_small_ones) {
     const DLDataType dtype = types[i % 3];
     cumega_residual *residual = NULL;
     if (i / 3 < 3) {
-      cumega_residual_config config = cumega_residual_config_default(kinds[i / 3], 3, D);
+      cumega_residual_config config;
+      cumega_residual_config_init(&config, sizeof config, kinds[i / 3], 3, D);
       config.scalar = 0;
       MUST(ctx, cumega_residual_create(ctx, &config, NULL, &residual));
     }
@@ -313,11 +315,12 @@ END_TEST
 START_TEST(rows_of_zeros_stay_zeros_and_nan_stays_nan) {
   enum { ROWS = 2, D = 5 };
   cumega_context *ctx = context_new();
-  const cumega_norm_config config = cumega_norm_config_default(CUMEGA_NORM_SCALE, D);
-  cumega_norm *norm;
-  MUST(ctx, cumega_norm_create(ctx, &config, NULL, &norm));
   for (int type = 0; type < 4; type++) {
+    cumega_norm_config config = norm_config_of(CUMEGA_NORM_SCALE, D);
+    cumega_norm *norm;
     test_tensor *t[5];
+    config.dtype = real_dtype_of(types[type]);
+    MUST(ctx, cumega_norm_create(ctx, &config, NULL, &norm));
     for (int k = 0; k < 5; k++) {
       t[k] = tensor_new_2(types[type], ROWS, D);
       for (int i = 0; i < ROWS * D; i++)
@@ -344,8 +347,8 @@ START_TEST(rows_of_zeros_stay_zeros_and_nan_stays_nan) {
         ck_assert(isnan(tensor_get(t[k], 1, i, 0)));
       }
     for (int k = 0; k < 5; k++) tensor_free(t[k]);
+    cumega_norm_destroy(norm);
   }
-  cumega_norm_destroy(norm);
   cumega_context_destroy(ctx);
 }
 END_TEST
@@ -368,7 +371,7 @@ START_TEST(a_run_names_its_kernels) {
   cumega_context *ctx = context_new();
   for (size_t i = 0; i < sizeof runs / sizeof *runs; i++) {
     problem p = {.norm = runs[i].norm, .dtype = runs[i].dtype, .shape = {2, 3, 8}, .seed = 9};
-    p.config = cumega_residual_config_default(runs[i].kind, 2, 8);
+    cumega_residual_config_init(&p.config, sizeof p.config, runs[i].kind, 2, 8);
     result r = problem_run(ctx, &p, NULL);
     const char *names = device_is_cuda() ? runs[i].names : "";
     const char *found = cumega_context_kernels(ctx);

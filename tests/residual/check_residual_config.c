@@ -1,5 +1,6 @@
 /* Residual connections' settings: names, multipliers, and every way in which they can be wrong. */
 #include <math.h>
+#include "defaults.h"
 #include "residual_runs.h"
 #include "runner.h"
 
@@ -80,6 +81,9 @@ SPOIL(nan_power, c->power = NAN)
 SPOIL(infinite_power, (c->power = INFINITY, c->l2 = 0))
 SPOIL(negative_power, c->power = -0.5)
 SPOIL(huge_power, (c->power = -1e6, c->l2 = 0))
+SPOIL(half_dtype, c->dtype = cumega_float16)
+SPOIL(integer_dtype, c->dtype = cumega_int64)
+SPOIL(lanes_dtype, c->dtype.lanes = 2)
 SPOIL(nothing, (void)c)
 
 START_TEST(a_wrong_setting_is_an_argument_error_that_names_it) {
@@ -108,9 +112,13 @@ START_TEST(a_wrong_setting_is_an_argument_error_that_names_it) {
       {CUMEGA_RESIDUAL_DECAY, nan_power, {"power is nan", "finite number >= 0 with l2"}},
       {CUMEGA_RESIDUAL_DECAY, infinite_power, {"power is inf", "expected a finite number"}},
       {CUMEGA_RESIDUAL_DECAY, negative_power, {"power is -0.5", ">= 0 with l2"}},
-      {CUMEGA_RESIDUAL_DECAY, huge_power, {"power is -1e+06", "finite"}}};
+      {CUMEGA_RESIDUAL_DECAY, huge_power, {"power is -1e+06", "finite"}},
+      {CUMEGA_RESIDUAL_AFFINE, half_dtype, {"dtype is float16", "float32 or float64"}},
+      {CUMEGA_RESIDUAL_HIGHWAY, integer_dtype, {"dtype is int64", "float32 or float64"}},
+      {CUMEGA_RESIDUAL_DECAY, lanes_dtype, {"dtype is", "expected float32 or float64"}}};
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-    cumega_residual_config c = cumega_residual_config_default(rows[i].kind, 2, D);
+    cumega_residual_config c;
+    cumega_residual_config_init(&c, sizeof c, rows[i].kind, 2, D);
     cumega_residual *made = (cumega_residual *)&c;
     rows[i].spoil(&c);
     if (rows[i].kind == CUMEGA_RESIDUAL_DECAY && rows[i].spoil == no_layer) c.i_layer = 0;
@@ -124,12 +132,13 @@ START_TEST(a_wrong_setting_is_an_argument_error_that_names_it) {
 END_TEST
 
 START_TEST(kinds_that_do_not_read_x_take_any_d_input_and_layer) {
-  cumega_residual_config c = cumega_residual_config_default(CUMEGA_RESIDUAL_FEEDFORWARD, 0, D);
+  cumega_residual_config c;
+  cumega_residual_config_init(&c, sizeof c, CUMEGA_RESIDUAL_FEEDFORWARD, 0, D);
   cumega_residual *made;
   c.d_input = 5;
   MUST(ctx, cumega_residual_create(ctx, &c, NULL, &made));
   cumega_residual_destroy(made);
-  c = cumega_residual_config_default(CUMEGA_RESIDUAL_RESIDUAL, -3, D);
+  cumega_residual_config_init(&c, sizeof c, CUMEGA_RESIDUAL_RESIDUAL, -3, D);
   c.d_input = 5;
   c.alpha = 0;
   MUST(ctx, cumega_residual_create(ctx, &c, NULL, &made));
@@ -146,7 +155,8 @@ static void multipliers_of(const cumega_residual_config *c, double *alpha, doubl
 }
 
 START_TEST(settings_that_change_nothing_are_ignored) {
-  cumega_residual_config c = cumega_residual_config_default(CUMEGA_RESIDUAL_AFFINE, 0, D);
+  cumega_residual_config c;
+  cumega_residual_config_init(&c, sizeof c, CUMEGA_RESIDUAL_AFFINE, 0, D);
   double alpha, beta;
   c.beta = 1.1;
   multipliers_of(&c, &alpha, &beta); /* any i_layer to the power of 0 is 1 */
@@ -155,7 +165,7 @@ START_TEST(settings_that_change_nothing_are_ignored) {
   c.scalar = 0;
   multipliers_of(&c, &alpha, &beta);
   ck_assert(alpha == 1 && beta == c.beta);
-  c = cumega_residual_config_default(CUMEGA_RESIDUAL_DECAY, 4, D);
+  cumega_residual_config_init(&c, sizeof c, CUMEGA_RESIDUAL_DECAY, 4, D);
   c.l2 = 0; /* so that power may be negative */
   c.power = -0.5;
   multipliers_of(&c, &alpha, &beta);
@@ -165,7 +175,7 @@ START_TEST(settings_that_change_nothing_are_ignored) {
 END_TEST
 
 START_TEST(settings_read_back_make_the_same_again) {
-  cumega_residual_config c = cumega_residual_config_default(CUMEGA_RESIDUAL_DECAY, 7, D), back;
+  cumega_residual_config c = residual_config_of(CUMEGA_RESIDUAL_DECAY, 7, D), back;
   cumega_residual *made, *again;
   double alpha[2], beta[2];
   c.power = 1.25;
@@ -191,24 +201,29 @@ START_TEST(multipliers_are_those_of_the_definition) {
   static const int64_t layers[] = {1, 2, 3, 7, 48, 1000};
   static const double powers[] = {0, 0.5, 1, 1.5, 2.25};
   for (int i = 0; i < 60; i++) {
-    cumega_residual_config c =
-        cumega_residual_config_default(CUMEGA_RESIDUAL_DECAY, layers[i % 6], D);
+    cumega_residual_config c;
+    cumega_residual_config_init(&c, sizeof c, CUMEGA_RESIDUAL_DECAY, layers[i % 6], D);
     double alpha, beta;
+    real right_alpha, right_beta;
     c.power = powers[i / 12];
     c.l2 = i / 6 % 2;
     multipliers_of(&c, &alpha, &beta);
-    ck_assert_double_le(fabs(beta - (double)oracle_decay_beta(&c)), 0x1p-49 * beta);
-    ck_assert_double_le(fabs(alpha - (double)oracle_decay_alpha(&c)), 0x1p-49);
+    reference_multipliers(&c, &right_alpha, &right_beta);
+    ck_assert_double_le(fabs(beta - (double)right_beta), 0x1p-49 * beta);
+    ck_assert_double_le(fabs(alpha - (double)right_alpha), 0x1p-49);
     if (c.l2) ck_assert_double_le(fabs(alpha * alpha + beta * beta - 1), 0x1p-49);
   }
-  cumega_residual_config c = cumega_residual_config_default(CUMEGA_RESIDUAL_AFFINE, 5, D);
+  cumega_residual_config c;
+  cumega_residual_config_init(&c, sizeof c, CUMEGA_RESIDUAL_AFFINE, 5, D);
   double alpha, beta;
+  real right_alpha, right_beta;
   c.gamma = 0.5;
   c.beta = 3;
   multipliers_of(&c, &alpha, &beta);
   ck_assert_double_eq(alpha, 1);
-  ck_assert_double_le(fabs(beta - (double)oracle_affine_beta(&c)), 0x1p-49);
-  c = cumega_residual_config_default(CUMEGA_RESIDUAL_FEEDFORWARD, 5, D);
+  reference_multipliers(&c, &right_alpha, &right_beta);
+  ck_assert_double_le(fabs(beta - (double)right_beta), 0x1p-49);
+  cumega_residual_config_init(&c, sizeof c, CUMEGA_RESIDUAL_FEEDFORWARD, 5, D);
   multipliers_of(&c, &alpha, &beta);
   ck_assert(alpha == 0 && beta == 1);
   beta = 7;
@@ -223,8 +238,8 @@ START_TEST(a_higher_power_and_a_greater_depth_decay_faster) {
       for (double power = 0.25; power < 3; power += 0.25) {
         double alpha[3], beta[3];
         for (int k = 0; k < 3; k++) {
-          cumega_residual_config c =
-              cumega_residual_config_default(CUMEGA_RESIDUAL_DECAY, layer + (k == 1), D);
+          cumega_residual_config c;
+          cumega_residual_config_init(&c, sizeof c, CUMEGA_RESIDUAL_DECAY, layer + (k == 1), D);
           c.power = power + (k == 2 ? 0.25 : 0);
           c.l2 = l2;
           multipliers_of(&c, &alpha[k], &beta[k]);
@@ -239,12 +254,12 @@ START_TEST(multipliers_that_are_not_there_are_refused) {
   cumega_residual *made;
   cumega_norm *norm;
   double alpha, beta;
-  p.config = cumega_residual_config_default(CUMEGA_RESIDUAL_HIGHWAY, 1, D);
+  cumega_residual_config_init(&p.config, sizeof p.config, CUMEGA_RESIDUAL_HIGHWAY, 1, D);
   problem_make(ctx, &p, &made, &norm);
   MUST_FAIL(ctx, cumega_residual_get_multipliers(ctx, made, &alpha, NULL), CUMEGA_ERROR_ARGUMENT,
             "Highway", "no alpha");
   cumega_residual_destroy(made);
-  p.config = cumega_residual_config_default(CUMEGA_RESIDUAL_AFFINE, 1, D);
+  cumega_residual_config_init(&p.config, sizeof p.config, CUMEGA_RESIDUAL_AFFINE, 1, D);
   p.config.scalar = 0;
   problem_make(ctx, &p, &made, &norm);
   MUST_FAIL(ctx, cumega_residual_get_multipliers(ctx, made, &alpha, &beta), CUMEGA_ERROR_ARGUMENT,

@@ -15,11 +15,11 @@ typedef struct highway_case {
   int is_copied; /* on CUDA */
 } highway_case;
 
-static cumega_residual *highway_new(cumega_context *ctx) {
-  problem p = {.norm = -1, .shape = {1, 1, D}, .seed = 3};
+static cumega_residual *highway_new(cumega_context *ctx, DLDataType dtype) {
+  problem p = {.norm = -1, .dtype = dtype, .shape = {1, 1, D}, .seed = 3};
   cumega_residual *residual;
   cumega_norm *norm;
-  p.config = cumega_residual_config_default(CUMEGA_RESIDUAL_HIGHWAY, 1, D);
+  cumega_residual_config_init(&p.config, sizeof p.config, CUMEGA_RESIDUAL_HIGHWAY, 1, D);
   problem_make(ctx, &p, &residual, &norm);
   return residual;
 }
@@ -49,7 +49,7 @@ static void run(cumega_context *ctx, const cumega_residual *residual, test_tenso
 static void check(const highway_case *c) {
   const highway_case plain = {.ndim = 2, .rows = c->rows, .dtype = c->dtype};
   cumega_context *ctx = context_new();
-  cumega_residual *residual = highway_new(ctx);
+  cumega_residual *residual = highway_new(ctx, c->dtype);
   test_tensor *x = rows_new(c, &c->x), *y = rows_new(c, &c->y), *out = rows_new(c, &c->out);
   test_tensor *compact[] = {rows_new(&plain, NULL), rows_new(&plain, NULL), rows_new(&plain, NULL)};
   uint64_t seed = 8;
@@ -119,7 +119,7 @@ END_TEST
  * than a test's memory, so that only the copy's size is asked for. */
 START_TEST(rows_too_far_apart_for_cublas_or_too_near_are_copied) {
   cumega_context *ctx = context_new();
-  cumega_residual *residual = highway_new(ctx);
+  cumega_residual *residual = highway_new(ctx, cumega_float32);
   const int64_t shape[] = {64, D}, apart[] = {INT32_MAX, (int64_t)INT32_MAX + 1, D, D - 1};
   int64_t bytes[4];
   float data[3][64 * D]; /* x's is the last, of which only the beginning is there */

@@ -14,7 +14,7 @@ START_TEST(more_elements_than_a_grid_has_threads_have_the_same_bits) {
   for (int i = 0; i < INPUTS + 2; i++) apart.layouts[i] = layout;
   for (int i = 0; i < 2; i++) {
     problem p = {.norm = -1, .dtype = cumega_float32, .shape = {1, 700001, 3}, .seed = 31};
-    p.config = cumega_residual_config_default(kinds[i], 3, 3);
+    cumega_residual_config_init(&p.config, sizeof p.config, kinds[i], 3, 3);
     result a = problem_run(ctx, &p, NULL), b = problem_run(ctx, &p, &apart);
     ck_assert(results_same(&a, &b));
     result_free(&a);
@@ -32,7 +32,7 @@ START_TEST(more_rows_than_a_grid_has_blocks_have_the_cpus_bits) {
     problem p = {
         .norm = i == 0 ? CUMEGA_NORM_RMS : CUMEGA_NORM_LAYER, .dtype = cumega_float32, .seed = 32};
     memcpy(p.shape, shapes[i], sizeof p.shape);
-    p.config = cumega_residual_config_default(CUMEGA_RESIDUAL_DECAY, 3, p.shape[2]);
+    cumega_residual_config_init(&p.config, sizeof p.config, CUMEGA_RESIDUAL_DECAY, 3, p.shape[2]);
     result a = problem_run(ctx, &p, NULL), b = problem_run(host, &p, NULL);
     ck_assert(results_same(&a, &b));
     result_free(&a);

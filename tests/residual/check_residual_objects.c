@@ -1,6 +1,7 @@
 /* Residual connections and norms as objects: their parameters, and every way in which they can be
  * wrong. */
 #include <math.h>
+#include "defaults.h"
 #include "residual_runs.h"
 #include "runner.h"
 
@@ -25,14 +26,16 @@ static test_tensor *numbers(int ndim, int64_t a, int64_t b, double first) {
   return t;
 }
 
-START_TEST(parameters_are_set_and_read_back_exactly) {
-  cumega_residual_config c = cumega_residual_config_default(CUMEGA_RESIDUAL_AFFINE, 4, D);
+/* As the object's dtype stores them, in float64 exactly. */
+static void check_read_back(DLDataType dtype) {
+  cumega_residual_config c = residual_config_of(CUMEGA_RESIDUAL_AFFINE, 4, D);
   cumega_residual *made;
   test_tensor *given = numbers(1, D, 1, 0.1), *back = numbers(1, D, 1, 0),
               *wrong = numbers(1, 5, 1, 0);
   cumega_residual_parameters in = {.struct_size = sizeof in}, out = {.struct_size = sizeof out};
   c.scalar = 0;
   c.gamma = 1;
+  c.dtype = dtype;
   MUST(ctx, cumega_residual_create(ctx, &c, NULL, &made));
   out.affine = dl(back);
   MUST(ctx, cumega_residual_get_parameters(ctx, made, &out));
@@ -49,10 +52,13 @@ START_TEST(parameters_are_set_and_read_back_exactly) {
   tensor_set(given, 2, 0, 0, 0.1 + 0.5);
   MUST(ctx, cumega_residual_get_parameters(ctx, made, &out));
   for (int64_t i = 0; i < D; i++)
-    ck_assert_double_eq(tensor_get(back, i, 0, 0), tensor_get(given, i, 0, 0));
+    ck_assert_double_eq(tensor_get(back, i, 0, 0), number_round(dtype, tensor_get(given, i, 0, 0)));
   out.Wy = dl(wrong);
   MUST_FAIL(ctx, cumega_residual_get_parameters(ctx, made, &out), CUMEGA_ERROR_ARGUMENT,
-            "Wy is given", "Affine");
+            "Wy is given", "this residual has none");
+  in.Wx_bias = dl(wrong);
+  MUST_FAIL(ctx, cumega_residual_set_parameters(ctx, made, &in), CUMEGA_ERROR_ARGUMENT,
+            "Wx.bias is given", "this residual has none");
   MUST_FAIL(ctx, cumega_residual_set_parameters(ctx, made, NULL), CUMEGA_ERROR_ARGUMENT,
             "parameters is NULL", "expected");
   tensor_free(given);
@@ -60,34 +66,66 @@ START_TEST(parameters_are_set_and_read_back_exactly) {
   tensor_free(wrong);
   cumega_residual_destroy(made);
 }
+
+START_TEST(parameters_are_set_and_read_back) {
+  check_read_back(cumega_float32);
+  check_read_back(cumega_float64);
+}
 END_TEST
 
-/* Of every number a double and a float, in vectors of whole cache lines; on a device once more. */
+/* 1e300 is no float32. */
+START_TEST(a_parameter_beyond_the_range_of_dtype_is_refused) {
+  cumega_residual_config c = residual_config_of(CUMEGA_RESIDUAL_AFFINE, 4, D);
+  cumega_norm_config n = norm_config_of(CUMEGA_NORM_LAYER, D);
+  test_tensor *t = numbers(1, D, 1, 1);
+  const cumega_residual_parameters in = {.struct_size = sizeof in, .affine = dl(t)};
+  const cumega_norm_parameters of_norm = {.struct_size = sizeof of_norm, .bias = dl(t)};
+  cumega_residual *made;
+  cumega_norm *norm;
+  tensor_set(t, 3, 0, 0, 1e300);
+  c.scalar = 0;
+  MUST_FAIL(ctx, cumega_residual_create(ctx, &c, &in, &made), CUMEGA_ERROR_ARGUMENT,
+            "affine is 1e+300 at [3]", "within the range of float32");
+  MUST_FAIL(ctx, cumega_norm_create(ctx, &n, &of_norm, &norm), CUMEGA_ERROR_ARGUMENT,
+            "bias is 1e+300 at [3]", "within the range of float32");
+  c.dtype = n.dtype = cumega_float64;
+  MUST(ctx, cumega_residual_create(ctx, &c, &in, &made));
+  MUST(ctx, cumega_norm_create(ctx, &n, &of_norm, &norm));
+  cumega_residual_destroy(made);
+  cumega_norm_destroy(norm);
+  tensor_free(t);
+}
+END_TEST
+
+/* Each number once, in the object's dtype; one that a run takes by value costs nothing more. */
 START_TEST(an_object_holds_its_parameters_and_no_more) {
-  enum { WIDE = 64, VECTOR = 12 * WIDE, MATRIX = WIDE * VECTOR, NUMBER = 128 };
+  enum { WIDE = 64, VECTOR = WIDE, MATRIX = WIDE * WIDE };
   static const struct {
     cumega_residual_kind kind;
     int32_t scalar, elemwise;
-    int64_t bytes;
+    int64_t numbers;
   } rows[] = {{CUMEGA_RESIDUAL_FEEDFORWARD, 1, 0, 0},
               {CUMEGA_RESIDUAL_DECAY, 1, 0, 0},
-              {CUMEGA_RESIDUAL_AFFINE, 1, 0, NUMBER},
+              {CUMEGA_RESIDUAL_AFFINE, 1, 0, 0},
               {CUMEGA_RESIDUAL_AFFINE, 0, 0, VECTOR},
               {CUMEGA_RESIDUAL_HIGHWAY, 1, 0, 2 * (MATRIX + VECTOR)},
               {CUMEGA_RESIDUAL_HIGHWAY, 1, 1, MATRIX + 2 * VECTOR}};
+  enum { ROWS = sizeof rows / sizeof *rows };
   int64_t alone = 0;
-  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-    problem p = {.norm = -1, .dtype = cumega_float32, .shape = {1, 1, WIDE}, .seed = 1};
+  for (int k = 0; k < 2 * ROWS; k++) {
+    const int i = k % ROWS;
+    problem p = {.norm = -1, .shape = {1, 1, WIDE}, .seed = 1};
+    p.dtype = k < ROWS ? cumega_float32 : cumega_float64;
     cumega_residual *made;
     cumega_norm *norm;
     const int64_t before = bytes_held(ctx);
-    p.config = cumega_residual_config_default(rows[i].kind, 1, WIDE);
+    cumega_residual_config_init(&p.config, sizeof p.config, rows[i].kind, 1, WIDE);
     p.config.scalar = rows[i].scalar;
     p.config.elemwise = rows[i].elemwise;
     problem_make(ctx, &p, &made, &norm);
     const int64_t held = bytes_held(ctx) - before;
     if (i == 0) alone = held;
-    ck_assert_int_eq(held - alone, rows[i].bytes * (device_is_cuda() ? 2 : 1));
+    ck_assert_int_eq(held - alone, rows[i].numbers * p.dtype.bits / 8);
     cumega_residual_destroy(made);
     ck_assert_int_eq(bytes_held(ctx), before);
   }
@@ -96,7 +134,8 @@ END_TEST
 
 START_TEST(a_highway_needs_all_of_its_parameters) {
   test_tensor *square = numbers(2, D, D, 0), *vector = numbers(1, D, 1, 0);
-  cumega_residual_config c = cumega_residual_config_default(CUMEGA_RESIDUAL_HIGHWAY, 1, D);
+  cumega_residual_config c;
+  cumega_residual_config_init(&c, sizeof c, CUMEGA_RESIDUAL_HIGHWAY, 1, D);
   cumega_residual_parameters in = {.struct_size = sizeof in, .Wx_weight = dl(square)};
   cumega_residual *made;
   const int64_t before = bytes_held(ctx);
@@ -110,6 +149,9 @@ START_TEST(a_highway_needs_all_of_its_parameters) {
   MUST_FAIL(ctx, cumega_residual_create(ctx, &c, &in, &made), CUMEGA_ERROR_ARGUMENT,
             "Wy.weight has shape (6)", "(D, D) = (6, 6)");
   c.elemwise = 1;
+  MUST_FAIL(ctx, cumega_residual_create(ctx, &c, &in, &made), CUMEGA_ERROR_ARGUMENT,
+            "parameters.Wy.weight is given, expected NULL", "this residual has none");
+  in.Wy_weight = in.Wy_bias = NULL;
   MUST_FAIL(ctx, cumega_residual_create(ctx, &c, &in, &made), CUMEGA_ERROR_ARGUMENT,
             "Wy is missing", "Highway");
   in.Wy = dl(vector);
@@ -125,7 +167,7 @@ END_TEST
 
 START_TEST(a_norm_begins_as_espnets) {
   for (int type = 0; type < 4; type++) {
-    cumega_norm_config c = cumega_norm_config_default((cumega_norm_type)type, D), back;
+    cumega_norm_config c = norm_config_of((cumega_norm_type)type, D), back;
     cumega_norm *norm;
     test_tensor *vector = numbers(1, D, 1, 7), *number = numbers(0, 1, 1, 7);
     const int has_number = type == CUMEGA_NORM_SCALE || type == CUMEGA_NORM_BASIC;
@@ -160,14 +202,15 @@ END_TEST
 /* No type but the layer norm adds anything. On the CPU. */
 START_TEST(a_zero_keeps_its_sign) {
   static const cumega_norm_type types[] = {CUMEGA_NORM_RMS, CUMEGA_NORM_SCALE, CUMEGA_NORM_BASIC};
-  const cumega_residual_config c =
-      cumega_residual_config_default(CUMEGA_RESIDUAL_FEEDFORWARD, 1, D);
+  cumega_residual_config c;
+  cumega_residual_config_init(&c, sizeof c, CUMEGA_RESIDUAL_FEEDFORWARD, 1, D);
   cumega_context *cpu = NULL;
   cumega_residual *residual;
   MUST(NULL, cumega_context_create(NULL, &cpu));
   MUST(cpu, cumega_residual_create(cpu, &c, NULL, &residual));
   for (int i = 0; i < 3; i++) {
-    const cumega_norm_config config = cumega_norm_config_default(types[i], D);
+    cumega_norm_config config;
+    cumega_norm_config_init(&config, sizeof config, types[i], D);
     float y[D] = {-0.0f, 1, 2, 3, 4, 5}, normalized[D] = {9};
     cumega_tensor t_y, t_normalized;
     cumega_norm *norm;
@@ -187,7 +230,8 @@ END_TEST
 
 START_TEST(a_wrong_norm_is_an_argument_error_that_names_what_is_wrong) {
   cumega_norm *norm;
-  cumega_norm_config c = cumega_norm_config_default(CUMEGA_NORM_BASIC, D);
+  cumega_norm_config c;
+  cumega_norm_config_init(&c, sizeof c, CUMEGA_NORM_BASIC, D);
   test_tensor *number = numbers(0, 1, 1, 1000);
   cumega_norm_parameters in = {.struct_size = sizeof in, .eps = dl(number)};
   MUST_FAIL(ctx, cumega_norm_create(ctx, &c, &in, &norm), CUMEGA_ERROR_ARGUMENT, "eps is 1000",
@@ -204,6 +248,10 @@ START_TEST(a_wrong_norm_is_an_argument_error_that_names_what_is_wrong) {
   c.eps = INFINITY;
   MUST_FAIL(ctx, cumega_norm_create(ctx, &c, NULL, &norm), CUMEGA_ERROR_ARGUMENT,
             "config.eps is inf", "finite");
+  c.eps = 0;
+  c.dtype = cumega_bfloat16;
+  MUST_FAIL(ctx, cumega_norm_create(ctx, &c, NULL, &norm), CUMEGA_ERROR_ARGUMENT,
+            "config.dtype is bfloat16", "float32 or float64");
   c.type = (cumega_norm_type)4;
   MUST_FAIL(ctx, cumega_norm_create(ctx, &c, NULL, &norm), CUMEGA_ERROR_ARGUMENT,
             "config.type is 4", "0 to 3");
@@ -222,8 +270,9 @@ START_TEST(a_wrong_norm_is_an_argument_error_that_names_what_is_wrong) {
 END_TEST
 
 /* Layer norm: weight and bias; what is left out of a set becomes ESPnet's initial value again. */
-START_TEST(parameters_of_a_norm_are_set_and_read_back_exactly) {
-  cumega_norm_config c = cumega_norm_config_default(CUMEGA_NORM_LAYER, D);
+START_TEST(parameters_of_a_norm_are_set_and_read_back) {
+  cumega_norm_config c;
+  cumega_norm_config_init(&c, sizeof c, CUMEGA_NORM_LAYER, D);
   cumega_norm *norm;
   test_tensor *weight = numbers(1, D, 1, 0.5), *bias = numbers(1, D, 1, -3),
               *wrong = numbers(1, 5, 1, 0);
@@ -269,8 +318,10 @@ END_TEST
 
 /* A scalar has no index to name, and a Highway's five no memory to share. */
 START_TEST(wrong_parameters_and_places_for_them_are_named) {
-  cumega_norm_config n = cumega_norm_config_default(CUMEGA_NORM_SCALE, D);
-  cumega_residual_config c = cumega_residual_config_default(CUMEGA_RESIDUAL_HIGHWAY, 1, D);
+  cumega_norm_config n;
+  cumega_norm_config_init(&n, sizeof n, CUMEGA_NORM_SCALE, D);
+  cumega_residual_config c;
+  cumega_residual_config_init(&c, sizeof c, CUMEGA_RESIDUAL_HIGHWAY, 1, D);
   test_tensor *number = numbers(0, 1, 1, NAN), *square = numbers(2, D, D, 0),
               *line = numbers(1, D, 1, 0);
   cumega_norm_parameters np = {.struct_size = sizeof np, .scale = dl(number)};
@@ -298,9 +349,11 @@ START_TEST(wrong_parameters_and_places_for_them_are_named) {
 END_TEST
 
 START_TEST(parameters_that_no_machine_holds_are_a_resource_error) {
-  cumega_residual_config c =
-      cumega_residual_config_default(CUMEGA_RESIDUAL_HIGHWAY, 1, INT64_MAX / 2);
-  cumega_norm_config n = cumega_norm_config_default(CUMEGA_NORM_LAYER, INT64_MAX / 4);
+  cumega_residual_config c;
+  cumega_residual_config_init(&c, sizeof c, CUMEGA_RESIDUAL_HIGHWAY, 1, INT64_MAX / 2);
+  cumega_norm_config n;
+  cumega_norm_config_init(&n, sizeof n, CUMEGA_NORM_LAYER, INT64_MAX / 4);
+  n.dtype = cumega_float64;
   test_tensor *line = numbers(1, D, 1, 0);
   cumega_residual_parameters p = {sizeof p, NULL, dl(line), dl(line), dl(line), dl(line), NULL};
   cumega_residual *made;
@@ -368,8 +421,10 @@ START_TEST(parameters_come_from_weight_files_under_espnets_names) {
   cumega_weights *file;
   cumega_residual *made;
   cumega_norm *norm;
-  cumega_residual_config c = cumega_residual_config_default(CUMEGA_RESIDUAL_HIGHWAY, 3, 8);
-  cumega_norm_config n = cumega_norm_config_default(CUMEGA_NORM_RMS, 8);
+  cumega_residual_config c;
+  cumega_residual_config_init(&c, sizeof c, CUMEGA_RESIDUAL_HIGHWAY, 3, 8);
+  cumega_norm_config n;
+  cumega_norm_config_init(&n, sizeof n, CUMEGA_NORM_RMS, 8);
   MUST(ctx, cumega_weights_open(ctx, path, &file));
   MUST(ctx, cumega_residual_create_from_weights(ctx, file, "parameters", &c, &made));
   must_have_read_highway(file, made);
@@ -386,7 +441,7 @@ START_TEST(parameters_come_from_weight_files_under_espnets_names) {
   cumega_weights_close(file);
   MUST(ctx, cumega_weights_open(
                 ctx, SOURCE_DIR "/tests/golden/gated_residual-layer_norm.safetensors", &file));
-  n = cumega_norm_config_default(CUMEGA_NORM_LAYER, 24);
+  cumega_norm_config_init(&n, sizeof n, CUMEGA_NORM_LAYER, 24);
   MUST(ctx, cumega_norm_create_from_weights(ctx, file, "parameters.norm", &n, &norm));
   must_have_read(file, norm);
   cumega_norm_destroy(norm);
@@ -403,13 +458,14 @@ int main(void) {
   Suite *suite = suite_create("residual_objects");
   TCase *tests = add_case(suite, "residual connections and norms as objects", 60);
   tcase_add_checked_fixture(tests, setup, teardown);
-  tcase_add_test(tests, parameters_are_set_and_read_back_exactly);
+  tcase_add_test(tests, parameters_are_set_and_read_back);
+  tcase_add_test(tests, a_parameter_beyond_the_range_of_dtype_is_refused);
   tcase_add_test(tests, an_object_holds_its_parameters_and_no_more);
   tcase_add_test(tests, a_highway_needs_all_of_its_parameters);
   tcase_add_test(tests, a_norm_begins_as_espnets);
   tcase_add_test(tests, a_zero_keeps_its_sign);
   tcase_add_test(tests, a_wrong_norm_is_an_argument_error_that_names_what_is_wrong);
-  tcase_add_test(tests, parameters_of_a_norm_are_set_and_read_back_exactly);
+  tcase_add_test(tests, parameters_of_a_norm_are_set_and_read_back);
   tcase_add_test(tests, wrong_parameters_and_places_for_them_are_named);
   tcase_add_test(tests, parameters_that_no_machine_holds_are_a_resource_error);
   tcase_add_test(tests, parameters_come_from_weight_files_under_espnets_names);

@@ -2,6 +2,7 @@
  * the argument and what was expected, and nothing written. */
 #include <math.h>
 #include <stdlib.h>
+#include "defaults.h"
 #include "residual_runs.h"
 #include "runner.h"
 
@@ -16,7 +17,7 @@ static void make(cumega_residual_kind kind, int norm_type, int64_t size, cumega_
                  cumega_norm **made) {
   problem p = {.norm = norm_type, .dtype = cumega_float32, .shape = {1, 1, size}, .seed = 1};
   cumega_norm *unused;
-  p.config = cumega_residual_config_default(kind, 2, size);
+  cumega_residual_config_init(&p.config, sizeof p.config, kind, 2, size);
   problem_make(ctx, &p, residual, made ? made : &unused);
 }
 
@@ -171,6 +172,60 @@ START_TEST(a_wrong_shape_or_type_is_named_with_what_was_expected) {
 }
 END_TEST
 
+/* Vectors are kept in one type. A kind without them runs in every type. */
+START_TEST(an_object_of_another_dtype_than_the_tensors_is_refused) {
+  cumega_residual_config c = residual_config_of(CUMEGA_RESIDUAL_AFFINE, 1, D);
+  cumega_residual *narrow, *wide;
+  test_tensor *t[4];
+  for (int i = 0; i < 4; i++) t[i] = tensor_new_3(cumega_float64, A, B, D);
+  c.scalar = 0;
+  MUST(ctx, cumega_residual_create(ctx, &c, NULL, &narrow));
+  c.dtype = cumega_float64;
+  MUST(ctx, cumega_residual_create(ctx, &c, NULL, &wide));
+#define WITHOUT_NORM (io.norm = NULL, io.normalized = NULL)
+#define OF_FLOAT64   (io.x = dl(t[0]), io.y = dl(t[1]), io.out = dl(t[2]))
+  REFUSED(wide, WITHOUT_NORM, "residual has dtype float64, expected float32", "y is float32");
+  REFUSED(narrow, (OF_FLOAT64, WITHOUT_NORM), "residual has dtype float32, expected float64",
+          "y is float64");
+  REFUSED(highway, (OF_FLOAT64, WITHOUT_NORM), "residual has dtype float32, expected float64",
+          "y is float64");
+  REFUSED(decay, (OF_FLOAT64, io.normalized = dl(t[3])), "norm has dtype float32, expected float64",
+          "y is float64");
+  REFUSED_GATED((io.x = dl(t[0]), io.h = dl(t[1]), io.gate = dl(t[1]), io.out = dl(t[2]),
+                 io.normalized = dl(t[3])),
+                "norm has dtype float32, expected float64", "h is float64");
+  for (int i = 0; i < 4; i++) tensor_free(t[i]);
+  cumega_residual_destroy(narrow);
+  cumega_residual_destroy(wide);
+}
+END_TEST
+
+START_TEST(a_kind_without_vectors_runs_in_every_type_whatever_its_dtype) {
+  const cumega_residual *kinds[] = {decay, affine, none};
+  for (int k = 0; k < 3; k++) {
+    test_tensor *t[3];
+    staging s;
+    for (int i = 0; i < 3; i++) {
+      t[i] = tensor_new_3(cumega_float64, A, B, D);
+      for (int64_t n = 0; n < A * B * D; n++)
+        tensor_set(t[i], n / (B * D), n / D % B, n % D, 1 + 0x1p-40);
+    }
+    const DLTensor *at[] = {dl(t[0]), dl(t[1]), dl(t[2])};
+    double alpha, beta;
+    MUST(ctx, cumega_residual_get_multipliers(ctx, kinds[k], &alpha, &beta));
+    const int staged = staging_begin(&s, ctx);
+    for (int i = 0; i < 3 && staged; i++) staging_add(&s, &at[i]);
+    if (staged) staging_there(&s);
+    const cumega_residual_io io = {
+        .struct_size = sizeof io, .x = at[0], .y = at[1], .out = (DLTensor *)(uintptr_t)at[2]};
+    MUST(ctx, cumega_residual_forward(ctx, kinds[k], &io));
+    if (staged) staging_back(&s);
+    ck_assert_double_eq_tol(tensor_get(t[2], 2, 3, 5), (alpha + beta) * (1 + 0x1p-40), 0x1p-50);
+    for (int i = 0; i < 3; i++) tensor_free(t[i]);
+  }
+}
+END_TEST
+
 START_TEST(transposed_channels_are_second_to_last) {
   REFUSED(decay, io.transposed = 1, "norm is given with transposed", "permuted");
   REFUSED(affine, (io.transposed = 1, io.norm = NULL, io.normalized = NULL), "y has 4 channels",
@@ -204,7 +259,7 @@ END_TEST
 
 START_TEST(an_input_that_is_not_read_is_not_looked_at) {
   problem p = {.norm = -1, .dtype = cumega_float32, .shape = {A, B, D}, .seed = 3};
-  p.config = cumega_residual_config_default(CUMEGA_RESIDUAL_RESIDUAL, 1, D);
+  cumega_residual_config_init(&p.config, sizeof p.config, CUMEGA_RESIDUAL_RESIDUAL, 1, D);
   p.config.alpha = 0;
   result r = problem_run(ctx, &p, NULL); /* x is NULL there */
   for (int64_t i = 0; i < r.count; i++) ck_assert_double_eq(r.out[i], r.inputs[IN_Y][i]);
@@ -214,7 +269,8 @@ END_TEST
 
 /* An Affine multiplies x by 0, as ESPnet does, so that a NaN shows; a Residual does not read it. */
 START_TEST(an_affine_reads_x_even_at_alpha_0) {
-  cumega_residual_config c = cumega_residual_config_default(CUMEGA_RESIDUAL_AFFINE, 1, D);
+  cumega_residual_config c;
+  cumega_residual_config_init(&c, sizeof c, CUMEGA_RESIDUAL_AFFINE, 1, D);
   cumega_residual *made;
   staging s;
   c.alpha = 0;
@@ -244,8 +300,9 @@ START_TEST(empty_tensors_succeed_and_touch_nothing) {
     for (int i = 0; i < 2; i++) {
       memcpy(p.shape, shapes[i], sizeof p.shape);
       p.gated = kind == 5;
-      p.config = cumega_residual_config_default(
-          p.gated ? CUMEGA_RESIDUAL_RESIDUAL : (cumega_residual_kind)kind, 1, D);
+      cumega_residual_config_init(&p.config, sizeof p.config,
+                                  p.gated ? CUMEGA_RESIDUAL_RESIDUAL : (cumega_residual_kind)kind,
+                                  1, D);
       result r = problem_run(ctx, &p, NULL);
       ck_assert_int_eq(r.count, 0);
       result_free(&r);
@@ -255,7 +312,7 @@ END_TEST
 
 START_TEST(four_dimensions_are_as_good_as_three) {
   problem p = {.norm = CUMEGA_NORM_SCALE, .dtype = cumega_float32, .shape = {A, B, D}, .seed = 5};
-  p.config = cumega_residual_config_default(CUMEGA_RESIDUAL_DECAY, 4, D);
+  cumega_residual_config_init(&p.config, sizeof p.config, CUMEGA_RESIDUAL_DECAY, 4, D);
   result r = problem_run(ctx, &p, NULL);
   cumega_residual *residual;
   cumega_norm *scale;
@@ -300,6 +357,8 @@ int main(void) {
   tcase_add_checked_fixture(tests, setup, teardown);
   tcase_add_test(tests, a_missing_argument_is_named);
   tcase_add_test(tests, a_wrong_shape_or_type_is_named_with_what_was_expected);
+  tcase_add_test(tests, an_object_of_another_dtype_than_the_tensors_is_refused);
+  tcase_add_test(tests, a_kind_without_vectors_runs_in_every_type_whatever_its_dtype);
   tcase_add_test(tests, transposed_channels_are_second_to_last);
   tcase_add_test(tests, outputs_that_overlap_are_refused);
   tcase_add_test(tests, an_input_that_is_not_read_is_not_looked_at);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "defaults.h"
 
 int64_t problem_size(const problem *p) {
   return p->shape[p->transposed ? 1 : 2];
@@ -71,12 +72,28 @@ static DLTensor *vector_of(cumega_tensor *t, double *values, int ndim, int64_t a
                         : cumega_tensor_init(t, values, cumega_cpu, cumega_float64, ndim, shape);
 }
 
+static cumega_status create_norm(cumega_context *ctx, const problem *p, parameters *v,
+                                 cumega_norm **norm) {
+  const int64_t D = problem_size(p);
+  cumega_tensor vector, bias, number;
+  cumega_norm_config config = norm_config_of((cumega_norm_type)p->norm, D);
+  cumega_norm_parameters given = {.struct_size = sizeof given};
+  config.dtype = real_dtype_of(p->dtype);
+  DLTensor *weight = vector_of(&vector, v->weight, 1, D);
+  if (p->norm == CUMEGA_NORM_LAYER) given.weight = weight;
+  if (p->norm == CUMEGA_NORM_LAYER) given.bias = vector_of(&bias, v->bias, 1, D);
+  if (p->norm == CUMEGA_NORM_RMS) given.scale = weight;
+  if (p->norm == CUMEGA_NORM_SCALE) given.scale = vector_of(&number, &v->scalar, 0, 1);
+  if (p->norm == CUMEGA_NORM_BASIC) given.eps = vector_of(&number, &v->scalar, 0, 1);
+  return cumega_norm_create(ctx, &config, &given, norm);
+}
+
 cumega_status problem_create(cumega_context *ctx, const problem *p, cumega_residual **residual,
                              cumega_norm **norm) {
   cumega_status status = CUMEGA_OK;
   const int64_t D = problem_size(p);
   parameters v = parameters_new(p);
-  cumega_tensor t[6], n[3];
+  cumega_tensor t[6];
   *residual = NULL;
   *norm = NULL;
   if (!p->gated) {
@@ -88,17 +105,12 @@ cumega_status problem_create(cumega_context *ctx, const problem *p, cumega_resid
                                         .Wy_weight = vector_of(&t[3], v.Wy_weight, 2, D),
                                         .Wy_bias = vector_of(&t[4], v.Wy_bias, 1, D),
                                         .Wy = vector_of(&t[5], v.Wy, 1, D)};
-    status = cumega_residual_create(ctx, &p->config, &given, residual);
+    cumega_residual_config config = p->config;
+    config.dtype = real_dtype_of(p->dtype);
+    status = cumega_residual_create(ctx, &config, &given, residual);
   }
   if (status == CUMEGA_OK && p->norm >= 0) {
-    const int is_number = p->norm == CUMEGA_NORM_SCALE || p->norm == CUMEGA_NORM_BASIC;
-    cumega_norm_config config = cumega_norm_config_default((cumega_norm_type)p->norm, D);
-    cumega_norm_parameters given = {.struct_size = sizeof given,
-                                    .weight = vector_of(&n[0], v.weight, 1, D),
-                                    .bias = vector_of(&n[1], v.bias, 1, D)};
-    given.scale = given.weight;
-    if (is_number) given.scale = given.eps = vector_of(&n[2], &v.scalar, 0, 1);
-    status = cumega_norm_create(ctx, &config, &given, norm);
+    status = create_norm(ctx, p, &v, norm);
   }
   parameters_free(&v);
   return status;
@@ -206,7 +218,7 @@ int results_same(const result *a, const result *b) {
          same_bits(a->normalized_bits, b->normalized_bits, a->count);
 }
 
-/* ---- the oracle's word ---- */
+/* ---- what is right ---- */
 
 static oracle_value exact_at(const problem *p, const parameters *v, const result *r, int64_t i,
                              long double u) {
@@ -214,12 +226,11 @@ static oracle_value exact_at(const problem *p, const parameters *v, const result
   const double x = r->inputs[IN_X] ? r->inputs[IN_X][i] : 0, y = r->inputs[IN_Y][i];
   const cumega_residual_config *c = &p->config;
   if (p->gated) return oracle_gated(x, r->inputs[IN_GATE][i], y, u);
+  real alpha, beta;
+  reference_multipliers(c, &alpha, &beta);
   switch (c->kind) {
   case CUMEGA_RESIDUAL_FEEDFORWARD: return (oracle_value){y, 0};
-  case CUMEGA_RESIDUAL_AFFINE:
-    return oracle_linear(c->alpha, x, v->affine[c->scalar ? 0 : d], y, u);
-  case CUMEGA_RESIDUAL_DECAY:
-    return oracle_linear(oracle_decay_alpha(c), x, oracle_decay_beta(c), y, u);
+  case CUMEGA_RESIDUAL_AFFINE: return oracle_linear(alpha, x, v->affine[c->scalar ? 0 : d], y, u);
   case CUMEGA_RESIDUAL_HIGHWAY: {
     const oracle_highway h = {D,
                               v->Wx_weight,
@@ -230,7 +241,7 @@ static oracle_value exact_at(const problem *p, const parameters *v, const result
                               c->scaling_correction ? 1.732L : 1.0L};
     return oracle_highway_at(&h, r->inputs[IN_X] + i - d, r->inputs[IN_Y] + i - d, d, u);
   }
-  default: return oracle_linear(c->alpha, x, c->beta, y, u);
+  default: return oracle_linear(alpha, x, beta, y, u);
   }
 }
 
@@ -247,8 +258,9 @@ double problem_error(const problem *p, const result *r) {
   for (int64_t i = 0; i < r->count; i++)
     worst = fmax(worst, error_of(p, exact_at(p, &v, r, i, u), r->out[i]));
   if (p->norm >= 0) {
-    const cumega_norm_config config = cumega_norm_config_default((cumega_norm_type)p->norm, D);
-    const oracle_norm n = {
+    cumega_norm_config config;
+    cumega_norm_config_init(&config, sizeof config, (cumega_norm_type)p->norm, D);
+    const reference_norm n = {
         config.type, D,        config.type == CUMEGA_NORM_BASIC ? exp(v.scalar) : config.eps,
         v.scalar,    v.weight, v.bias};
     /* A few channels of each row: the oracle takes a whole row for each. */

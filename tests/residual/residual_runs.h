@@ -50,7 +50,8 @@ void parameters_free(parameters *values);
 result problem_run(cumega_context *ctx, const problem *p, const placement *at);
 void result_free(result *r);
 
-/* The objects alone; *residual is NULL where gated, *norm where there is none, or making it failed. */
+/* The objects alone, with the dtype that serves the tensors. *residual is NULL where gated, *norm
+ * where there is none, and both where making them failed. */
 cumega_status problem_create(cumega_context *ctx, const problem *p, cumega_residual **residual,
                              cumega_norm **norm);
 void problem_make(cumega_context *ctx, const problem *p, cumega_residual **residual,
@@ -59,7 +60,7 @@ void problem_make(cumega_context *ctx, const problem *p, cumega_residual **resid
 /* The bits of the parts that both have. */
 int results_same(const result *a, const result *b);
 
-/* The worst error of out and normalized over what the oracle allows; 1 and below is right. */
+/* The worst error of out and normalized over what is allowed; 1 and below is right. */
 double problem_error(const problem *p, const result *r);
 
 void problem_print(const problem *p);

@@ -1,9 +1,9 @@
 /* Text of weight files: what is UTF-8, and how it is quoted in a sentence. */
 #include <stdint.h>
 #include <string.h>
-#include "context.h"
+#include "call.h"
 #include "runner.h"
-#include "weights.h"
+#include "weights_file.h"
 
 START_TEST(only_well_formed_characters_are_utf8) {
   static const char *const good[] = {"",

@@ -3,9 +3,9 @@
  * __wrap_malloc in the place of malloc (weights/CMakeLists.txt). */
 #include <jansson.h>
 #include <malloc.h>
-#include "context.h"
+#include "call.h"
 #include "runner.h"
-#include "weights.h"
+#include "weights_file.h"
 #include "weights_files.h"
 
 #define MALLOC_OVERHEAD 16
@@ -141,7 +141,8 @@ END_TEST
 
 /* Less memory than a piece may take is a status, before jansson is asked. */
 START_TEST(a_limit_is_kept_while_a_header_is_parsed) {
-  cumega_context_options options = cumega_context_options_default();
+  cumega_context_options options;
+  cumega_context_options_init(&options, sizeof options);
   cumega_context *small;
   cumega_weights *weights;
   options.memory_limit = 3 << 20;
@@ -230,7 +231,8 @@ END_TEST
 
 /* From what a context itself takes to what is enough: wherever the limit is met. */
 START_TEST(every_limit_is_enough_or_a_resource_error) {
-  cumega_context_options options = cumega_context_options_default();
+  cumega_context_options options;
+  cumega_context_options_init(&options, sizeof options);
   cumega_weights_close(open_header(&files, SMALL, 11));
   const int64_t least = memory_held(files.ctx->memory), most = memory_peak(files.ctx->memory);
   int enough = 0;

@@ -460,7 +460,8 @@ START_TEST(memory_that_runs_out_is_a_status_and_leaks_nothing) {
   static source s;
   cumega_named_tensor tensor = small_source(&s, "x");
   failing allocator = {INT_MAX, 0};
-  cumega_context_options options = cumega_context_options_default();
+  cumega_context_options options;
+  cumega_context_options_init(&options, sizeof options);
   options.allocator = (cumega_allocator){failing_allocate, failing_release, &allocator};
   cumega_context *ctx;
   ck_assert_int_eq(cumega_context_create(&options, &ctx), CUMEGA_OK);

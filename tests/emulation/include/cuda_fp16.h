@@ -11,8 +11,10 @@ typedef struct __half {
 typedef struct __attribute__((aligned(4))) __half2 {
   __half x, y;
 } __half2;
+#if !defined(CUDA_NO_HALF)
 typedef __half half;
 typedef __half2 half2;
+#endif
 
 static inline unsigned short __half_as_ushort(__half h) {
   return h.__x;

@@ -1,0 +1,20 @@
+# Writes build_id.h: a hash of the sources that both libraries are made from, by which libcumega
+# recognises the backend library of its own build. Every build runs this script; the file changes
+# only when the hash does.
+file(GLOB_RECURSE files ${SOURCE}/src/*.h ${SOURCE}/src/*.c ${SOURCE}/include/*.h)
+list(SORT files)
+set(hashes)
+foreach(file IN LISTS files)
+  file(SHA256 ${file} hash)
+  string(APPEND hashes ${hash})
+endforeach()
+string(SHA256 id "${hashes}")
+string(SUBSTRING ${id} 0 32 id)
+set(text "/* Made by cmake/build_id.cmake. */\n#define BUILD_ID \"${id}\"\n")
+set(before)
+if(EXISTS ${OUTPUT})
+  file(READ ${OUTPUT} before)
+endif()
+if(NOT before STREQUAL text)
+  file(WRITE ${OUTPUT} "${text}")
+endif()
