@@ -336,6 +336,7 @@ START_TEST(settings_of_a_newer_header_are_unsupported) {
     int64_t newer;
   } grown = {.io = c.io, .newer = 1};
   grown.io.struct_size = sizeof grown;
+  grown.io.bias = relative;
   REFUSED(CUMEGA_ERROR_UNSUPPORTED, "built for a newer one",
           softmax_with(ctx, relative, &grown.io));
   end_call(&c);

@@ -91,11 +91,11 @@ static inline DLDataType real_dtype_of(DLDataType type) {
   return type.bits == 64 ? cumega_float64 : cumega_float32;
 }
 
-/* io with another bias, in *copy; NULL stays NULL. */
+/* io with another bias, in *copy. NULL and a struct of another size are returned as they are. */
 static inline const cumega_attention_scores_io *scores_io_with(const cumega_attention_scores_io *io,
                                                                const cumega_position_bias *bias,
                                                                cumega_attention_scores_io *copy) {
-  if (io == NULL) return NULL;
+  if (io == NULL || io->struct_size != sizeof *io) return io;
   *copy = *io;
   copy->bias = bias;
   return copy;
