@@ -45,6 +45,6 @@ real reference_activation(const cumega_ema_config *config, real z) {
   case CUMEGA_ACTIVATION_MISH: return z * tanh(log1p(exp(z)));
   case CUMEGA_ACTIVATION_SMISH: return smish(a, z);
   case CUMEGA_ACTIVATION_FTSWISH: return ftswish(a, z);
-  default: abort(); /* the library has made an EMA of it, so it is one of these */
+  default: abort(); /* the library has accepted it, so it is one of these */
   }
 }

@@ -12,7 +12,7 @@ void reference_multipliers(const cumega_residual_config *config, real *alpha, re
     *alpha = config->l2 ? sqrt(1 - *beta * *beta) : 1 - *beta;
     break;
   case CUMEGA_RESIDUAL_HIGHWAY:
-  default: *alpha = *beta = NAN; break; /* it has none */
+  default: *alpha = *beta = NAN; break; /* the kind has none */
   }
 }
 

@@ -1,6 +1,6 @@
-/* cumega bench: how fast an operation runs on this machine, beside a copy of the same bytes.
+/* cumega bench: how fast an operation runs on this machine, compared with a copy of as many bytes.
  *
- * Every row is verified before it is timed, and compared bit for bit once more after it. */
+ * Every row is verified before it is timed, and its bits are compared once more afterwards. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,9 +19,9 @@ typedef struct bench {
   DLDevice place;
   int64_t last_cache; /* of the device */
   table lines;
-  json_t *results; /* NULL: none are wanted */
+  json_t *results; /* NULL if not wanted */
   int rows, planned;
-  int code; /* the worst so far */
+  int code; /* the worst exit code so far */
 } bench;
 
 static void run_one(bench *all, const bench_row *row) {
@@ -39,14 +39,14 @@ static void run_one(bench *all, const bench_row *row) {
   all->code = worse_code(all->code, code);
 }
 
-/* Values of one option, as given. */
+/* The values that were given for one option. */
 typedef struct choices {
   const char *values[MOST_CHOICES];
   int count;
 } choices;
 
-/* The choices by option; 0 or EXIT_INPUT after a sentence: each value is read before anything
- * runs. */
+/* Sorts the choices by option. Each value is read before anything runs. Returns 0, or EXIT_INPUT
+ * after a message. */
 static int collect(const options *given, const operation *what, choices *of, int *rows) {
   bench_row trial = bench_row_of(what);
   *rows = 1;
@@ -65,7 +65,7 @@ static int collect(const options *given, const operation *what, choices *of, int
   return fail(EXIT_INPUT, "the options ask for %d rows, expected at most %d", *rows, MOST_ROWS);
 }
 
-/* Row `number` of all combinations; the option that is listed first changes slowest. */
+/* Row `number` of all combinations. The option that is listed first changes slowest. */
 static bench_row combination(const operation *what, const choices *of, int number) {
   bench_row row = bench_row_of(what);
   int chosen[MOST_OPTIONS] = {0};
@@ -79,7 +79,8 @@ static bench_row combination(const operation *what, const choices *of, int numbe
   return row;
 }
 
-/* "num_heads=8 dtype=bfloat16" on top of what was given. The row points into line. */
+/* Adds settings such as "num_heads=8 dtype=bfloat16" to those that were given. The row points into
+ * line. */
 static int take_line(bench_row *row, char *line) {
   char *rest = NULL;
   for (char *word = strtok_r(line, " ", &rest); word; word = strtok_r(NULL, " ", &rest)) {
@@ -91,7 +92,8 @@ static int take_line(bench_row *row, char *line) {
   return EXIT_OK;
 }
 
-/* Threads and levels are the CPU's; levels that this machine or this build lacks are left out. */
+/* Threads and levels are only for a CPU. Levels that this machine or this build lacks are left
+ * out. */
 static int runs_here(const bench *all, const bench_row *first, const bench_row *row) {
   if (all->place.device_type != kDLCPU)
     return row->values[BENCH_LEVEL] == first->values[BENCH_LEVEL] && row->threads == first->threads;
@@ -141,7 +143,7 @@ static int report(bench *all, json_t *machine) {
   return all->code != EXIT_OK ? all->code : printed;
 }
 
-/* The machine, and its GPU where that is measured. */
+/* Describes the machine, and its GPU if that is measured. */
 static json_t *describe(bench *all) {
   json_t *machine = machine_describe(all->given->commit), *gpu = NULL;
   all->last_cache = machine_last_cache();
@@ -178,7 +180,7 @@ static int run_bench(const options *given, const operation *what) {
   }
   if (all.code == EXIT_OK && given->sweep) run_sweep(&all, &first);
   double passed = steady_seconds() - start;
-  if (machine && passed > 1) { /* a shorter run says nothing: the system counts ticks of 10 ms */
+  if (machine && passed > 1) { /* the system counts ticks of 10 ms, too few in a shorter run */
     double busy = (machine_seconds_elsewhere() - before) / passed;
     json_object_set_new(machine, "cpus_busy_elsewhere", json_real(busy < 0 ? 0 : busy));
   }

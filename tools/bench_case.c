@@ -1,4 +1,4 @@
-/* Cases made in memory. */
+/* Cases that are made in memory. */
 #include <stdlib.h>
 #include <string.h>
 #include "bench.h"
@@ -15,7 +15,8 @@ int bench_case_put(case_file *file, const char *name, json_t *value) {
   return setting_put(file->config, name, value) ? EXIT_OK : no_memory(file);
 }
 
-/* What the row says of a setting; NULL: nothing. States are float64 where the activations are. */
+/* The row's value for a setting, or NULL if there is none. States are float64 if the activations
+ * are. */
 static json_t *value_of(const bench_row *row, const setting *key, const char *text) {
   const char *dims = row->what->bench.dims;
   if (key->type == SETTING_STATE && text == NULL)
@@ -59,8 +60,8 @@ int bench_case_add(case_file *file, const char *group, const char *name, DLDataT
   return EXIT_OK;
 }
 
-/* From a linear congruential generator. None is zero, so that no chain dies out into subnormal
- * numbers. */
+/* The numbers come from a linear congruential generator. None is zero, so that no state decays to
+ * subnormal numbers. */
 void bench_fill(DLTensor *tensor, uint64_t seed) {
   uint64_t state = seed;
   int64_t count = values_count(tensor);

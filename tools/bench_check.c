@@ -1,4 +1,4 @@
-/* Outputs beside reference/. */
+/* Compares outputs with reference/. */
 #include <stdlib.h>
 #include "bench.h"
 #include "failure.h"
@@ -22,7 +22,7 @@ int64_t bench_spread(int64_t i, int64_t some, int64_t all) {
 }
 
 void bench_note(bench_error *error, double value, double exact) {
-  const double difference = value == exact ? 0 : fabs(value - exact); /* infinite ones too */
+  const double difference = value == exact ? 0 : fabs(value - exact); /* 0 for equal infinities */
   error->difference = bench_worse(difference, error->difference);
   if (isfinite(exact)) error->largest = fmax(error->largest, fabs(exact));
 }
@@ -37,7 +37,7 @@ double bench_share(const bench_error *error, DLDataType dtype, double roundings)
   return error->difference == 0 ? 0 : error->difference / allowed;
 }
 
-/* One row of each output. */
+/* Checks one row of each output. */
 static int check_row(const job *j, double *const *parameters, int64_t r, int64_t rows,
                      real *const *exact, bench_error *errors) {
   int code = j->operation->bench.exact(j, parameters, r, exact);

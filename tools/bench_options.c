@@ -1,4 +1,4 @@
-/* What a row of `cumega bench` can be told: options, dimensions and the operation's own keys. */
+/* The options of a row of `cumega bench`: common options, dimensions and the operation's keys. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -101,7 +101,7 @@ char *bench_shape_text(const bench_row *row, char *text, size_t size) {
   return text;
 }
 
-/* A whole number from 1 to `most`; 0 where text is none. */
+/* A whole number from 1 to `most`, or 0 if text is not one. */
 static int64_t count_of(const char *text, int64_t most) {
   char *end;
   long long value = strtoll(text, &end, 10);

@@ -19,12 +19,12 @@ int bench_add_heading(table *t) {
   return EXIT_OK;
 }
 
-/* What a GPU's context computes without its device is timed by the clock. */
+/* A GPU's context may compute on the host, which is timed by the clock. */
 static const char *launch_of(const bench_run *run) {
   return run->j.staged_count > 0 ? run->row->values[BENCH_LAUNCH] : "host";
 }
 
-/* The operation's keys that have another value than the default. */
+/* The operation's keys that do not have the default value. */
 static void settings_text(const bench_row *row, char *text, size_t size) {
   const setting *key;
   text[0] = '\0';
@@ -38,7 +38,7 @@ static void settings_text(const bench_row *row, char *text, size_t size) {
   if (text[0] == '\0') snprintf(text, size, "-");
 }
 
-/* Whether what a run touches fits the last cache: then the row measures caches. */
+/* Whether the memory that a run uses fits the last cache. Then the row measures the caches. */
 static int fits_cache(const bench_run *run) {
   return strcmp(run->row->values[BENCH_CACHE], "warm") == 0 && run->bytes < (double)run->last_cache;
 }
@@ -81,7 +81,7 @@ static json_t *json_of_shape(const bench_row *row) {
   return shape;
 }
 
-/* The operation's keys, with what the case has of them. */
+/* The operation's keys, with their values in the case. */
 static void add_settings(json_t *object, const bench_run *run) {
   const setting *key;
   for (int i = BENCH_OWN; (key = bench_key(run->row->what, i)) != NULL; i++) {

@@ -1,4 +1,4 @@
-/* One row: made, verified, timed, and compared once more after the clock has stopped. */
+/* Makes, verifies and times one row, and compares its outputs once more after the timing. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,7 +8,7 @@
 #include "failure.h"
 #include "values.h"
 
-#define FLUSH_TIMES 4 /* what is written to flush a cache, in its sizes */
+#define FLUSH_TIMES 4 /* flushing a cache writes its size this many times */
 
 static int64_t output_bytes(const job *j) {
   int64_t bytes = 0;
@@ -29,7 +29,7 @@ static double bytes_moved(const bench_row *row, const job *j) {
   return (double)bytes;
 }
 
-/* The outputs' bytes, one output after the other, into `bytes`, or compared with them. */
+/* Copies the outputs, one after the other, into `bytes`, or compares them with `bytes`. */
 static int outputs_equal(const job *j, char *bytes, int keep) {
   int same = 1;
   for (int i = 0; i < j->output_count; i++) {
@@ -44,7 +44,7 @@ static int outputs_equal(const job *j, char *bytes, int keep) {
   return same;
 }
 
-/* Runs it over poisoned outputs. */
+/* Runs the job after filling its outputs with NaN. */
 static int run_afresh(job *j) {
   double seconds;
   int code = job_poison(j);
@@ -61,7 +61,8 @@ static int check_values(bench_run *run) {
   return fail(EXIT_WRONG, "wrong result: an error is %g times what is allowed", worst);
 }
 
-/* The same case by the CPU: the device's outputs, which `first` holds, must have its bits. */
+/* Runs the same case on the CPU. The device's outputs, which `first` holds, must have the same
+ * bits. */
 static int compare_with_cpu(bench_run *run, char *first) {
   job j = {0};
   int code = job_begin(&j, run->on.host, cumega_cpu, &run->file, bench_algorithm(run->row));
@@ -74,7 +75,7 @@ static int compare_with_cpu(bench_run *run, char *first) {
   return code;
 }
 
-/* Two runs, the same bits, and the right ones. */
+/* Two runs must give the same bits, and these must be right. */
 static int verify(bench_run *run, char *first) {
   int code = run_afresh(&run->j);
   if (code != EXIT_OK) return code;
@@ -116,7 +117,7 @@ static int time_on_cpu(bench_run *run, int repeats) {
   return code;
 }
 
-/* On a stream that belongs to the measurement; the context runs on it meanwhile. */
+/* Uses a stream of the measurement, on which the context runs meanwhile. */
 static int time_on_gpu(bench_run *run, int repeats) {
   const device_options wanted = {run->on.place.device_id, (int64_t)(run->bytes / 2),
                                  strcmp(run->row->values[BENCH_CACHE], "flushed") == 0,
@@ -140,7 +141,8 @@ static int time_on_gpu(bench_run *run, int repeats) {
   return code;
 }
 
-/* What is computed on the host whatever the device, as the EMA's kernel, has no tensor there. */
+/* What is always computed on the host, such as the EMA's convolution kernel, has no tensors on the
+ * device. */
 static int time_row(bench_run *run, int repeats) {
   int on_gpu = run->on.place.device_type != kDLCPU && run->j.staged_count > 0;
   return on_gpu ? time_on_gpu(run, repeats) : time_on_cpu(run, repeats);
@@ -153,7 +155,7 @@ static int open_session(const options *given, bench_run *run) {
   return session_open(&wanted, &run->on);
 }
 
-/* A key that the device does not have would be a row that says what it did not measure. */
+/* A key that the device does not support would make a row that claims what was not measured. */
 static int check_device(const bench_row *row, DLDevice place) {
   const int on_cpu = place.device_type == kDLCPU;
   const setting *key;

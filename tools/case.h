@@ -6,39 +6,43 @@
 #include <cumega/weights.h>
 
 typedef struct case_tensor {
-  const char *name;     /* "inputs.x"; lives as long as the file that it came from, or is */
-  char made[48];        /* this, where the case was made in memory */
-  cumega_tensor tensor; /* CPU memory of its own, which it fills; compact where it is a file's */
+  const char *name;     /* "inputs.x": in the file's memory, or in */
+  char made[48];        /* this, if the case was made in memory */
+  cumega_tensor tensor; /* in its own CPU memory, which it fills; from a file, compact */
 } case_tensor;
 
 typedef struct case_file {
   const char *path;
-  char *name; /* the path's last part, without ".safetensors" */
+  char *name; /* the last part of the path, without ".safetensors" */
   const char *operation;
-  cumega_weights *weights; /* NULL in a widened case, and in one that was made in memory */
+  cumega_weights *weights; /* NULL if the case was widened or made in memory */
   json_t *config;
-  json_t *tolerance; /* an object; empty where the file has none */
+  json_t *tolerance; /* an object; empty if the file has none */
   case_tensor *tensors;
   int64_t tensor_count;
 } case_file;
 
-/* What a dimension should be: its size, or any size (negative) under a letter for the sentence. */
+/* The expected size of a dimension. If it is negative, any size is right, and messages use the
+ * letter. */
 typedef struct case_dimension {
   int64_t size;
   const char *letter;
 } case_dimension;
 
-/* Reads metadata, parameters.* and inputs.*; with_answers: outputs.* and exact.* too. host is a
- * CPU context and must outlive the case. All that return int return 0, or an exit code after a
- * sentence that names the file. case_close is allowed after a failure and on a zeroed struct. */
+/* Reads metadata, parameters.* and inputs.*, and with_answers also outputs.* and exact.*. host is
+ * a CPU context and must outlive the case. Functions that return int return 0, or an exit code
+ * after a message that names the file. case_close is allowed after a failure and on a zeroed
+ * struct. */
 int case_open(cumega_context *host, const char *path, int with_answers, case_file *file);
 void case_close(case_file *file);
 
-/* The same case with every floating parameter and input in float64 and, where setting is not NULL,
- * that setting of the configuration "float64". It borrows names from source. */
+/* Makes the same case with all floating parameters and inputs in float64. If setting is not NULL,
+ * that setting of the configuration becomes "float64". The case uses names of source, which must
+ * outlive it. */
 int case_widen(const case_file *source, const char *setting, case_file *wide);
 
-/* The tensor <group>.<name>: NULL, or a sentence, where there is none. */
+/* The tensor <group>.<name>. If there is none, case_find returns NULL, and case_need an exit code
+ * after a message. */
 DLTensor *case_find(const case_file *file, const char *group, const char *name);
 int case_need(const case_file *file, const char *group, const char *name, DLTensor **tensor);
 

@@ -12,8 +12,8 @@ int command_bench(int argc, char **argv);
 /* Prints one JSON object on stdout and releases it. */
 int print_json(json_t *object);
 
-/* Seconds as "12.3 us", numbers of them as "4.56e+08", and both for JSON, where what is not finite
- * is null. */
+/* Seconds as "12.3 us", rates as "4.56e+08", and numbers for JSON, in which a number that is not
+ * finite is null. */
 void print_seconds(double seconds, char *text, size_t size);
 json_t *json_of_double(double value);
 

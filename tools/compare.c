@@ -7,8 +7,8 @@
 
 #define UNIT 0x1p-24
 
-/* 8 roundings of the type, as the tolerances of the files have it; float64's is that of the
- * float32 convolutions which float64 answers are compared with. */
+/* 8 roundings of the type, like the tolerances of the files. For float64 it is 8 roundings of
+ * float32, because ESPnet's convolutions, which made the float64 answers, compute in float32. */
 static double eight_roundings(DLDataType dtype) {
   if (values_dtype_equal(dtype, cumega_bfloat16)) return 0x1p-8;
   if (values_dtype_equal(dtype, cumega_float16)) return 0x1p-11;
@@ -21,7 +21,7 @@ static int same_shape(const DLTensor *a, const DLTensor *b) {
          (a->ndim == 0 || memcmp(a->shape, b->shape, (size_t)a->ndim * sizeof *a->shape) == 0);
 }
 
-/* Whether an answer of the file can be compared with our output. */
+/* Whether an answer of the file can be compared with cumega's output. */
 static int check_answer(const case_file *file, const char *group, const char *name,
                         const DLTensor *answer, const DLTensor *out) {
   char has[256], wanted[256];
@@ -34,7 +34,7 @@ static int check_answer(const case_file *file, const char *group, const char *na
               values_shape_text(out, wanted, sizeof wanted));
 }
 
-/* The file's tolerance for an output, else the larger of ESPnet's error and 8 roundings. */
+/* The file's tolerance for an output, or else the larger of ESPnet's error and 8 roundings. */
 static int find_tolerance(const job *j, int from_float64, comparison *c) {
   const json_t *given = from_float64 ? NULL : json_object_get(j->file->tolerance, c->name);
   c->tolerance = eight_roundings(j->dtype);
@@ -65,8 +65,8 @@ static int compare_output(const job *j, const case_tensor *output, const DLTenso
   return c->ours <= c->tolerance ? EXIT_OK : EXIT_WRONG;
 }
 
-/* An exact answer to an output that the run does not have is an error, unless the algorithm has
- * none. */
+/* An exact answer without an output of the run is an error, unless the algorithm does not give
+ * it. */
 static int check_missing(const job *j, int *answers) {
   int code = EXIT_OK;
   for (int64_t i = 0; i < j->file->tensor_count; i++) {
@@ -81,7 +81,7 @@ static int check_missing(const job *j, int *answers) {
   return code;
 }
 
-/* exact is the widened job, or NULL where the file has exact answers. */
+/* exact is the widened job, or NULL if the file has exact answers. */
 static int compare_outputs(const job *j, const job *exact, verdict *v) {
   int result = EXIT_OK;
   for (int i = 0; i < j->output_count; i++) {

@@ -6,7 +6,7 @@
 int fail(int code, const char *format, ...) {
   va_list arguments;
   va_start(arguments, format);
-  progress_lock(); /* a sentence must not follow the progress line */
+  progress_lock(); /* a message must not continue the progress line */
   fputs("cumega: ", stderr);
   vfprintf(stderr, format, arguments);
   fputc('\n', stderr);

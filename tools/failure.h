@@ -4,17 +4,17 @@
 
 #include <cumega/status.h>
 
-/* EXIT_DEVICE also stands for what the machine lacks otherwise, as memory. */
+/* EXIT_DEVICE is also for other things that the machine lacks, such as memory. */
 enum exit_code { EXIT_OK = 0, EXIT_WRONG = 1, EXIT_INPUT = 2, EXIT_NOTHING = 3, EXIT_DEVICE = 4 };
 
 /* Prints "cumega: <sentence>" on stderr and returns code. */
 int fail(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Of two the worse, in the order 1, 4, 2, 3, 0: a wrong result is the worst that can be found out,
- * and nothing else may hide it. */
+/* The worse of two codes, in the order 1, 4, 2, 3, 0. A wrong result is the worst, and no other
+ * code may hide it. */
 int worse_code(int a, int b);
 
-/* The exit code for a status of the library: what the user gave, or what the machine lacks. */
+/* The exit code for a status of the library: EXIT_INPUT, or EXIT_DEVICE. */
 int exit_code_of(cumega_status status);
 
 #endif

@@ -10,8 +10,8 @@
 
 static const char *const levels[] = {"plain", "v3", "v4", NULL};
 
-/* Makes a context with CUMEGA_CPU as given (NULL: as the user has it) and says what came of it:
- * the backend's name, or the reason why there is none. */
+/* Makes a context with this CUMEGA_CPU (NULL: the user's). text becomes the name of the backend,
+ * or the reason why there is none. */
 static cumega_status try_level(const char *level, char *text, size_t size) {
   cumega_context *ctx;
   cumega_status status = session_create_context(level, NULL, &ctx);
@@ -64,7 +64,7 @@ int command_info(int argc, char **argv) {
   printf("cpu         %s in use\n", backend);
   for (int i = 0; levels[i] != NULL; i++) {
     int runs = try_level(levels[i], text, sizeof text) == CUMEGA_OK;
-    const char *reason = strstr(text, "but "); /* of a level that was not asked for */
+    const char *reason = strstr(text, "but "); /* the reason why the level does not run */
     printf("  %-8s  %s%s\n", levels[i], runs ? "runs here: " : "", reason ? reason + 4 : text);
   }
   printf("cuda:0      %s\n", cuda);

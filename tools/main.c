@@ -1,4 +1,5 @@
-/* The program `cumega`: which command, its help, and the last look at standard output. */
+/* The program `cumega`: chooses the command, prints help, and checks standard output at the
+ * end. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -83,7 +84,7 @@ static void list_benchmarks(void) {
   puts("OP, its dimensions, their default, and the other keys of --set with theirs:");
   for (int i = 0; (o = operation_at(i)) != NULL; i++) {
     bench_row row = bench_row_of(o);
-    int column = 99; /* each line ends before the hundredth */
+    int column = 99; /* each line has less than 100 columns */
     printf("  %-22s %-10s %s", o->name, o->bench.dims, bench_shape_text(&row, shape, sizeof shape));
     for (int k = BENCH_OWN; (key = bench_key(o, k)) != NULL; k++) {
       if (!bench_key_is_free(key)) continue;
@@ -138,8 +139,9 @@ static int dispatch(int argc, char **argv) {
               argv[1]);
 }
 
-/* Where standard input, output or error is closed, the next file would take its place and get its
- * text. A descriptor that fails takes it instead, so that the loss is noticed. */
+/* If standard input, output or error is closed, the next file to be opened would take its place
+ * and get its text. So a descriptor that cannot be used takes that place, and the loss is
+ * noticed. */
 static void occupy_standard_descriptors(void) {
   for (int fd = 0; fd <= 2; fd++)
     if (fcntl(fd, F_GETFD) == -1 && errno == EBADF) {

@@ -10,7 +10,7 @@
 #define ARGUMENT(name)                                                                             \
   { "activation_args." #name, SETTING_NUMBER, AT(config.activation_arguments.name) }
 
-/* Those of ema_kernel; forward and step have all but the first. */
+/* The settings of ema_kernel. forward and step have all but the first. */
 static const setting settings[] = {
     {"length", SETTING_INTEGER, AT(length), .flags = SETTING_NEEDED | SETTING_FROM_ZERO,
      .bench = "=L"},
@@ -70,7 +70,7 @@ static int make_ema(job *j) {
   return job_check(j, cumega_ema_create(j->ctx, &call->config, &p, &call->ema));
 }
 
-/* y, like x; x_dims is 2 for a packed batch. */
+/* Makes y, like x. x_dims is 2 for a packed batch. */
 static int make_y(job *j, int x_dims) {
   ema_call *call = j->object;
   const DLTensor *x = call->io.x;
@@ -84,8 +84,8 @@ static int make_y(job *j, int x_dims) {
   return code;
 }
 
-/* The state as it is afterwards, (B, D, N), or a copy of the pool where final_slots name its rows.
- */
+/* Makes the final state, (B, D, N), or a copy of the pool of states if final_slots gives its
+ * rows. */
 static int make_final_state(job *j, int64_t batch) {
   ema_call *call = j->object;
   const DLTensor *initial = call->io.initial_state;
@@ -129,9 +129,9 @@ static int prepare_forward(job *j) {
   if (batch < 0)
     return fail(EXIT_INPUT, "%s: tensor 'inputs.sequence_offsets' is empty, expected (B + 1)",
                 j->file->path);
-  /* Neither a truncated sum over the past nor a convolution has a state to hand on. */
+  /* Neither a truncated sum nor a convolution gives a final state. */
   if (j->algorithm == CUMEGA_EMA_FFT)
-    j->left_out = "state", io->final_slots = NULL; /* where a state is given, forward refuses it */
+    j->left_out = "state", io->final_slots = NULL; /* forward refuses a given state */
   else if (call->config.truncation_length >= io->x->shape[0])
     code = make_final_state(j, batch);
   return code;
@@ -218,7 +218,7 @@ static void release(void *object) {
 
 /* ---- measuring one ---- */
 
-/* Orders of x in memory, or one (L * B, D) tensor of sequences of uneven lengths. */
+/* The order of x in memory, or a packed batch (L * B, D) of sequences of different lengths. */
 static const setting forward_ways[] = {
     {"layout", SETTING_WORD, WORDS("LBD", "BLD", "BDL", "packed"), .bench = "LBD"},
     {"algorithm", SETTING_WORD, .word = word_of_algorithm, .bench = "default"},
@@ -229,7 +229,7 @@ static int check_status(const case_file *file, cumega_context *host, cumega_stat
   return fail(exit_code_of(status), "%s: %s", file->path, cumega_context_message(host));
 }
 
-/* The parameters of an EMA that is reset with seed 0. */
+/* Adds the parameters of an EMA that is reset with seed 0. */
 static int add_parameters(case_file *file, cumega_context *host, int64_t size, DLDataType dtype) {
   const int64_t heads = json_integer_value(setting_find(file->config, "num_heads"));
   const int64_t shape[] = {size, heads};
@@ -250,7 +250,7 @@ static int add_parameters(case_file *file, cumega_context *host, int64_t size, D
   return code;
 }
 
-/* Of a packed batch: lengths rise from nearly none to twice the mean. */
+/* Adds the offsets of a packed batch, whose lengths rise from nearly 0 to twice the mean. */
 static int add_offsets(int64_t total, int64_t B, case_file *file) {
   const int64_t shape[] = {B + 1};
   DLTensor *offsets;
@@ -278,7 +278,7 @@ static int bench_forward(const bench_row *row, cumega_context *host, case_file *
   return packed ? add_offsets(L * B, B, file) : EXIT_OK;
 }
 
-/* What is parallel in time has its own bits. */
+/* Algorithms that are parallel in time have their own bits. */
 static int has_own_bits(const bench_row *row) {
   const cumega_ema_algorithm algorithm = bench_algorithm(row);
   return algorithm == CUMEGA_EMA_CHUNKED || algorithm == CUMEGA_EMA_FFT ||

@@ -4,8 +4,8 @@
 
 #include "operation.h"
 
-/* ema and config for all three; io for forward and step, where x, mask and the states of step are
- * those of all steps; length and the tensors for kernel. */
+/* ema and config are for all three operations. io is for forward and step; for step it has x, mask
+ * and states of all steps. length and the tensors are for kernel. */
 typedef struct ema_call {
   cumega_ema *ema;
   cumega_ema_config config;
@@ -18,12 +18,12 @@ typedef struct ema_call {
 #define EMA_PARAMETERS 5
 extern const char *const ema_parameter_names[EMA_PARAMETERS + 1];
 
-/* As benchmark.check. Of a forward or step y and the states are compared, within bounds that are
- * derived in op_ema_check.c: 7 channels, and of many sequences as many as some million steps
+/* The benchmark.check of forward and step. It compares y and the states within bounds that
+ * op_ema_check.c derives, for 7 channels, and for as many sequences as a few million steps
  * allow. */
 int ema_check(const bench_row *row, const job *j, double *worst);
 
-/* The same as benchmark.exact and .roundings, of ema_kernel. */
+/* The benchmark.exact and .roundings of ema_kernel. */
 int ema_exact_kernel(const job *j, double *const *parameters, int64_t d, real *const *exact);
 double ema_roundings_of_kernel(const job *j);
 

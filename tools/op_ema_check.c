@@ -1,15 +1,14 @@
-/* What may differ from the reference. With u = 2^-53 for float64 states and 2^-24 otherwise, the
- * library's e is within (8 + 1 / min(1 - q)) u M of the exact one, where M is the same sum over
- * magnitudes, sum of |kernel| |x|; a state is within the same bound of its own chain. The residual
- * adds a rounding of |w x|, which M includes. The activation is then met somewhere in v - error ..
- * v + error; it is evaluated at both ends and in the middle, so a jump (ftswish) is no error. It
- * is computed in float64 where x is, else in float32, whatever the state is: a rounding of v and a
- * handful of operations, each within two units in the last place of something not above max(|v|,
- * 1), 16 u together. The store rounds to x's type, with an absolute 2^-25 where float16 is
- * subnormal.
+/* How far results may differ from the reference. With u = 2^-53 for float64 states and 2^-24
+ * otherwise, the library's e is within (8 + 1 / min(1 - q)) u M of the exact one, where M is the
+ * same sum over magnitudes, sum of |kernel| |x|; a state is within the same bound for its own sum.
+ * The residual adds a rounding of |w x|, which M includes. So the activation's argument is in v -
+ * error .. v + error. The activation is evaluated at both ends and in the middle, so a jump
+ * (ftswish) is no error. It is computed in float64 if x is float64, else in float32, whatever the
+ * type of the state: a rounding of v and a few operations, each with an error of at most two units
+ * in the last place of max(|v|, 1), together 16 u. The store rounds to x's type, and for subnormal
+ * float16 with an absolute error of 2^-25.
  *
- * The algorithm fft spreads roundings over time, so its errors are measured beside the largest
- * y. */
+ * The algorithm fft spreads roundings over time, so its errors are relative to the largest y. */
 #include <stdlib.h>
 #include "bench.h"
 #include "failure.h"
@@ -18,16 +17,16 @@
 #include "values.h"
 
 #define FFT_ROUNDINGS 16
-#define MOST_STEPS    (1 << 23) /* of all chains that are looked at */
+#define MOST_STEPS    (1 << 23) /* of all recurrences that are checked */
 
-/* The job's tensors on the host, and one channel of them. */
+/* The job's tensors on the host, and one channel. */
 typedef struct problem {
   const ema_call *call;
-  const DLTensor *x, *y, *initial, *final; /* initial may be NULL; final is NULL where truncated */
+  const DLTensor *x, *y, *initial, *final; /* initial may be NULL; final is, if truncated */
   const int64_t *offsets;                  /* packed only */
   int64_t B, D, N, L;                      /* L: the longest sequence */
   double *parameters[EMA_PARAMETERS];
-  bench_error *convolution; /* of the algorithm fft, else NULL */
+  bench_error *convolution; /* for the algorithm fft, else NULL */
   int64_t d;
   reference_ema values, sizes;
   double residual, allowed; /* allowed: (8 + 1 / min(1 - q)) u */
@@ -43,7 +42,7 @@ static int64_t length_of(const problem *p, int64_t b) {
   return p->offsets ? p->offsets[b + 1] - p->offsets[b] : p->x->shape[0];
 }
 
-/* Where x and y of step t, sequence b are, in elements. */
+/* The offset of x and y of step t, sequence b, in elements. */
 static int64_t place_of(const problem *p, int64_t b, int64_t t) {
   const int64_t *strides = p->x->strides;
   if (p->offsets) return (p->offsets[b] + t) * strides[0] + p->d * strides[1];
@@ -59,7 +58,7 @@ static void begin_channel(problem *p, int64_t d) {
                values_roundoff(p->call->config.state_dtype);
 }
 
-/* y[t], with an error of what the activation is given. */
+/* y[t], if the activation's argument has this error. */
 static real activated(const problem *p, int64_t t, double error) {
   const real v = p->e[t] + (real)p->residual * p->seen[t];
   return reference_activation(&p->call->config, v + error);
@@ -150,7 +149,7 @@ int ema_check(const bench_row *row, const job *j, double *worst) {
   return code;
 }
 
-/* Row d of the kernel, and the coefficients of channel d. */
+/* Row d of the convolution kernel, and the coefficients of channel d. */
 int ema_exact_kernel(const job *j, double *const *parameters, int64_t d, real *const *exact) {
   const ema_call *call = j->object;
   const reference_ema ema = channel_of(parameters, call->config.num_heads, d, 0);

@@ -1,4 +1,4 @@
-/* Position biases as matrices, and the attention scores that meet them. */
+/* Position biases as matrices, and attention scores with a position bias. */
 #include <cumega/attention.h>
 #include <string.h>
 #include "bench.h"
@@ -9,8 +9,8 @@
 typedef struct bias_call {
   cumega_position_bias *bias; /* NULL: none */
   int64_t max_positions, size, length;
-  int kind;                      /* as word_of_bias */
-  cumega_attention_scores_io io; /* of softmax and apply, without output */
+  int kind;                      /* one of those of word_of_bias */
+  cumega_attention_scores_io io; /* for softmax and apply, without output */
   DLTensor *matrix;              /* forward's output */
   DLTensor *weights, *scores;
 } bias_call;
@@ -53,7 +53,7 @@ static const operation_input softmax_inputs[] = {{"scores", IO(scores), 1},
 static void set_defaults(void *object) {
   bias_call *call = object;
   cumega_attention_scores_io_init(&call->io, sizeof call->io);
-  call->max_positions = 2048; /* ESPnet's, of a rotary bias */
+  call->max_positions = 2048; /* ESPnet's, for a rotary bias */
 }
 
 static void set_rotary_defaults(void *object) {
@@ -61,7 +61,8 @@ static void set_rotary_defaults(void *object) {
   ((bias_call *)object)->kind = CUMEGA_POSITION_BIAS_ROTARY;
 }
 
-/* Of the type that serves scores, or where there are none a result like the parameters. */
+/* Makes the bias with the type for the scores, or without scores, with the type of the
+ * parameters. */
 static int make_bias(job *j) {
   bias_call *call = j->object;
   cumega_position_bias_parameters p = {.struct_size = sizeof p};
@@ -87,7 +88,7 @@ static int make_bias(job *j) {
   return job_check(j, cumega_position_bias_create(j->ctx, &config, &p, &call->bias));
 }
 
-/* The bias in its parameter's type, (length, length). */
+/* The bias as a matrix (length, length), in the type of its parameters. */
 static int prepare_matrix(job *j) {
   bias_call *call = j->object;
   const int64_t shape[] = {call->length, call->length};
@@ -141,7 +142,7 @@ static void release(void *object) {
 
 /* ---- measuring one ---- */
 
-/* A rotary bias's table is made before the clock runs, or anew with every call. */
+/* Whether a rotary bias's table is made before the timing, or anew in every call. */
 static const setting rotary_ways[] = {
     {"table", SETTING_WORD, .flags = SETTING_ON_CPU, WORDS("kept", "anew"), .bench = "kept"},
     {.name = NULL}};
@@ -166,7 +167,7 @@ static int add_vectors(int64_t size, DLDataType dtype, case_file *file) {
   if (code != EXIT_OK) return code;
   bench_fill(alpha, 1);
   bench_fill(beta, 2);
-  for (int64_t i = 0; i < size; i++) { /* a small bias: an exponential multiplies its error */
+  for (int64_t i = 0; i < size; i++) { /* small, since exp multiplies the bias's error */
     values_put(alpha, i, values_at(alpha, i) / 16);
     values_put(beta, i, values_at(beta, i) / 16);
   }
@@ -246,7 +247,7 @@ static int exact_matrix(const job *j, double *const *p, int64_t m, real *const *
   return EXIT_OK;
 }
 
-/* Row r of all (B, H, Q): the weights, and s before them. */
+/* Row r of all (B, H, Q): the weights, and the s that they come from. */
 static int exact_softmax(const job *j, double *const *p, int64_t r, real *const *exact) {
   const bias_call *call = j->object;
   const DLTensor *scores = case_find(j->file, "inputs", "scores");
@@ -260,8 +261,8 @@ static int exact_softmax(const job *j, double *const *p, int64_t r, real *const 
   return EXIT_OK;
 }
 
-/* A rotary bias is a sum of 2 * size products. An error of s by u |s| is a relative one of a
- * weight by as much; |s| is some units of the scale. */
+/* A rotary bias is a sum of 2 * size products. An error of u |s| in s is a relative error of u |s|
+ * in a weight, and |s| is a few times the scale. */
 static double roundings(const job *j) {
   const bias_call *call = j->object;
   return 8 * (2 + fabs(call->io.scale)) + 2 * (double)call->size;

@@ -6,7 +6,7 @@
 #include "reference/residual.h"
 #include "values.h"
 
-/* One of the two ios; residual NULL where gated. */
+/* residual is NULL for the gated residual, which has its own io. */
 typedef struct residual_call {
   cumega_residual *residual;
   cumega_norm *norm;
@@ -19,7 +19,7 @@ typedef struct residual_call {
 
 #define AT(member) .offset = offsetof(residual_call, member)
 
-/* Those of residual; gated_residual has the last three. */
+/* The settings of residual. gated_residual has the last three. */
 static const setting settings[] = {
     {"kind", SETTING_WORD, AT(config.kind), .flags = SETTING_NEEDED, .word = word_of_kind,
      .find = find_kind, .bench = "Residual"},
@@ -65,7 +65,7 @@ static const char *const names[PARAMETERS + 1] = {
     "affine",      "Wx.weight", "Wx.bias",    "Wy.weight", "Wy.bias", "Wy",
     "norm.weight", "norm.bias", "norm.scale", "norm.eps",  NULL};
 
-/* Whether the kind and the norm have it, and of how many dimensions of D it is. */
+/* Whether the kind or the norm has the parameter, and how many dimensions of size D it has. */
 static int has_parameter(const residual_call *call, int parameter, int *ndim) {
   const int highway = call->config.kind == CUMEGA_RESIDUAL_HIGHWAY, norm = call->norm_type;
   *ndim = parameter == WX_WEIGHT || parameter == WY_WEIGHT ? 2 : 1;
@@ -84,7 +84,7 @@ static int has_parameter(const residual_call *call, int parameter, int *ndim) {
   }
 }
 
-/* From the case, those that there must be. */
+/* Finds the parameters in the case that it must have. */
 static int find_parameters(const job *j, DLTensor *found[PARAMETERS]) {
   int code = EXIT_OK, ndim;
   for (int i = 0; code == EXIT_OK && i < PARAMETERS; i++) {
@@ -104,7 +104,7 @@ static cumega_norm_config norm_config_of(const residual_call *call) {
   return config;
 }
 
-/* The connection, where there is one, and the norm, where there is one. */
+/* Makes the connection and the norm, if the case has them. */
 static int make_objects(job *j, int gated) {
   residual_call *call = j->object;
   DLTensor *f[PARAMETERS];
@@ -121,7 +121,7 @@ static int make_objects(job *j, int gated) {
   return job_check(j, cumega_norm_create(j->ctx, &config, &norm, &call->norm));
 }
 
-/* Outputs are like `shaped`; where there is a norm there are two. */
+/* Makes the outputs, like `shaped`. With a norm there are two. */
 static int make_outputs(job *j, const char *name, const DLTensor *shaped, DLTensor **out,
                         DLTensor **normalized) {
   const residual_call *call = j->object;
@@ -178,7 +178,7 @@ static int is_highway(const bench_row *row) {
   return find_kind(bench_value(row, "kind"), &kind) && kind == (int)CUMEGA_RESIDUAL_HIGHWAY;
 }
 
-/* A parameter, small enough that sums of many stay in range. */
+/* Adds a parameter with values so small that sums of many stay in range. */
 static int add_parameter(case_file *file, const char *name, int ndim, const int64_t *shape) {
   DLTensor *tensor;
   int code = bench_case_add(file, "parameters", name, cumega_float32, ndim, shape, &tensor);
@@ -190,7 +190,7 @@ static int add_parameter(case_file *file, const char *name, int ndim, const int6
   return EXIT_OK;
 }
 
-/* Parameters of D channels, then inputs (L, B, D). */
+/* Adds parameters for D channels, then inputs (L, B, D). */
 static int make(const bench_row *row, cumega_context *host, case_file *file) {
   const int64_t D = row->shape[2], square[] = {D, D}, one = 1;
   const operation_input *in = row->what->inputs;
@@ -252,7 +252,7 @@ static int exact_row(const job *j, double *const *p, int64_t r, real *const *exa
   return EXIT_OK;
 }
 
-/* Highway's sums of D products meet up to D roundings. */
+/* Highway's sums of D products have up to D roundings. */
 static double roundings(const job *j) {
   const cumega_residual_config *config = &((const residual_call *)j->object)->config;
   return 16 + (config->kind == CUMEGA_RESIDUAL_HIGHWAY ? (double)config->d_model : 0);

@@ -28,7 +28,7 @@ const operation *operation_of(const char *name, const char *who) {
 
 /* ---- making a job ---- */
 
-/* A misspelt input would otherwise be left out without a word. */
+/* Refuses unknown inputs: a misspelt one would otherwise be ignored. */
 static int check_inputs(const operation *o, const case_file *file) {
   const char *group = "inputs.";
   for (int64_t i = 0; i < file->tensor_count; i++) {
@@ -45,7 +45,7 @@ static int check_inputs(const operation *o, const case_file *file) {
   return EXIT_OK;
 }
 
-/* The object's member for an input. */
+/* The member of the object for an input. */
 static const DLTensor **slot_of(const job *j, const operation_input *in) {
   return (const DLTensor **)(uintptr_t)((char *)j->object + in->offset);
 }
@@ -59,8 +59,8 @@ static int find_inputs(job *j) {
   return EXIT_OK;
 }
 
-/* *tensor becomes its copy in the memory of ctx's device. job_run brings outputs back, job_end
- * releases it. */
+/* *tensor becomes a copy in the memory of ctx's device. job_run copies outputs back, job_end
+ * releases the copy. */
 static int stage(job *j, const DLTensor **tensor) {
   if (*tensor == NULL) return EXIT_OK;
   if (j->staged_count == JOB_STAGED)
@@ -165,7 +165,7 @@ static int is_output(const job *j, const DLTensor *tensor) {
   return 0;
 }
 
-/* Outputs as the device has them. */
+/* Copies outputs back from the device. */
 static int fetch(job *j) {
   cumega_status status = CUMEGA_OK;
   for (int i = 0; i < j->staged_count && status == CUMEGA_OK; i++) {

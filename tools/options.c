@@ -8,7 +8,7 @@
 #include "options.h"
 
 #define REPEATS 30
-#define CHOICE  256 /* and more: an option of bench.h; one less is --set */
+#define CHOICE  256 /* CHOICE + i is option i of bench.h, CHOICE - 1 is --set */
 
 static int parse_number(const char *text, int32_t smallest, int32_t *number) {
   char *end;
@@ -105,7 +105,7 @@ int options_parse(int argc, char **argv, int set, options *parsed) {
   parsed->threads = 1;
   parsed->repeats = REPEATS;
   opterr = 0;
-  optind = 0; /* GNU: start anew */
+  optind = 0; /* makes GNU getopt start again */
   int option;
   while ((option = getopt_long(argc, argv, set & OPTIONS_OUTPUT ? ":ho:" : ":h", known, NULL)) !=
          -1) {

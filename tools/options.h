@@ -9,28 +9,28 @@ typedef enum device_choice { DEVICE_AUTO, DEVICE_CPU, DEVICE_CUDA } device_choic
 
 #define MOST_CHOICES 64
 
-/* What bench was given for one of its options that may be given several times. */
+/* A value that was given for an option of bench that may be given several times. */
 typedef struct choice {
-  int option; /* bench.h's bench_option; negative: text is KEY=VALUE */
+  int option; /* a bench_option (bench.h); negative: text is KEY=VALUE */
   const char *text;
 } choice;
 
 typedef struct options {
-  const char *output; /* NULL where not given */
+  const char *output; /* NULL if not given */
   device_choice device;
   int32_t device_id, threads;
   cumega_ema_algorithm algorithm;
   int json;
-  const char *level;            /* CUMEGA_CPU for the context; NULL: as the environment has it */
-  choice choices[MOST_CHOICES]; /* bench, as are the next three */
+  const char *level;            /* CUMEGA_CPU for the context; NULL: from the environment */
+  choice choices[MOST_CHOICES]; /* for bench, like the next three */
   int choice_count;
   int repeats, sweep;
   const char *commit;
-  char **arguments; /* what is not an option */
+  char **arguments; /* the arguments that are not options */
   int argument_count;
 } options;
 
-/* Which options a command has beside --json and --help. */
+/* Which options a command has besides --json and --help. */
 enum option_set {
   OPTIONS_PLAIN = 0,
   OPTIONS_DEVICE = 1,
@@ -39,9 +39,9 @@ enum option_set {
   OPTIONS_BENCH = 8
 };
 
-#define ASKED_FOR_HELP (-1) /* beside the exit codes */
+#define ASKED_FOR_HELP (-1) /* no exit code has this value */
 
-/* argv[0] is the command's name. Returns 0, EXIT_INPUT after a sentence, or ASKED_FOR_HELP. */
+/* argv[0] is the command's name. Returns 0, EXIT_INPUT after a message, or ASKED_FOR_HELP. */
 int options_parse(int argc, char **argv, int set, options *parsed);
 
 #endif

@@ -1,5 +1,4 @@
-/* The library's calls return only when they have finished, so a thread of its own draws the line.
- */
+/* The library's calls return only when they have finished, so a separate thread draws the line. */
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-/* cumega run: one case in, the same case with cumega's outputs out. */
+/* cumega run: reads a case and writes the same case with cumega's outputs. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +10,7 @@
 #include "session.h"
 #include "values.h"
 
-/* Metadata, parameters and inputs as they came, then the outputs. */
+/* Saves metadata, parameters and inputs unchanged, then the outputs. */
 static int save(const session *on, const job *j, const char *path) {
   const case_file *file = j->file;
   int64_t pairs = 0, count = 0, total = file->tensor_count + j->output_count;
@@ -36,7 +36,7 @@ done:
   return code;
 }
 
-/* Writing over the case itself would lose its exact answers. */
+/* Refuses to overwrite the case itself, which would lose its exact answers. */
 static int check_output(const char *input, const char *output) {
   struct stat a, b;
   if (stat(input, &a) == 0 && stat(output, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino)
@@ -44,7 +44,7 @@ static int check_output(const char *input, const char *output) {
   return EXIT_OK;
 }
 
-/* The names in cumega_context_kernels, one after the other. */
+/* The names in cumega_context_kernels as an array. */
 static json_t *kernels_json(const cumega_context *ctx) {
   json_t *names = json_array();
   const char *at = cumega_context_kernels(ctx);

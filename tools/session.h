@@ -1,4 +1,4 @@
-/* The contexts of one command: one on the chosen device, and one on the host that reads and writes
+/* The contexts of a command: one on the chosen device, and one on the host, which reads and writes
  * files. */
 #ifndef CUMEGA_TOOLS_SESSION_H
 #define CUMEGA_TOOLS_SESSION_H
@@ -12,20 +12,20 @@ typedef struct session {
   char device[24]; /* "cpu", "cuda:0" */
 } session;
 
-/* Returns 0, or an exit code after a sentence; session_close is allowed after either, and on a
- * zeroed struct. `auto` is a GPU where a context can be made on one, else the CPU. */
+/* Returns 0, or an exit code after a message. session_close is allowed after either, and on a
+ * zeroed struct. `auto` is a GPU if a context can be made on one, else the CPU. */
 int session_open(const options *given, session *opened);
 void session_close(session *opened);
 
-/* A context whose CPU level is that one; NULL: as CUMEGA_CPU has it, which is read then. */
+/* Makes a context with this CPU level, or if level is NULL, with the level of CUMEGA_CPU. */
 cumega_status session_create_context(const char *level, const cumega_context_options *wanted,
                                      cumega_context **ctx);
 
-/* Whether a context on the CPU can have that level here. */
+/* Whether a context on this CPU can have that level. */
 int session_has_level(const char *level);
 
-/* A context on the CPU whose level is the plain one whatever CUMEGA_CPU says: the exact answers of
- * cases that have none come from it. */
+/* Makes a context on the CPU with the plain level, whatever CUMEGA_CPU says. It computes the exact
+ * answers of cases without any. */
 int session_open_plain(cumega_context **plain);
 
 #endif

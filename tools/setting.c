@@ -31,7 +31,7 @@ char *setting_expected(const setting *s, char *text, size_t size) {
 
 /* ---- from a case file ---- */
 
-/* How long the name in front of a dot is, which is an object's; 0 where there is no dot. */
+/* The length of the name before a dot, which is the name of an object; 0 if there is no dot. */
 static size_t object_length(const char *name) {
   const char *dot = strchr(name, '.');
   return dot != NULL ? (size_t)(dot - name) : 0;
@@ -71,7 +71,7 @@ static int refuse(const case_file *file, const char *name, const json_t *value,
   return code;
 }
 
-/* Whether the table has `name`, or with is_object settings inside of it. */
+/* Whether the table has the setting `name`, or with is_object, settings in the object `name`. */
 static int is_known(const setting *known, const char *name, int is_object) {
   for (const setting *s = known; s->name != NULL; s++)
     if (is_object
@@ -88,7 +88,7 @@ static int refuse_unknown(const case_file *file, const setting *known, const cha
               list);
 }
 
-/* The keys of the configuration, or of the object in it whose name is `inside`. */
+/* Checks the keys of the configuration, or those of the object `inside` in it. */
 static int check_names(const case_file *file, const setting *known, json_t *object,
                        const char *inside) {
   const char *key;
@@ -121,7 +121,7 @@ static int is_state(const char *text, DLDataType *dtype) {
   return text != NULL && values_dtype_from_name(text, dtype) && dtype->bits >= 32;
 }
 
-/* 0 where the JSON value is none of the setting's. */
+/* Returns 0 if the setting cannot have this JSON value. */
 static int store(const setting *s, const json_t *value, void *place) {
   switch (s->type) {
   case SETTING_INTEGER: {

@@ -8,11 +8,11 @@
 typedef char table_row[TABLE_COLUMNS][TABLE_CELL];
 
 typedef struct table {
-  table_row *rows; /* the first one is the heading: columns end where it is empty */
+  table_row *rows; /* the first is the heading; its first empty cell ends the columns */
   int count;
 } table;
 
-/* An empty row to be filled, valid until the next one; NULL where memory is short. */
+/* Adds an empty row, valid until the next one is added. NULL if memory is short. */
 table_row *table_add(table *t);
 void table_print(const table *t);
 void table_free(table *t);

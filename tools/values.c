@@ -94,7 +94,7 @@ double values_at(const DLTensor *tensor, int64_t i) {
   return from_float16(((const uint16_t *)tensor->data)[i]);
 }
 
-/* Of a normal number of at most 11 bits, or zero: exactly. */
+/* Exact for zero and for normal numbers of at most 11 bits. */
 static uint16_t to_float16(double value) {
   int exponent;
   double fraction = frexp(fabs(value), &exponent); /* 0.5 .. 1 */
@@ -149,5 +149,5 @@ double values_error(const DLTensor *out, const DLTensor *exact) {
       return INFINITY;
     }
   }
-  return difference == 0 ? 0 : difference / largest; /* x / 0 is infinite */
+  return difference == 0 ? 0 : difference / largest; /* infinite if largest is 0 */
 }

@@ -1,7 +1,7 @@
-/* cumega verify: run cases and compare with their exact answers.
+/* cumega verify: runs cases and compares the outputs with their exact answers.
  *
- * An error is max |out - exact| / max |exact|. Where a file has no exact.* at all, the exact
- * answer is the same case in float64, run on the CPU at the plain level. */
+ * An error is max |out - exact| / max |exact|. If a file has no exact.* at all, the exact answers
+ * come from the same case in float64, run on the CPU at the plain level. */
 #include <stdio.h>
 #include <string.h>
 #include "commands.h"
@@ -92,7 +92,7 @@ static json_t *case_json(const session *on, const char *path, const char *name, 
                    result_text(v->code));
 }
 
-/* Adds its line to the table or the array, and returns its exit code. */
+/* Verifies a case, adds its line to the table or the array, and returns its exit code. */
 static int verify_case(const session *on, const char *path, cumega_ema_algorithm algorithm,
                        table *t, json_t *array) {
   case_file file;

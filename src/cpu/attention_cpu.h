@@ -1,6 +1,6 @@
-/* Position biases on a CPU: what their files share.
+/* Attention scores and position biases on a CPU: what their files share.
  *
- *   attention_scores_cpu.c    apply and softmax, cut into items of a few rows of scores
+ *   attention_scores_cpu.c    apply and softmax, divided into items of a few rows of scores
  *   attention_row.h         one row, for float and for double
  *   position_bias_forward_cpu.c the bias as an (L, L) matrix
  *   rotary_table_cpu.c          the values of a rotary bias */
@@ -10,17 +10,19 @@
 #include "../math/tree.h"
 #include "cpu.h"
 
-/* A row in scratch is a multiple of this long, whole vectors at every level; -inf fills its end. */
+/* The length of a row in scratch is a multiple of this, so that it is whole vectors at every
+ * level. The row is padded with -inf. */
 #define ROW_PADDING 16
 
-/* One row of scores: the offsets of its key 0, and its part of the masks. */
+/* One row of scores: the offsets of its first key, and its masks. */
 typedef struct row_place {
   attention_row row;
   int64_t from, to;                   /* in scores and output */
   const uint8_t *attention, *padding; /* NULL: none */
 } row_place;
 
-/* Numbers of scratch per row: the row itself, and where it has several groups the terms of one. */
+/* How many numbers of scratch a row needs: one for each key and, if the row has several groups,
+ * one for each term of a group. */
 static inline int64_t row_scratch(int64_t keys) {
   return round_up(keys, ROW_PADDING) + (keys > TREE_GROUP ? TREE_GROUP : 0);
 }

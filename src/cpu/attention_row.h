@@ -40,11 +40,11 @@ static void store_keys(const attention_run *run, const row_place *place, int64_t
   LEVEL(TYPED(element_store))(&row, s, 0);
 }
 
-/* output[first .. end - 1] = value, which every type has. */
+/* output[first .. end - 1] = value, which every type can represent. */
 static void fill_keys(const attention_run *run, const row_place *place, int64_t first, int64_t end,
                       real value) {
   const int64_t stride = run->output.stride_k;
-  if (first >= end) return; /* as in most rows */
+  if (first >= end) return; /* most rows */
   const element_block row =
       element_row(run->output.data, run->type, place->to + first * stride, end - first, stride);
   LEVEL(element_fill)(&row, value);
@@ -57,7 +57,8 @@ static void mask_keys(const uint8_t *mask, int64_t stride, int64_t count, real *
     for (int64_t j = 0; j < count; j++) s[j] = mask[j * stride] ? -INFINITE : s[j];
 }
 
-/* s[j] = fma(scale, score, bias) of key first + j, or -inf where masked, padded with -inf. */
+/* s[j] = fma(scale, score, bias) for key first + j, or -inf if the key is masked. s is padded with
+ * -inf. */
 static void make_scores(const attention_run *run, const row_place *place, int64_t first,
                         int64_t count, real *s) {
   const int64_t stride = run->scores.stride_k, offset = place->from + first * stride;
@@ -85,8 +86,8 @@ static void make_scores(const attention_run *run, const row_place *place, int64_
   for (j = count; j < round_up(count, ROW_PADDING); j++) s[j] = -INFINITE;
 }
 
-/* The largest number, ignoring NaN, which the sum brings in later. count is a multiple of
- * ROW_PADDING. */
+/* The largest number, ignoring NaN: a NaN reaches the result through the sum. count is a multiple
+ * of ROW_PADDING. */
 static real maximum(const real *s, int64_t count) {
   vec a = vec_max(vec_load(s), vec_splat(-INFINITE)), b = a;
   int64_t j = 0;
@@ -114,8 +115,8 @@ static void exponentials(const real *s, real m, int64_t count, real *terms) {
   for (int64_t j = 0; j < count; j++) terms[j] = real_exp(s[j] - m);
 }
 
-/* The pairwise sum of one group; count is a multiple of ROW_PADDING. The padding's terms are +0,
- * which leave a sum alone that has a positive term. */
+/* The pairwise sum of one group; count is a multiple of ROW_PADDING. The terms of the padding are
+ * +0, which do not change a sum that has a positive term. */
 static real sum_group(const real *restrict terms, int64_t count) {
   real sums[TREE_GROUP / 2];
   int stride = tree_first_stride(count);
@@ -129,12 +130,12 @@ static real sum_group(const real *restrict terms, int64_t count) {
   return sums[0];
 }
 
-/* A row in which every visible key is masked: zeros, or NaN. */
+/* Stores a row in which every visible key is masked: zeros, or NaN. */
 static void empty_row(const attention_run *run, const row_place *place) {
   fill_keys(run, place, 0, place->row.keys, run->nan_rows ? (real)__builtin_nan("") : 0);
 }
 
-/* One group: each exponential is computed once, in place. */
+/* A row of one group: each exponential is computed once, in place. */
 static void short_softmax(const attention_run *run, const row_place *place, real *s) {
   const int64_t count = place->row.visible, padded = round_up(count, ROW_PADDING);
   const real m = maximum(s, padded);
@@ -148,7 +149,8 @@ static void short_softmax(const attention_run *run, const row_place *place, real
   fill_keys(run, place, count, place->row.keys, 0 * factor);
 }
 
-/* Several groups: s is read twice, for exp(s - m_g) of the sum and for exp(s - m) of the weights. */
+/* A row of several groups: s is read twice, for the terms exp(s - m_g) of the sum and for the
+ * weights exp(s - m). */
 static void long_softmax(const attention_run *run, const row_place *place, real *s, real *terms) {
   const int64_t count = place->row.visible;
   real m = -INFINITE, sum = 0;

@@ -1,5 +1,5 @@
-/* apply and softmax on the CPU, cut into items of a few rows that the context's threads take one by
- * one. Rows do not depend on each other. */
+/* apply and softmax on the CPU, divided into items of a few rows, which the context's threads take
+ * one by one. Rows do not depend on each other. */
 #include "attention_cpu.h"
 
 typedef struct rows_plan {
@@ -17,7 +17,7 @@ int64_t LEVEL(attention_scores_workspace_cpu)(const cumega_context *ctx, const a
   return ctx->threads * scratch_bytes(run);
 }
 
-/* A sequence's padding mask; NULL where there is none, or where it masks every key. */
+/* A sequence's padding mask; NULL if there is none, or if it masks every key. */
 static const uint8_t *padding_of(const attention_run *run, int64_t b) {
   if (run->padding.data == NULL) return NULL;
   const uint8_t *mask = run->padding.data + b * run->padding.stride_b;

@@ -1,4 +1,4 @@
-/* The CPU backend's table at one level. */
+/* The CPU backend's table of functions at one level. */
 #include "../backend.h"
 #include "ema_cpu.h"
 #include "attention_cpu.h"

@@ -1,8 +1,8 @@
 /* What all files of the CPU backend share.
  *
- * CMake compiles each file once per CPU level, with CPU_LEVEL = plain, v3 or v4. Functions that are
- * called from another file carry the level: LEVEL(ema_forward_cpu) is ema_forward_cpu_v3 at level
- * v3. Everything else is static and has a plain name. */
+ * CMake compiles each file once per CPU level, with CPU_LEVEL = plain, v3 or v4. The names of
+ * functions that are called from another file end with the level: LEVEL(ema_forward_cpu) is
+ * ema_forward_cpu_v3 at level v3. Everything else is static and has a plain name. */
 #ifndef CUMEGA_SRC_CPU_CPU_H
 #define CUMEGA_SRC_CPU_CPU_H
 
@@ -25,7 +25,7 @@
 #define VECTOR_BYTES 16
 #endif
 
-/* Non-temporal stores are ordered by stream_fence before another thread may read what they wrote. */
+/* stream_fence must follow non-temporal stores before another thread may read what they wrote. */
 #if defined(__SSE2__)
 #define CAN_STREAM 1
 static inline void stream_fence(void) {
@@ -36,7 +36,7 @@ static inline void stream_fence(void) {
 static inline void stream_fence(void) {}
 #endif
 
-/* For functions of which some arguments are constants at every call. */
+/* For functions that are called with constants for some of their arguments. */
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
 static inline int64_t smaller(int64_t a, int64_t b) {
@@ -49,12 +49,13 @@ static inline int64_t round_up(int64_t n, int64_t multiple) {
   return divide_up(n, multiple) * multiple;
 }
 
-/* Bytes of one number of a run of this type: float64 is computed in double, the rest in float. */
+/* The size of the numbers that a run computes with: double for float64, float for all other
+ * types. */
 static inline int64_t real_bytes(int is_double) {
   return is_double ? (int64_t)sizeof(double) : (int64_t)sizeof(float);
 }
 
-/* Runs all items on the context's threads, or on the caller's alone where they are few. */
+/* Runs all items on the context's threads, or if there are few, on the caller's thread alone. */
 static inline void run_items(const cumega_context *ctx, pool_task task, void *job, int64_t items) {
   fp_environment environment;
   fp_begin(&environment);

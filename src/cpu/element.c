@@ -1,10 +1,12 @@
-/* Loads, stores and fills of elements: one loop per type and layout, which the compiler vectorises. */
+/* Loads, stores and fills elements, with one loop per type and layout, which the compiler
+ * vectorises. */
 #include "element.h"
 #include "../math/float16.h"
 
-/* Runs COPY(at, i) for each element: `at` is its place in the tensor, from the rectangle's first
- * element on, and i its place in contiguous memory. Single rows come from residual connections and
- * position biases; in the EMA's tiles the innermost loop runs where the tensor is contiguous. */
+/* Runs COPY(at, i) for each element. `at` is its offset in the tensor from the rectangle's first
+ * element, i its index in contiguous memory. Residual connections and position biases use single
+ * rows. In the EMA's tiles the innermost loop runs along the dimension in which the tensor is
+ * contiguous. */
 #define FOR_ELEMENTS(block, pitch, COPY)                                                           \
   do {                                                                                             \
     const int64_t rows = (block)->rows, columns = (block)->columns;                                \
@@ -26,7 +28,7 @@
           COPY(r *row_stride + c * column_stride, r * (pitch) + c);                                \
   } while (0)
 
-/* to[c * to_pitch + r] = from[r * from_pitch + c], four by four. */
+/* to[c * to_pitch + r] = from[r * from_pitch + c], in blocks of four by four. */
 static void transpose(const float *from, int64_t from_pitch, int64_t rows, int64_t columns,
                       float *restrict to, int64_t to_pitch) {
   int64_t whole_rows = 0, whole_columns = 0;
@@ -91,7 +93,7 @@ void LEVEL(element_load_f32)(const element_block *from, float *to, int64_t pitch
       load_float32_f32(from, to, pitch);
     break;
   case TYPE_FLOAT64:
-    break; /* loaded as double alone */
+    break; /* float64 is loaded as double only */
     CASES_NOT_FLOAT;
   }
 }
@@ -134,7 +136,7 @@ void LEVEL(element_store_f32)(const element_block *to, const float *from, int64_
       store_float32(to, from, pitch);
     break;
   case TYPE_FLOAT64:
-    break; /* stored from double alone */
+    break; /* float64 is stored from double only */
     CASES_NOT_FLOAT;
   }
 }

@@ -1,5 +1,5 @@
-/* Activation functions over vectors of the EMA's results: one loop for each, with the function a
- * constant inside it, so that the compiler vectorises it. */
+/* Applies an activation function to the EMA's results. Each function has its own loop, so that the
+ * compiler vectorises it. */
 #include "ema_cpu.h"
 
 #define ACTIVATE_CASE(enumerator, number, text)                                                    \

@@ -1,14 +1,14 @@
 /* The recurrence of LANES channels through a block of steps, in registers; part of ema_item.h.
  *
- *   h = q h + gain x   for each head; x is 0 where it is masked
+ *   h = q h + gain x for each head; x is 0 if the step is masked
  *   e = the pairwise sum over heads of projection * h
  *   v = fma(residual_weight, x, e)
  *
  * For float32 and N heads a step takes 4 N vector operations, N - 1 additions and one fma: 20 for
- * N = 4. Two fmas of each head wait for the step before, which takes 8 cycles; on two fma units the
- * other operations take as long. */
+ * N = 4. For each head two dependent fmas wait for the step before, which takes 8 cycles. The
+ * other operations take as long on two fma units. */
 
-/* clang ignores GCC's pragma, and would leave the arrays in memory. */
+/* clang ignores GCC's pragma and would leave the arrays in memory. */
 #if defined(__clang__)
 #define UNROLL       _Pragma("clang loop unroll(full)")
 #define UNROLL_STEPS _Pragma("clang loop unroll_count(8)")
@@ -29,22 +29,23 @@ typedef struct block {
   int relu;
 } block;
 
-/* The states of a channel: (group / TILE_CHANNELS, N, TILE_CHANNELS), so heads are TILE_CHANNELS
- * apart. */
+/* The states of a channel. The layout is (group / TILE_CHANNELS, N, TILE_CHANNELS), so heads are
+ * TILE_CHANNELS apart. */
 static real *states_of(const work *w, int64_t channel) {
   const int64_t c = channel - w->item->d0;
   return w->states + c / TILE_CHANNELS * TILE_CHANNELS * w->run->heads + c % TILE_CHANNELS;
 }
 
-/* What steps of a block have in common, so that a chain for it does no more than it has to. */
+/* What all steps of a block have in common. Each kind has its own loop, which does no more than it
+ * has to. */
 enum {
   PLAIN,      /* no step is masked; v is written */
   PLAIN_RELU, /* no step is masked; ReLU(v) is written */
-  GENERAL,    /* any block, also one of which e is written */
+  GENERAL,    /* any block, including one whose e is written */
   KINDS
 };
 
-/* N and kind are constants at every call, so that the arrays become registers. */
+/* N and kind are constants in every call, so that the compiler keeps the arrays in registers. */
 ALWAYS_INLINE void chain_heads(const int N, const int kind, const work *w, const block *b) {
   const int relu = kind == GENERAL ? b->relu : kind == PLAIN_RELU;
   vec h[HEADS_MAX], q[HEADS_MAX], gain[HEADS_MAX], projection[HEADS_MAX], term[HEADS_MAX];

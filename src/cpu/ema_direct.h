@@ -1,10 +1,10 @@
 /* Truncated sums, from step K = truncation_length on; part of ema_item.h.
  *
- *   e[t] = sum over j < K of kernel[j] * x[t - j], the oldest step first; x is 0 where it is masked
+ *   e[t] = sum over j < K of kernel[j] * x[t - j], the oldest step first; x is 0 if the step is masked
  *   v[t] = fma(residual_weight, x[t], e[t]) */
 
-/* `count` steps at once, so that their latencies overlap; count is a constant at every call. kernel
- * is (K, padded); row is x of the first of the steps, rows `width` apart. */
+/* Computes `count` steps at once, so that their latencies overlap. count is a constant in every
+ * call. kernel is (K, padded). row is x of the first step; rows are `width` apart. */
 ALWAYS_INLINE void direct_sums(const int count, const work *w, const real *kernel, const real *row,
                                int64_t width, vec *e) {
   UNROLL for (int i = 0; i < count; i++) e[i] = (vec){0};
@@ -14,8 +14,8 @@ ALWAYS_INLINE void direct_sums(const int count, const work *w, const real *kerne
   }
 }
 
-/* One vector of channels from d on: row is x with masked steps 0, x without; all of them, and v, are
- * `width` apart. */
+/* One vector of channels, from d on. row is x with masked steps set to 0, x the input as it was
+ * given. Steps of row, x and v are `width` apart. */
 static void direct_block(const work *w, int64_t steps, int64_t width, int64_t d, const real *row,
                          const real *x, real *v) {
   const vec residual = vec_load(w->k->residual + d);
@@ -31,7 +31,8 @@ static void direct_block(const work *w, int64_t steps, int64_t width, int64_t d,
   }
 }
 
-/* Loads a tile of x into rows of the history, with masked steps 0; and into x, unless NULL. */
+/* Loads a tile of x into rows of the history, with masked steps set to 0, and into x unless that
+ * is NULL. */
 static void load_history(const work *w, int64_t t, int64_t steps, int64_t d, int64_t width,
                          real *rows, real *x) {
   uint8_t masked[TILE_STEPS_MAX];
@@ -43,8 +44,8 @@ static void load_history(const work *w, int64_t t, int64_t steps, int64_t d, int
     if (mask[i]) memset(rows + i * width, 0, (size_t)width * sizeof *rows);
 }
 
-/* One tile of channels from step K on. The history holds K - 1 rows before a block and those of the
- * block, so that y may overwrite x. */
+/* One tile of channels, from step K on. The history holds the K - 1 rows before a block and the
+ * rows of the block, so that y may overwrite x. */
 static void direct_tile(const work *w, int64_t d) {
   real x[TILE_ELEMENTS] __attribute__((aligned(MEMORY_ALIGNMENT)));
   real v[TILE_ELEMENTS] __attribute__((aligned(MEMORY_ALIGNMENT)));

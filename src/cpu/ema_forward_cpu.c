@@ -1,15 +1,17 @@
-/* A run of the EMA on the CPU, cut into items that the context's threads take one by one.
+/* A run of the EMA on the CPU, divided into items that the context's threads take one by one.
  *
- * A long sequence with few channels is cut into slices of time as well, in a chunked scan with
- * warm-up (src/ema_slices.h says why it keeps the bits): a first pass runs all slices side by side,
- * a second one goes through each sequence's slices in order and computes those again that began
- * with another state than the slice before them ended with.
+ * A long sequence with few channels is divided into slices of time as well (src/ema_slices.h
+ * explains why this keeps the bits). The first pass runs all slices in parallel. The second pass
+ * goes through the slices of each sequence in order. If a slice began with a state other than the
+ * final state of the slice before it, the slice is computed again.
  *
- * No result depends on how a run is cut, so the bits do not depend on the number of threads. */
+ * No result depends on how a run is divided, so the bits do not depend on the number of
+ * threads. */
 #include "../ema_slices.h"
 #include "ema_cpu.h"
 
-/* Rows are whole aligned vectors of float32, in a large output. */
+/* Whether y may be written with non-temporal stores: it is large, and its rows are whole aligned
+ * vectors of float32. */
 static int can_stream(const ema_run *run) {
   const ema_sequences *y = &run->y;
   const int64_t lanes = VECTOR_BYTES / (int64_t)sizeof(float);
@@ -20,7 +22,8 @@ static int can_stream(const ema_run *run) {
   return elements >= STREAM_BYTES / (int64_t)sizeof(float);
 }
 
-/* A few items for each thread, unless they would be small. */
+/* Chooses the size of a group so that each thread gets a few items, unless they would be too
+ * small. */
 static int64_t group_channels(const cumega_context *ctx, const ema_plan *p) {
   const int64_t D = p->run->channels, N = p->run->heads;
   const double steps = (double)p->run->batch.rows * (double)N;
@@ -44,7 +47,7 @@ static ema_plan make_plan(const cumega_context *ctx, const ema_run *run) {
   p.groups = divide_up(D, p.group);
   p.stream = can_stream(run);
 
-  /* The work of all sequences; L is their sum where they are packed. */
+  /* The work of all sequences. In a packed batch, rows is the sum of their lengths. */
   const double work = (double)run->batch.rows * (double)N * (double)D *
                       (run->batch.packed ? 1 : (double)run->batch.count);
   p.pool = work >= (double)POOL_ITEMS * EMA_ITEM_WORK ? ctx->pool : NULL;
@@ -97,7 +100,7 @@ ema_item LEVEL(ema_item_of)(const ema_plan *p, int64_t index) {
     item.initial = &p->end;
     item.initial_row = row - 1;
   } else if (slice > 0 && item.length == 0) {
-    item.initial_row = item.final_row = -1; /* it only writes the zeros after the sequence */
+    item.initial_row = item.final_row = -1; /* only writes the zeros after the sequence */
   } else if (slice > 0) {
     item.initial_row = -1;
     item.warmup = p->slices.warmup;

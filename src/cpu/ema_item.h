@@ -1,19 +1,19 @@
-/* One item of the EMA through all its steps: a template (vector.h), for the state's type.
+/* One item of the EMA, through all its steps: a template (vector.h) for the type of the state.
  *
- * Time is taken in blocks of a few steps, and each block in tiles of channels, so that rows of x and
- * y are read and written from left to right while they are in the cache. (Channels carried through
- * all time at once would touch one cache line of every row, each in another page: a third of the
- * speed.) For each tile:
+ * Steps are processed in blocks of a few, and each block in tiles of channels. So the rows of x
+ * and y are read and written from left to right while they are in the cache. (To go through all
+ * steps of a few channels at once would touch one cache line of every row, each on its own page.
+ * That has a third of the speed.) For each tile:
  *
- *   load      x in place, if it has the state's type and its channels are contiguous; else a copy
- *   chain     ema_chain.h, one vector of channels at a time
+ *   load      x in place if it has the state's type and contiguous channels, else a copy
+ *   chain     the recurrence (ema_chain.h), one vector of channels at a time
  *   epilogue  y = activation(v), rounded once */
 
 #include "ema_cpu.h"
 #include "vector.h"
 #include "element.h"
 
-#define HEADS_MAX 16 /* for which there is a chain in registers */
+#define HEADS_MAX 16 /* for which chain_heads keeps the states in registers */
 
 /* What all tiles of an item share. */
 typedef struct work {
@@ -22,9 +22,9 @@ typedef struct work {
   const ema_item *item;
   const TYPED(ema_coefficients) * k;
   int64_t tile_channels, tile_steps;
-  int x_in_place, y_in_place; /* of the state's type, with contiguous channels */
+  int x_in_place, y_in_place; /* the tensor has the state's type and contiguous channels */
   int is_relu;
-  int fused; /* the chain writes y in place, activated */
+  int fused; /* the recurrence writes activation(v) to y in place */
   real *states, *terms, *history;
 } work;
 
@@ -36,7 +36,8 @@ static element_block tile_at(const work *w, const ema_sequences *s, int64_t t, i
                          s->stride_t, s->stride_d};
 }
 
-/* Copies a tile of x to rows that are `pitch`, whole vectors, apart; lanes of no channel become 0. */
+/* Copies a tile of x to rows that are `pitch` apart and consist of whole vectors. Lanes without a
+ * channel become 0. */
 static void load_tile(const work *w, int64_t t, int64_t steps, int64_t d, int64_t channels,
                       real *tile, int64_t pitch) {
   const element_block x = tile_at(w, &w->run->x, t, steps, d, channels);
@@ -44,7 +45,8 @@ static void load_tile(const work *w, int64_t t, int64_t steps, int64_t d, int64_
   LEVEL(TYPED(element_load))(&x, tile, pitch);
 }
 
-/* A double of a narrower y is rounded to float before its activation, in store_tile. */
+/* Whether v is double but y has a narrower type. Then store_tile rounds v to float before the
+ * activation. */
 static int is_narrowed(const work *w) {
   return REAL_BITS == 64 && w->run->type != TYPE_FLOAT64;
 }
@@ -54,7 +56,7 @@ static void activate(const work *w, real *v, int64_t rows, int64_t pitch) {
     LEVEL(TYPED(ema_activate))(&w->run->TYPED(finish), v, rows, pitch);
 }
 
-/* y = a tile of activated v, rounded once. */
+/* y = activation(v) for a tile, rounded once. */
 static void store_tile(const work *w, int64_t t, int64_t steps, int64_t d, int64_t channels,
                        const real *v, int64_t pitch) {
   const element_block y = tile_at(w, &w->run->y, t, steps, d, channels);
@@ -81,7 +83,7 @@ static void store_tile(const work *w, int64_t t, int64_t steps, int64_t d, int64
 #endif
 }
 
-/* The mask of steps t on; NULL: there is none. */
+/* The mask from step t on; NULL if there is none. */
 static const uint8_t *mask_of(const work *w, int64_t t, int64_t steps, uint8_t *masked) {
   const ema_run *run = w->run;
   if (run->mask == NULL) return NULL;
@@ -108,9 +110,9 @@ static void store_vector(const work *w, int64_t steps, real *v, real *y) {
   }
 }
 
-/* Steps t .. t + steps - 1 of all channels; y is left alone where `silent`. Channels before x_end
- * are read in place and those before y_end written so, whole vectors; the others go through tiles,
- * whose first column is that channel. */
+/* Steps t .. t + steps - 1 of all channels. With `silent`, y is not written. Whole vectors of
+ * channels before x_end are read in place, and those before y_end are written in place. The other
+ * channels go through tiles, whose first column is x_end or y_end. */
 static void chain_block(const work *w, int64_t t, int64_t steps, int silent) {
   real x_tile[TILE_ELEMENTS] __attribute__((aligned(MEMORY_ALIGNMENT)));
   real v_tile[TILE_ELEMENTS] __attribute__((aligned(MEMORY_ALIGNMENT)));
@@ -144,9 +146,9 @@ static void chain_block(const work *w, int64_t t, int64_t steps, int silent) {
   }
 }
 
-/* A tile's states (N, TILE_CHANNELS) from or to a row of the caller's, channels (stride_d) and
- * heads (stride_n) apart. With N and the strides constant, as they are for a compact row, this
- * becomes shuffles. */
+/* Copies a tile's states (N, TILE_CHANNELS) from or to a row of the caller's states, in which
+ * channels are stride_d and heads are stride_n apart. For a compact row N and the strides are
+ * constants, and the compiler makes shuffles of this. */
 ALWAYS_INLINE void state_in(const int64_t N, int64_t channels, const real *from, int64_t stride_d,
                             int64_t stride_n, real *restrict to) {
   for (int64_t n = 0; n < N; n++)
@@ -164,7 +166,7 @@ static int is_compact_of_4(const ema_state *s, int64_t N, int64_t channels) {
   return N == 4 && s->stride_d == 4 && s->stride_n == 1 && channels == TILE_CHANNELS;
 }
 
-/* The item's states from a row of s, or zeros where row is negative. */
+/* Loads the item's states from a row of s, or zeros if row is negative. */
 static void load_states(const work *w, const ema_state *s, int64_t row) {
   for (int64_t d = w->item->d0; d < w->item->d1; d += TILE_CHANNELS) {
     const int64_t N = w->run->heads, channels = smaller(w->item->d1 - d, TILE_CHANNELS);
@@ -180,7 +182,7 @@ static void load_states(const work *w, const ema_state *s, int64_t row) {
   }
 }
 
-/* The item's states to a row of s, which is negative where they are not kept. */
+/* Saves the item's states to a row of s, unless row is negative. */
 static void save_states(const work *w, const ema_state *s, int64_t row) {
   for (int64_t d = w->item->d0; row >= 0 && d < w->item->d1; d += TILE_CHANNELS) {
     const int64_t N = w->run->heads, channels = smaller(w->item->d1 - d, TILE_CHANNELS);
@@ -202,7 +204,8 @@ static work make_work(const ema_plan *plan, const ema_item *item, int worker) {
   w.tile_channels = time_contiguous ? TILE_NARROW_CHANNELS : TILE_CHANNELS;
   w.tile_steps = w.x_in_place ? TILE_IN_PLACE_STEPS : TILE_ELEMENTS / w.tile_channels;
 
-  /* Non-temporal stores are faster a block of one vector at a time than from the chain. */
+  /* Non-temporal stores are faster from a finished block of one vector than from the
+   * recurrence. */
   const cumega_activation activation = (cumega_activation)run->finish_f32.kind;
   w.is_relu = !run->raw && activation == CUMEGA_ACTIVATION_RELU;
   const int is_identity = run->raw || activation == CUMEGA_ACTIVATION_IDENTITY;
@@ -221,7 +224,8 @@ void LEVEL(TYPED(ema_item))(void *argument, int64_t index, int worker) {
   const work w = make_work(plan, &item, worker);
   const int64_t most = w.tile_steps;
 
-  /* From step K of a truncated sequence on: first, before y overwrites what it reads of x. */
+  /* In a truncated sequence the steps from K on come first, before y overwrites the x that they
+   * read. */
   int64_t chained = item.length;
   if (w.run->truncated && item.length > w.run->truncation) {
     chained = w.run->truncation;

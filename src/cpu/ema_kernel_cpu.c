@@ -1,9 +1,9 @@
 /* The convolution kernel's values: out[i] = sum over heads of weight * q^(first + i), with q^l =
- * exp(l log q) and q^0 = 1 always (q may be 0, whose logarithm is -inf). Positions innermost, so
- * that exp is vectorised. */
+ * exp(l log q) and q^0 = 1 always (q may be 0, whose logarithm is -inf). The innermost loop is
+ * over positions, so that exp is vectorised. */
 #include "ema_cpu.h"
 
-/* The halving tree over heads, a column at a time. */
+/* The pairwise sum over heads, for each position. */
 static void sum_heads(double *terms, int64_t num_heads, int64_t count) {
   int64_t stride = 1;
   while (2 * stride < num_heads) stride *= 2;

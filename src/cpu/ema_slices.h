@@ -1,6 +1,7 @@
-/* The second pass of a chunked scan: part of ema_item.h. */
+/* The second pass of SLICED; part of ema_item.h. */
 
-/* Whether the slice began, bit by bit, as the one before it ended. All NaNs are the same. */
+/* Whether the slice began with the same bits with which the one before it ended. All NaNs are
+ * equal. */
 static int began_right(const ema_plan *p, int64_t row, int64_t d0, int64_t d1) {
   const int64_t count = (d1 - d0) * p->begin.stride_d;
   const int64_t at = row * p->begin.stride_row + d0 * p->begin.stride_d;
@@ -11,7 +12,7 @@ static int began_right(const ema_plan *p, int64_t row, int64_t d0, int64_t d1) {
   return 1;
 }
 
-/* Computes slices of one group again where necessary, then keeps the final state. */
+/* Computes slices of one group of channels again where necessary, then saves the final state. */
 void LEVEL(TYPED(ema_check))(void *argument, int64_t index, int worker) {
   ema_plan again = *(const ema_plan *)argument;
   again.from_end = 1;

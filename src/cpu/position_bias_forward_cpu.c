@@ -1,4 +1,4 @@
-/* The bias as an (L, L) matrix: row i is the table from value -i on. */
+/* The bias as an (L, L) matrix: row i is the part of the table that begins at distance -i. */
 #include "element.h"
 #include "attention_cpu.h"
 

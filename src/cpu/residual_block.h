@@ -1,16 +1,17 @@
-/* One block of elements through a residual connection's formula; part of residual_item.h.
+/* Applies a residual connection's formula to a block of elements; part of residual_item.h.
  *
- * The formula reads contiguous numbers: the caller's tensor where it is contiguous and of the right
- * type, otherwise a copy. The result may overwrite the inputs in place. */
+ * The formula reads contiguous numbers: the caller's tensor if it is contiguous and has the right
+ * type, otherwise a copy. The result may overwrite the inputs. */
 
-/* A block's inputs; c: the factors of its channels, or NULL where all of them have c0. */
+/* A block's inputs. c: the factors of its channels, or NULL if c0 is the factor of all. */
 typedef struct block {
   const real *x, *y, *gate, *c;
   real c0;
   int64_t n;
 } block;
 
-/* to[i] = SCALAR for each i < n, a vector at a time: VECTOR is the same for elements i on. */
+/* to[i] = SCALAR for each i < n. VECTOR is the same expression for a vector of elements from i
+ * on. */
 #define FOR_BLOCK(VECTOR, SCALAR)                                                                  \
   do {                                                                                             \
     if (stream) {                                                                                  \
@@ -29,7 +30,7 @@ typedef struct block {
     for (; i < n; i++) to[i] = SCALAR;                                                             \
   } while (0)
 
-/* The formulas with a sigmoid, whose result is always a copy. */
+/* The formulas with a sigmoid. `to` is never an input. */
 static void apply_gated(const residual_run *run, const block *b, real *restrict to) {
   const int64_t n = b->n;
   const real *x = b->x, *y = b->y, *gate = b->gate, *c = b->c;
@@ -76,7 +77,8 @@ static int is_plain(const residual_operand *operand, int64_t stride) {
   return operand->type == REAL_TYPE && stride == 1;
 }
 
-/* n elements of an operand that may be absent; at most RESIDUAL_BLOCK where it is not plain. */
+/* Returns n elements of an operand, or NULL if it is absent. n is at most RESIDUAL_BLOCK unless
+ * is_plain. */
 static const real *fetch(const residual_operand *from, int64_t offset, int64_t stride, int64_t n,
                          real *buffer) {
   if (from->type == 0) return NULL;
@@ -86,7 +88,8 @@ static const real *fetch(const residual_operand *from, int64_t offset, int64_t s
   return buffer;
 }
 
-/* Elements first .. first + n - 1 of the line at p, with n as for fetch, to contiguous memory. */
+/* Writes the result for elements first .. first + n - 1 of the line at p to contiguous memory,
+ * with n as for fetch. */
 static void block_at(const residual_run *run, const residual_place *p, int64_t first, int64_t n,
                      real *to, int stream) {
   real buffers[OPERAND_OUT][RESIDUAL_BLOCK] __attribute__((aligned(MEMORY_ALIGNMENT)));

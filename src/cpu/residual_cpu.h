@@ -1,13 +1,13 @@
 /* Residual connections on a CPU: what their files share.
  *
- *   residual_forward_cpu.c  a run cut into items, which are stretches of lines, or rows
+ *   residual_forward_cpu.c  a run divided into items: pieces of lines, or rows
  *   residual_item.h         an item, for float and for double
  *   residual_block.h        one block of elements through the formula
  *   residual_product.h      Highway's matrix products
- *   residual_narrow_cpu.c   lines of 16-bit types in a single loop, where nothing more is asked
+ *   residual_narrow_cpu.c   lines of 16-bit types with a linear formula, in a single loop
  *
- * Without a norm or products each element stands alone, and a run is made of lines: the innermost
- * dimension. With them it is made of rows: all channels of one place. */
+ * Without a norm or products the elements are independent, and a run goes by lines along the
+ * innermost dimension. With them it goes by rows: all channels of one step. */
 #ifndef CUMEGA_SRC_CPU_RESIDUAL_CPU_H
 #define CUMEGA_SRC_CPU_RESIDUAL_CPU_H
 
@@ -15,18 +15,18 @@
 #include "../math/tree.h"
 #include "cpu.h"
 
-/* Rows of Highway's products that are computed together: two vectors across rows. */
+/* Rows of Highway's products that are computed together: two vectors, with a row in each lane. */
 #define PRODUCT_ROWS(real_size) (2 * VECTOR_BYTES / (int64_t)(real_size))
 
-/* How a run is cut into items. */
+/* How a run is divided into items. */
 typedef struct residual_plan {
   const residual_run *run;
   int by_rows;
   int64_t lines;  /* the product of all dimensions but the innermost */
-  int64_t pieces; /* of a line, each of at most `piece` elements; 1 by rows */
+  int64_t pieces; /* per line, each of at most `piece` elements; 1 when a run goes by rows */
   int64_t piece;
   int64_t units;      /* lines * pieces */
-  int64_t item_units; /* of an item; the last one may have fewer */
+  int64_t item_units; /* per item; the last one may have fewer */
   int64_t bytes_per_thread;
   char *scratch;
   int stream; /* out and normalized are written with non-temporal stores */
@@ -59,13 +59,13 @@ static inline void residual_next(const residual_run *run, residual_place *p) {
   }
 }
 
-/* Units first .. first + count - 1, with the scratch of one thread. */
+/* Runs units first .. first + count - 1, with the scratch of one thread. */
 void LEVEL(residual_item_f32)(const residual_plan *plan, int64_t first, int64_t count, void *own);
 void LEVEL(residual_item_f64)(const residual_plan *plan, int64_t first, int64_t count, void *own);
 
 /* Whether all operands are contiguous and of one 16-bit type, and the formula is linear. */
 int LEVEL(residual_is_narrow)(const residual_run *run);
-/* Elements from .. to - 1 of the line at p. */
+/* Runs elements from .. to - 1 of the line at p. */
 void LEVEL(residual_narrow_line)(const residual_plan *plan, const residual_place *p, int64_t from,
                                  int64_t to);
 

@@ -1,12 +1,14 @@
-/* A residual connection's run on the CPU, cut into items that the context's threads take one by
- * one. No element depends on the cut, so the bits do not depend on the number of threads. */
+/* A residual connection's run on the CPU, divided into items that the context's threads take one
+ * by one. No element depends on how a run is divided, so the bits do not depend on the number of
+ * threads. */
 #include "residual_cpu.h"
 
 static int has_products(const residual_run *run) {
   return run->form >= RESIDUAL_HIGHWAY;
 }
 
-/* Large outputs are streamed, unless they overwrite an input, whose line is in the cache anyway. */
+/* Whether non-temporal stores write the outputs: if they are large and do not overwrite an input,
+ * whose cache lines have been loaded anyway. */
 static int can_stream(const residual_run *run, int64_t elements) {
   const residual_operand *o = run->operands;
   if (!CAN_STREAM || elements < STREAM_BYTES / (int64_t)sizeof(float)) return 0;

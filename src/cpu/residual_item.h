@@ -8,7 +8,7 @@
 
 /* ---- lines: no norm, no products ---- */
 
-/* Whether a line's inputs can all be read in place, whatever its length. */
+/* Whether all inputs of a line can be read in place. */
 static int all_plain(const residual_run *run) {
   for (int k = 0; k < OPERAND_OUT; k++) {
     const residual_operand *o = &run->operands[k];
@@ -17,7 +17,7 @@ static int all_plain(const residual_run *run) {
   return 1;
 }
 
-/* n results go to the output. */
+/* Stores n results in the output. */
 static void store_block(const residual_plan *plan, const residual_operand *out, int64_t offset,
                         int64_t stride, int64_t n, const real *v) {
   if (plan->stream && is_plain(out, stride)) {
@@ -29,7 +29,7 @@ static void store_block(const residual_plan *plan, const residual_operand *out, 
   }
 }
 
-/* Elements from .. to - 1 of the line at p. */
+/* Runs elements from .. to - 1 of the line at p. */
 static void run_line(const residual_plan *plan, const residual_place *p, int64_t from, int64_t to) {
 #if REAL_BITS == 32
   if (plan->narrow) {
@@ -54,7 +54,8 @@ static void run_line(const residual_plan *plan, const residual_place *p, int64_t
   }
 }
 
-/* Units are whole lines, or one piece of a line, which is an item by itself. */
+/* Units are whole lines, or pieces of a line. If lines have several pieces, each piece is an
+ * item. */
 static void run_lines(const residual_plan *plan, int64_t first, int64_t count) {
   const int64_t length = plan->run->shape[plan->run->ndim - 1];
   residual_place p;
@@ -86,8 +87,9 @@ static inline real sum_lanes(vec last) {
   return sums[0];
 }
 
-/* The pairwise sum (src/math/tree.h) of up to TREE_GROUP terms: v, or (v - mean)^2 where `squared`,
- * a constant at every call. A vector at a time, and two strides at a time where both are whole. */
+/* The pairwise sum (src/math/tree.h) of up to TREE_GROUP terms: v, or (v - mean)^2 if `squared`,
+ * which is a constant in every call. It adds a vector at a time, and does two strides at once if
+ * both are whole vectors. */
 ALWAYS_INLINE real sum_group(const real *v, int64_t count, const int squared, real mean) {
   real sums[TREE_GROUP / 2] __attribute__((aligned(MEMORY_ALIGNMENT)));
   const int64_t first = tree_first_stride(count), both = count - first;
@@ -174,8 +176,8 @@ static void normalize_row(const residual_plan *plan, const residual_place *p, co
   }
 }
 
-/* Computes a row before its norm, in the output itself where the norm can read it there, otherwise
- * in v. Returns the row. */
+/* Computes a row before its norm, in the output itself if the norm can read it there, otherwise in
+ * v. Returns the row. */
 static real *run_formula(const residual_run *run, const residual_plan *plan,
                          const residual_place *p, real *v) {
   const residual_operand *out = &run->operands[OPERAND_OUT];
@@ -191,7 +193,7 @@ static real *run_formula(const residual_run *run, const residual_plan *plan,
   return v;
 }
 
-/* run is the plan's, or has its products for y and gate. */
+/* run is the plan's run, or a copy of it in which products take the places of y and gate. */
 static void run_row(const residual_run *run, const residual_plan *plan, const residual_place *p,
                     real *own) {
   real *v = run_formula(run, plan, p, own);
@@ -202,7 +204,7 @@ static void run_row(const residual_run *run, const residual_plan *plan, const re
   normalize_row(plan, p, v, own);
 }
 
-/* Highway: the products of a few rows, then the rows with the products as gate and y. */
+/* Highway: computes the products of a few rows, then the rows with the products as gate and y. */
 static void run_products(const residual_plan *plan, int64_t first, int64_t count, real *own) {
   const residual_run *run = plan->run;
   const residual_products *w = &run->products;

@@ -1,12 +1,12 @@
-/* Lines of float16 or bfloat16 through the linear formulas: widened, computed and rounded in one loop,
- * which the compiler vectorises. Through buffers of floats, as residual_item.h works, the arithmetic
- * of a line takes twice as long as its memory traffic. */
+/* Lines of float16 or bfloat16 through the linear formulas: widened, computed and rounded in one
+ * loop, which the compiler vectorises. With buffers of floats, as in residual_item.h, the
+ * arithmetic of a line would take twice as long as its memory accesses. */
 #define REAL_BITS 32
 #include "../math/float16.h"
 #include "residual_cpu.h"
 #include "vector.h"
 
-/* is_bfloat16 is a constant at every call. */
+/* is_bfloat16 is a constant in every call. */
 ALWAYS_INLINE float widen(const int is_bfloat16, uint16_t v) {
   return is_bfloat16 ? bfloat16_to_float(v) : float16_to_float(v);
 }
@@ -14,7 +14,7 @@ ALWAYS_INLINE uint16_t rounded(const int is_bfloat16, float v) {
   return is_bfloat16 ? float_to_bfloat16(v) : float_to_float16(v);
 }
 
-/* n elements of the output, to a buffer, since the output may be an input. */
+/* Writes n results to a buffer, since the output may overwrite an input. */
 ALWAYS_INLINE void apply(const int is_bfloat16, const residual_run *run, const uint16_t *x,
                          const uint16_t *y, const float *c, float beta, int64_t n,
                          uint16_t *restrict to) {
@@ -45,7 +45,7 @@ static void stream_16(const uint16_t *from, uint16_t *to, int64_t n) {
   int64_t i = 0;
   for (; i < n && (uintptr_t)(to + i) % VECTOR_BYTES != 0; i++) to[i] = from[i];
   for (; i + whole <= n; i += whole) {
-    vec bits; /* moves of floats leave the bits alone */
+    vec bits; /* copying floats does not change their bits */
     memcpy(&bits, from + i, sizeof bits);
     vec_stream((float *)(void *)(to + i), bits);
   }

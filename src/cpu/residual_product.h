@@ -1,14 +1,15 @@
 /* Highway's matrix products, out = in * weight^T + bias, for ROWS rows at a time; part of
  * residual_item.h.
  *
- * Each lane of a vector is one row, so a weight is read once for all rows and the order of a sum
+ * Each lane of a vector is one row. So a weight is read once for all rows, and the order of a sum
  * does not depend on the vector's width: fma by index within groups of 64 inputs, then the groups
  * in order, then the bias. */
 
 #define PRODUCT_GROUP 64
 #define ROWS          PRODUCT_ROWS(sizeof(real))
 
-/* Rows first .. first + rows - 1 of an operand, transposed to (D, ROWS); the rest is 0. */
+/* Transposes rows first .. first + rows - 1 of an operand to (D, ROWS). The other columns are
+ * 0. */
 static void gather_rows(const residual_run *run, int operand, int64_t first, int64_t rows,
                         real *to) {
   const residual_operand *o = &run->operands[operand];
@@ -25,7 +26,8 @@ static void gather_rows(const residual_run *run, int operand, int64_t first, int
     }
 }
 
-/* Output channels o .. o + outputs - 1 of all rows; outputs is a constant at every call. */
+/* Computes output channels o .. o + outputs - 1 of all rows. outputs is a constant in every
+ * call. */
 ALWAYS_INLINE void product_channels(const int outputs, const real *in, const real *weight,
                                     const real *bias, int64_t D, int64_t o, real *out) {
   vec sum[4][2];

@@ -1,4 +1,4 @@
-/* A rotary bias's table, in double:
+/* The table of a rotary bias, in double:
  *
  *   e[d] = sum over k of even_k cos(d theta_k),  o[d] = sum over k of odd_k sin(d theta_k)
  *   out[-d] = e[d] + o[d],  out[d] = e[d] - o[d]
@@ -8,8 +8,8 @@
  *   e[64 a + b] = sum of (even cos A) cos B + (-even sin A) sin B
  *   o[64 a + b] = sum of (odd sin A) cos B + (odd cos A) sin B
  *
- * so a value takes four fma per pair, and the whole table (length / 64 + 64) * pairs sines and
- * cosines. Each d has its own sum in the order of k, which no vector width changes. */
+ * so a value takes four fmas per pair, and the whole table takes (length / 64 + 64) * pairs sines
+ * and cosines. Each d has its own sum in the order of k, whatever the vector width. */
 #define REAL_BITS 64
 #include "../math/rotation.h"
 #include "attention_cpu.h"
@@ -19,7 +19,7 @@ typedef struct factors {
   double *even_cosine, *even_sine, *odd_cosine, *odd_sine; /* (pairs) */
 } factors;
 
-/* (pairs, 64): cos and sin of b theta_k. */
+/* Writes cos and sin of b theta_k, (pairs, 64). */
 static void within_block(const rotary_table *t, double *cosines, double *sines) {
   for (int64_t k = 0; k < t->pairs; k++) {
     const double quarters = t->quarters[k], quarters_lo = t->quarters_lo[k];
@@ -45,8 +45,8 @@ static void begin_block(const rotary_table *t, int64_t first, const factors *f) 
   }
 }
 
-/* The values of ROTARY_VECTORS vectors of distances from `first` on; cosines and sines are at the
- * first one's place in its block. */
+/* The values of ROTARY_VECTORS vectors of distances, from `first` on. cosines and sines point to
+ * the position of `first` in its block of 64. */
 static void sum_tile(const rotary_table *t, const factors *f, const double *cosines,
                      const double *sines, int64_t first) {
   vec e[ROTARY_VECTORS] = {{0}}, o[ROTARY_VECTORS] = {{0}};

@@ -1,15 +1,15 @@
-/* Numbers and vectors of a file that computes, which says first whether in float or in double:
+/* The types that a file computes with. Before it includes this header, it says whether they are
+ * float or double:
  *
  *   #define REAL_BITS 32   `real` is float, `vec` is a vector of LANES floats
  *   #define REAL_BITS 64   `real` is double, `vec` is a vector of LANES doubles
  *
+ * A template (ema_item.h, residual_item.h, attention_row.h) is included by one file for float and
+ * by one for double. In it TYPED(name) is name_f32 or name_f64. Functions that are not static have
+ * such names: LEVEL(TYPED(ema_item)) is ema_item_f32_v3 at level v3.
  *
- * A template (ema_item.h, residual_item.h, attention_row.h) is included by a file for each. In
- * it TYPED(name) is name_f32 or name_f64, which names what is not static: LEVEL(TYPED(ema_item)) is
- * ema_item_f32_v3.
- *
- * vec is a vector type of GCC, which clang has too: + - * / work lane by lane. No sum runs across
- * lanes in an order that depends on LANES, so that all levels give the same bits. */
+ * vec is a vector type of GCC, which clang supports too: + - * / work lane by lane. The order of
+ * no sum across lanes depends on LANES, so that all levels give the same bits. */
 #ifndef CUMEGA_SRC_CPU_VECTOR_H
 #define CUMEGA_SRC_CPU_VECTOR_H
 
@@ -19,7 +19,7 @@
 typedef float real;
 #define REAL_TYPE   TYPE_FLOAT32
 #define TYPED(name) name##_f32
-#define TABLE       f32 /* the member for float of real_vector, position_table and others */
+#define TABLE       f32 /* the float member of real_vector and similar types */
 #define real_fma    __builtin_fmaf
 #elif REAL_BITS == 64
 typedef double real;
@@ -69,7 +69,7 @@ static inline vec vec_splat(real v) {
   return v - (vec){0};
 }
 
-/* A non-temporal store; p is aligned to VECTOR_BYTES. Doubles are stored in the ordinary way. */
+/* A non-temporal store; p is aligned to VECTOR_BYTES. Doubles are stored with ordinary stores. */
 static inline void vec_stream(real *p, vec v) {
 #if defined(SIMD_STREAM)
   SIMD_STREAM(p, (simd)v);
@@ -83,13 +83,13 @@ static inline vec vec_fma(vec a, vec b, vec c) {
   return (vec)SIMD_FMA((simd)a, (simd)b, (simd)c);
 #else
   vec r;
-  /* cppcheck-suppress uninitvar ; every lane is set */
+  /* cppcheck-suppress uninitvar ; the loop sets every lane */
   for (int i = 0; i < LANES; i++) r[i] = real_fma(a[i], b[i], c[i]);
   return r;
 #endif
 }
 
-/* The larger of v and m; m where v is NaN (x86 returns the second operand of max). */
+/* The larger of v and m; m if v is NaN (x86 returns the second operand of max). */
 static inline vec vec_max(vec v, vec m) {
 #if defined(SIMD_MAX)
   return (vec)SIMD_MAX((simd)v, (simd)m);

@@ -1,8 +1,8 @@
-/* What all kernels of position biases do with a row of scores: find its place, read and write
- * elements, and make s from scores, bias and masks.
+/* What all kernels for scores do with a row: find its position, read and write elements, and
+ * compute s from scores, bias and masks.
  *
- * The arithmetic is that of src/cpu/attention_row.h, operation by operation: one fma for
- * scale and bias, one rounding at the store. */
+ * The arithmetic is that of src/cpu/attention_row.h, operation by operation: one fma for scale and
+ * bias, one rounding at the store. */
 #ifndef CUMEGA_SRC_CUDA_ATTENTION_CUH
 #define CUMEGA_SRC_CUDA_ATTENTION_CUH
 
@@ -13,8 +13,8 @@
 #include "attention_cuda.h"
 #include "reduce.cuh"
 
-/* Keys that a thread loads at once: 16 bytes, or 8 in 16-bit types, so that every type but
- * float64 has the same layout. */
+/* How many keys a thread loads at once: 16 bytes, or 8 in 16-bit types, so that all types but
+ * float64 have the same layout. */
 template <int TYPE> static constexpr int KEYS = TYPE == TYPE_FLOAT64 ? 2 : 4;
 
 static __device__ __forceinline__ float exp_of(float x) {
@@ -24,10 +24,10 @@ static __device__ __forceinline__ double exp_of(double x) {
   return math_exp(x);
 }
 
-/* ---- places ---- */
+/* ---- positions of rows ---- */
 
-/* The number of a row in parts. Counting on is cheaper than a 64-bit division for each row, which
- * costs more than a short row. */
+/* The index of a row, split into sequence, head and query. To count from row to row is cheaper
+ * than a 64-bit division for each, which would take longer than a short row. */
 struct row_index {
   int64_t b, h, i;
 };
@@ -49,15 +49,15 @@ static __device__ __forceinline__ void row_next(const attention_run &run, row_in
   at->b++;
 }
 
-/* One row: the keys it sees, and where its key 0 is in scores, output and masks. */
+/* One row: its visible keys, and the offsets of its first key in scores, output and masks. */
 struct row_place {
   attention_row row;
   int64_t from, to;
   const uint8_t *attention, *padding; /* NULL: none */
 };
 
-/* Index tensors are read here first. A length that its tensor does not allow is clamped, and the
- * `reporter` thread sets the error flag. */
+/* Index tensors are read here first. A wrong length is clamped, and the `reporter` thread sets the
+ * error flag. */
 static __device__ __forceinline__ row_place row_find(const attention_launch &p, const row_index &at,
                                                      bool reporter) {
   const attention_run &run = p.run;
@@ -81,8 +81,8 @@ static __device__ __forceinline__ row_place row_find(const attention_launch &p, 
   return place;
 }
 
-/* A sequence whose keys are all masked counts as unmasked. The whole warp calls this. It mostly
- * ends at the first 32 keys. */
+/* If all keys of a sequence are masked, drops the padding mask. The whole warp must call this. It
+ * usually looks at the first 32 keys only. */
 static __device__ __forceinline__ void row_judge_padding(const attention_run &run,
                                                          row_place *place) {
   if (place->padding == NULL) return;
@@ -97,7 +97,7 @@ static __device__ __forceinline__ void row_judge_padding(const attention_run &ru
 
 /* ---- elements ---- */
 
-/* s of the KEYS keys from j on: -inf where a key is masked or the row does not see it. */
+/* s of the KEYS keys from j on: -inf if a key is masked or not visible. */
 template <int TYPE>
 static __device__ __forceinline__ void keys_make(const attention_launch &p, const row_place &place,
                                                  int64_t j, real_of<TYPE> *s) {
@@ -120,8 +120,8 @@ static __device__ __forceinline__ void keys_make(const attention_launch &p, cons
   }
 }
 
-/* The output of the KEYS keys from j on, as far as the row has them. Keys past the end of the
- * sequence become `behind`. */
+/* Stores the output of the KEYS keys from j on, as far as the row has them. Keys past the end of
+ * the sequence become `behind`. */
 template <int TYPE>
 static __device__ __forceinline__ void keys_store(const attention_launch &p, const row_place &place,
                                                   int64_t j, const real_of<TYPE> *w,
@@ -135,8 +135,8 @@ static __device__ __forceinline__ void keys_store(const attention_launch &p, con
 
 /* ---- launching ---- */
 
-/* Deals out units of work, each worker taking launch->unit of them in a row, which this sets:
- * blocks with so many workers each, at most `most` of them. */
+/* Distributes units of work over blocks with `workers` workers each, at most `most` blocks. Each
+ * worker takes launch->unit consecutive units, which this function sets. */
 static inline dim3 deal(attention_launch *launch, int64_t units, int64_t workers, int64_t most) {
   launch->unit = parts_of(units, most * workers);
   return dim3((unsigned)parts_of(units, launch->unit * workers));

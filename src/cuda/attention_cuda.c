@@ -1,6 +1,6 @@
-/* A position bias's runs on the device: enqueued, never waited for. Which kernel runs depends on
- * shapes, strides, types and alignment alone, so a captured graph serves other values and
- * lengths. */
+/* Runs of attention scores and position biases on the device. They are enqueued and not waited
+ * for. Which kernel runs depends only on shapes, strides, types and alignment, so a captured graph
+ * can be replayed with other values and lengths. */
 #include "context_cuda.h"
 #include "hooks.h"
 #include "attention_cuda.h"

@@ -1,8 +1,8 @@
-/* Position biases on CUDA: what their files share.
+/* Attention scores and position biases on CUDA: what their files share.
  *
  *   attention_cuda.c      a run: which kernel, scratch, launch
- *   attention.cuh         a row's place, scores and output
- *   attention_scores.cu    apply and forward: no sums
+ *   attention.cuh         the position, scores and output of a row
+ *   attention_scores.cu   apply and forward: no sums
  *   attention_softmax.cu  softmax of rows that fit a block's registers
  *   attention_long.cu     softmax of longer ones */
 #ifndef CUMEGA_SRC_CUDA_ATTENTION_CUDA_H
@@ -13,12 +13,12 @@
 #include <stdint.h>
 #include "../attention_run.h"
 
-/* Everything that a kernel is given, by value. */
+/* The argument of every kernel, by value. */
 typedef struct attention_launch {
   attention_run run;
   int64_t rows;  /* B * H * Lq */
-  int64_t unit;  /* rows, or pieces of rows, that a worker takes one after another */
-  int vector_in; /* scores, and output, can be read and written as vectors (element.cuh) */
+  int64_t unit;  /* how many rows, or pieces of rows, a worker takes in sequence */
+  int vector_in; /* scores can be read, output can be written as vectors (element.cuh) */
   int vector_out;
   uint32_t *report; /* error flags: bits of cumega_report_bit */
   void *statistics; /* long rows: scratch, a pair of numbers for each block and group of keys */
@@ -28,7 +28,7 @@ typedef struct attention_launch {
 extern "C" {
 #endif
 
-/* One launch each; *kernel becomes its name. */
+/* One launch each. *kernel becomes the kernel's name. */
 cudaError_t attention_scores_launch(const attention_launch *launch, cudaStream_t stream,
                                     const char **kernel);
 /* The output is the matrix: B and H are 1, Lq and Lk are L, and there are no scores. */

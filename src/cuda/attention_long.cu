@@ -1,22 +1,21 @@
 /* softmax of rows that are too long for registers (more than 16,384 keys; float64: 8,192), of any
  * length. A block of 512 threads goes through the row twice, group by group of 4,096 keys.
  *
- *   pass 1   each group's maximum m_g and tree s_g, which go to scratch
- *   between  m, and the sum of s_g * exp(m_g - m) in order: every thread does this for itself
+ *   pass 1   each group's maximum m_g and sum s_g, which go to scratch
+ *   between  m, and the sum of s_g * exp(m_g - m) in order: every thread computes both
  *   pass 2   the scores again, and the weights
  *
- * 12 bytes per score in float32 instead of 8: at most two thirds of the copy's speed, predicted
- * and not measured, as in attention_softmax.cu. Where the scores stay in the second-level
- * cache (50 MB: 12 million keys of all rows in flight) the second pass reads them from there. On
- * sm_90 a cluster of blocks with the row in its registers would save the second read, with the
- * same bits.
+ * 12 bytes per score in float32 instead of 8: at most two thirds of the speed of a copy (predicted
+ * as in attention_softmax.cu, not measured). If the scores stay in the second-level cache (50 MB:
+ * 12 million keys of all rows in flight), the second pass reads them from there. On sm_90 a
+ * cluster of blocks with the row in its registers would avoid the second read, with the same bits.
  *
  * About 48 registers; shared memory 8.5 KB; scratch: a pair of numbers per block and group. */
 #include "attention_team.cuh"
 
 #define T POSITION_LONG_THREADS
 
-/* A group is one team's whole row. */
+/* The layout of one group, which is a row of its own to the team. */
 template <int TYPE> using group_team = team<TYPE, T, TREE_GROUP / T / KEYS<TYPE>>;
 
 template <int TYPE> static __device__ __forceinline__ int64_t key_of(int64_t group, int step) {
@@ -31,7 +30,7 @@ static __device__ __forceinline__ void group_load(const attention_launch &p, con
     keys_make<TYPE>(p, place, key_of<TYPE>(group, k), s + k * KEYS<TYPE>);
 }
 
-/* m_g and s_g of every group into statistics, by thread 0. */
+/* Computes m_g and s_g of every group. Thread 0 writes them to statistics. */
 template <int TYPE>
 static __device__ __forceinline__ void
 row_statistics(const attention_launch &p, const row_place &place, int64_t groups,

@@ -1,18 +1,18 @@
-/* apply: from scores to scores that are ready for softmax. forward: the (L, L) matrix.
+/* apply: turns scores into scores that are ready for softmax. forward: the (L, L) matrix.
  *
  * A warp takes pieces of 4 x 128 keys of a row (float64: 4 x 64). Each lane has KEYS adjacent
- * keys, so a warp's load or store is 512 adjacent bytes. A warp counts its way through
- * consecutive pieces: one division at the start.
+ * keys, so a warp's load or store is 512 adjacent bytes. A warp takes consecutive pieces, so it
+ * divides once to find the first and then only counts.
  *
  * Bytes per score in float32: 8 for apply, 4 for forward. The table is read one value at a time
- * through the first-level cache: a warp's lanes read 512 bytes at a stride of 16, four loads, of
- * which all but the first hit. Aligned vectors with a shift, or a copy in shared memory, would
- * save three quarters of that: some 17 of the 57 cycles in which an H200 copies 128 scores.
- * Instructions per 32 scores in float32, without masks: about 25, of the 55 that the copy's time
- * allows. So (predicted, not measured) it runs at the copy's speed, and in 16-bit types, which
- * allow 28, close to it.
+ * through the first-level cache: the lanes of a warp read 512 bytes with a stride of 16, in four
+ * loads, of which all but the first hit. Aligned vectors with a shift, or a copy in shared memory,
+ * would save three quarters of that: about 17 of the 57 cycles in which an H200 copies 128 scores.
+ * Instructions per 32 scores in float32, without masks: about 25, and a copy takes the time of 55.
+ * So (predicted, not measured) it runs at the speed of a copy, and in 16-bit types, whose copy
+ * takes the time of 28, close to it.
  *
- * No shared memory, no sum; about 40 registers. */
+ * It uses no shared memory, has no sums, and takes about 40 registers. */
 #include "attention.cuh"
 
 #define WARPS (POSITION_APPLY_THREADS / 32)
@@ -50,7 +50,7 @@ static __global__ void __launch_bounds__(POSITION_APPLY_THREADS)
   }
 }
 
-/* A matrix has no scores: every value is one of the table's. */
+/* A matrix has no scores: every value comes from the table. */
 template <int TYPE>
 static __global__ void __launch_bounds__(POSITION_APPLY_THREADS)
     position_bias_kernel(const attention_launch p) {

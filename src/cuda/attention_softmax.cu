@@ -1,24 +1,25 @@
 /* softmax of rows that fit a team's registers: a warp for up to 256 and 1,024 keys, 128 threads
  * for up to 4,096, 512 threads for up to 16,384 (float64: half of these). Each score is read once
- * and written once, 8 bytes in float32. Masks add a byte each, the table 4 from the caches.
+ * and written once: 8 bytes in float32. Each mask adds a byte, and the table adds 4 from the
+ * caches.
  *
- * A thread has up to 8 vectors of 4 keys (32 registers), all loaded before the first is needed.
- * Compiled for sm_90 the four layouts have 48, 96, 96 and 118 registers without spilling, so a
- * multiprocessor holds 20 warps of 128-thread teams, or one team of 512: at least 32 KB in
- * flight, which is what the memory needs. Instructions per 32 scores in float32, without masks:
- * 25 for s as in attention_scores.cu, 2 for the maximum, 17 for exp, 1 for the tree, 1 for the
- * weight, 2 for the store. That is 48 of the 55 issue slots in the copy's time; then 8 + 5
- * shuffles per row and warp. Rows of several groups take exp twice: 65. So (predicted, not
- * measured) it runs at the copy's speed up to 4,096 keys, at nine tenths of it up to 16,384, and
- * at half of it in 16-bit types, which allow 28 slots.
+ * A thread has up to 8 vectors of 4 keys (32 registers), which are all loaded before the first is
+ * needed. Compiled for sm_90 the four layouts take 48, 96, 96 and 118 registers without spilling.
+ * So a multiprocessor holds 20 warps of 128-thread teams, or one team of 512, with at least 32 KB
+ * in flight, which is enough to keep the memory busy. Instructions per 32 scores in float32,
+ * without masks: 25 for s as in attention_scores.cu, 2 for the maximum, 17 for exp, 1 for the sum,
+ * 1 for the weight, 2 for the store. That is 48, and a copy takes the time of 55; then 8 + 5
+ * shuffles per row and warp. Rows of several groups compute exp twice: 65. So (predicted, not
+ * measured) it runs at the speed of a copy up to 4,096 keys, at nine tenths of it up to 16,384,
+ * and at half of it in 16-bit types, whose copy takes the time of 28.
  *
- * Causal rows read the keys they see and write the whole row. Shared memory: 2.5 KB for 128
- * threads, 34 KB for 512. Four barriers per row. Rejected: a running maximum, which would make
- * the bits depend on how keys are dealt to threads; both exp(s - m_g) and s in registers, which
- * would halve the warps that fit. */
+ * Causal rows read only the visible keys, and write the whole row. Shared memory: 2.5 KB for 128
+ * threads, 34 KB for 512. Four barriers per row. Rejected: a running maximum, which would make the
+ * bits depend on how keys are distributed over threads; both exp(s - m_g) and s in registers,
+ * which would halve the number of warps that fit. */
 #include "attention_team.cuh"
 
-/* One row, by the whole team. */
+/* The whole team computes one row. */
 template <int TYPE, int T, int STEPS>
 static __device__ __forceinline__ void softmax_row(const attention_launch &p,
                                                    const row_place &place,
@@ -38,7 +39,7 @@ static __device__ __forceinline__ void softmax_row(const attention_launch &p,
 #pragma unroll
   for (int g = 1; g < GROUPS; g++) m = fmax(m, m_of[g]);
 
-    /* Pass 2: each group's tree. With one group the terms are kept for the weights. */
+    /* Pass 2: each group's sum. With one group the terms are kept for the weights. */
 #pragma unroll
   for (int g = 0; g < GROUPS; g++) {
     real term[GROUP_TERMS];

@@ -1,5 +1,5 @@
 /* A row of scores in the registers of a team of threads: its layout, and the maxima of its groups
- * of 4,096 keys (TREE_GROUP), whose trees are those of reduce.cuh.
+ * of 4,096 keys (TREE_GROUP). reduce.cuh sums the groups.
  *
  * A team is a warp or a block of T threads. Thread t holds keys (step * T + t) * KEYS + v. */
 #ifndef CUMEGA_SRC_CUDA_POSITION_BIAS_TEAM_CUH
@@ -12,7 +12,7 @@ template <int TYPE, int T, int STEPS> struct team {
   typedef real_of<TYPE> real;
   static const int VALUES = KEYS<TYPE>;
   static const int WARPS = T / 32;
-  static const int TERMS = STEPS * VALUES; /* of a thread */
+  static const int TERMS = STEPS * VALUES; /* per thread */
   static const int ROW = T * TERMS;        /* keys */
   static const int GROUPS = ROW > TREE_GROUP ? ROW / TREE_GROUP : 1;
   static const int GROUP_TERMS = TERMS / GROUPS;
@@ -25,8 +25,8 @@ template <typename TEAM> struct team_shared {
   tree_shared<typename TEAM::real, TEAM::VALUES, TEAM::WARPS, TEAM::GROUPS> tree;
 };
 
-/* m[g] = the maximum of group g over the team, or +inf where the group has a NaN: both make the
- * row NaN, and then -inf means that the group has no key. */
+/* m[g] = the maximum of group g over the team, or +inf if the group has a NaN, since both make the
+ * row NaN. So -inf means that the group has no visible key. */
 template <typename TEAM>
 static __device__ __forceinline__ void
 team_maxima(const typename TEAM::real *s, team_shared<TEAM> *shared, typename TEAM::real *m) {

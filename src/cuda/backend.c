@@ -1,4 +1,4 @@
-/* The CUDA backend's table, and the one symbol by which libcumega finds it. */
+/* The CUDA backend's table of functions, and the one symbol by which libcumega finds it. */
 #include <string.h>
 #include "build_id.h"
 #include "context_cuda.h"

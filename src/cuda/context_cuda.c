@@ -1,8 +1,8 @@
-/* CUDA contexts. Every hook is a scope around a function that may fail anywhere: the scope puts
- * the caller's current context back whatever happened.
+/* CUDA contexts. Every hook is a scope around a function that may fail at any point. The scope
+ * restores the caller's current context in any case.
  *
- * Nothing here uses the default stream, and nothing but opening, closing, reserving, reporting
- * and copying waits for the device. */
+ * Nothing here uses the default stream. Only opening, closing, reserving, reporting and copying
+ * wait for the device. */
 #include "context_cuda.h"
 #include <inttypes.h>
 #include <string.h>
@@ -13,7 +13,7 @@ static cumega_status fail_device(cumega_context *ctx, const char *sentence) {
                      ctx->device.device_id, sentence);
 }
 
-/* Why cudaGetDeviceCount failed, in words for whoever has to mend it. */
+/* Explains why cudaGetDeviceCount failed, so that a user can fix it. */
 static cumega_status explain_no_device(cumega_context *ctx, cudaError_t error) {
   int installed = 0;
   if (error == cudaErrorNoDevice) return fail_device(ctx, "the driver sees no CUDA device");
@@ -21,7 +21,7 @@ static cumega_status explain_no_device(cumega_context *ctx, cudaError_t error) {
     fail_device(ctx, cudaGetErrorString(error));
     return CUMEGA_ERROR_DEVICE;
   }
-  (void)cudaDriverGetVersion(&installed); /* which leaves 0 where it fails */
+  (void)cudaDriverGetVersion(&installed); /* leaves 0 if it fails */
   if (installed == 0) return fail_device(ctx, "no CUDA driver is installed (libcuda.so.1)");
   return front->fail(ctx, CUMEGA_ERROR_DEVICE,
                      "device cuda:%d was asked for, but the installed driver is of CUDA %d.%d, "
@@ -51,9 +51,9 @@ cumega_status cuda_is_capturing(cumega_context *ctx, int *capturing) {
   return is_capturing(ctx, cuda_context_of(ctx)->stream, capturing);
 }
 
-/* What comes in `stream` waits for what was enqueued before, which has the same scratch; and so
- * does who waits for `stream`. A capture has no place for that: whoever launches its graph keeps
- * the order. */
+/* Makes later work in `stream` wait for the work enqueued before, which uses the same scratch.
+ * Whoever waits for `stream` then waits for that work too. This cannot be captured: the caller who
+ * launches the graph must keep the order. */
 static cumega_status follow(cumega_context *ctx, cudaStream_t stream) {
   cuda_context *c = cuda_context_of(ctx);
   cudaEvent_t before = NULL;
@@ -65,7 +65,7 @@ static cumega_status follow(cumega_context *ctx, cudaStream_t stream) {
   CUDA_TRY(ctx, cudaEventCreateWithFlags(&before, cudaEventDisableTiming));
   cudaError_t error = cudaEventRecord(before, c->stream);
   if (error == cudaSuccess) error = cudaStreamWaitEvent(stream, before, 0);
-  (void)cudaEventDestroy(before); /* once it has been reached */
+  (void)cudaEventDestroy(before); /* takes effect once the event has been reached */
   return error == cudaSuccess ? CUMEGA_OK
                               : cuda_fail(ctx, error, "leaving a stream", __FILE__, __LINE__);
 }
@@ -89,7 +89,7 @@ static cumega_status choose_stream(cumega_context *ctx, cudaStream_t stream) {
 }
 
 cumega_status cuda_check_device(cumega_context *ctx) {
-  int capturing; /* not wanted: any question finds a lost device */
+  int capturing; /* unused: any query finds a lost device */
   return cuda_is_capturing(ctx, &capturing);
 }
 
@@ -124,13 +124,13 @@ cumega_status cuda_allocate(cumega_context *ctx, int64_t bytes, const char *what
 
 void cuda_release(memory *account, void *pointer, int64_t bytes) {
   if (pointer == NULL) return;
-  (void)cudaFree(pointer); /* an error of earlier work; nobody could do anything about it here */
+  (void)cudaFree(pointer); /* an error here is one of earlier work, and cannot be handled */
   front->memory_discharge(account, bytes == 0 ? 1 : bytes);
 }
 
 /* ---- scratch ---- */
 
-/* Scratch that a captured graph may still use, when a larger one has taken its place. */
+/* Scratch that was replaced by a larger one, but that a captured graph may still use. */
 typedef struct retired {
   kept base;
   void *block;
@@ -143,7 +143,8 @@ static void release_retired(cumega_context *ctx, kept *base) {
   front->memory_free(ctx->memory, entry, sizeof *entry);
 }
 
-/* Gives up the scratch. Work in flight is waited for; what a graph has seen is kept. */
+/* Gives up the scratch, after waiting for work in flight. Scratch that a graph was captured with
+ * is kept. */
 static cumega_status retire(cumega_context *ctx) {
   cuda_context *c = cuda_context_of(ctx);
   if (c->scratch == NULL) return CUMEGA_OK;
@@ -242,7 +243,7 @@ cumega_status context_open_cuda(cumega_context *ctx, void *stream) {
 void context_close_cuda(cumega_context *ctx) {
   cuda_context *c = cuda_context_of(ctx);
   cuda_scope scope;
-  /* Without a report nothing was enqueued, and a wait could spoil a capture of the caller's. */
+  /* Without error flags nothing was enqueued, and waiting could break a capture of the caller. */
   if (cuda_scope_enter(&scope, ctx->device.device_id) == cudaSuccess && c->report != NULL)
     (void)cudaStreamSynchronize(c->stream);
   front->kept_remove_all(ctx);
@@ -310,7 +311,7 @@ static cumega_status copy(cumega_context *ctx, void *to, const void *from, int64
 static cumega_status report(cumega_context *ctx, uint32_t *bits) {
   uint32_t met = 0;
   TRY(copy(ctx, &met, cuda_context_of(ctx)->report, sizeof met, cudaMemcpyDeviceToHost));
-  *bits = met; /* known, even where the clearing fails */
+  *bits = met; /* valid even if clearing fails */
   return met != 0 ? clear_report(ctx) : CUMEGA_OK;
 }
 

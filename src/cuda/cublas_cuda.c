@@ -2,7 +2,7 @@
 #include <cublas_v2.h>
 #include "library_cuda.h"
 
-/* X(member, function, parameters), by the names that cublas_v2.h maps its functions to. */
+/* X(member, function, parameters), with the symbols that cublas_v2.h maps its functions to. */
 #define CUBLAS_FUNCTIONS(X)                                                                        \
   X(create, cublasCreate_v2, (cublasHandle_t * handle))                                            \
   X(destroy, cublasDestroy_v2, (cublasHandle_t handle))                                            \
@@ -32,7 +32,7 @@ static library cublas_file = {.need = "Highway's products need cuBLAS",
                               LIBRARY_FUNCTIONS(functions)};
 
 static cumega_status fail(cumega_context *ctx, cublasStatus_t error, const char *call) {
-  TRY(cuda_check_device(ctx)); /* a lost device is the better reason */
+  TRY(cuda_check_device(ctx)); /* a lost device explains more */
   const cumega_status status =
       error == CUBLAS_STATUS_ALLOC_FAILED || error == CUBLAS_STATUS_NOT_INITIALIZED
           ? CUMEGA_ERROR_RESOURCE
@@ -47,7 +47,7 @@ static cumega_status fail(cumega_context *ctx, cublasStatus_t error, const char 
     if (cublas_try_error != CUBLAS_STATUS_SUCCESS) return fail(ctx, cublas_try_error, #call);      \
   } while (0)
 
-/* ctx's handle. */
+/* The cuBLAS handle of a context. */
 typedef struct handle_entry {
   kept base;
   cublasHandle_t handle;
@@ -105,7 +105,7 @@ cumega_status cublas_begin(cumega_context *ctx, void *workspace) {
   return CUMEGA_OK;
 }
 
-/* cuBLAS's matrices are column-major, so each is the transpose of one here. */
+/* Matrices in cuBLAS are column-major, so each is the transpose of one here. */
 cumega_status cublas_product(cumega_context *ctx, int is_double, int64_t rows, int64_t D,
                              const void *in, int64_t in_stride, const void *weight, void *out) {
   cublasHandle_t handle = handle_of(ctx);

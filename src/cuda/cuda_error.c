@@ -1,12 +1,12 @@
-/* The driver's context functions are found through the runtime, which has opened libcuda by then. If
- * this library linked libcuda, it could not be loaded where there is no driver. cudaSetDevice could
- * not restore the current context: where there was none, it would make one on device 0. */
+/* The driver's context functions are found through the runtime, which has opened libcuda by then.
+ * If this library linked libcuda, it could not be loaded without a driver. cudaSetDevice cannot
+ * restore the current context: if there was none, it would make one on device 0. */
 #include "cuda_error.h"
 #include <stdatomic.h>
 #include <string.h>
 
-/* Types of the driver's functions. CUresult is an int whose values mean the same as the runtime's
- * errors. */
+/* Types of the driver's functions. CUresult is an int whose values mean the same as those of
+ * cudaError_t. */
 typedef int (*get_current)(struct CUctx_st **current);
 typedef int (*set_current)(struct CUctx_st *current);
 typedef int (*stream_context)(struct CUstream_st *stream, struct CUctx_st **context);
@@ -17,9 +17,9 @@ static struct {
   _Atomic set_current set_current;
   _Atomic stream_context stream_context;
 } driver;
-static atomic_int complete; /* whether driver is; then it never changes */
+static atomic_int complete; /* whether `driver` is complete; after that it never changes */
 
-/* *function: a pointer to a function pointer, which ISO C does not let a void * become. */
+/* function points to a function pointer. ISO C does not allow a void * to be converted to one. */
 static cudaError_t find(const char *name, void *function) {
   void *symbol = NULL;
   enum cudaDriverEntryPointQueryResult found = cudaDriverEntryPointSymbolNotFound;
@@ -34,7 +34,7 @@ static cudaError_t find(const char *name, void *function) {
   return is_missing ? cudaErrorSymbolNotFound : error;
 }
 
-/* After a failure the next call looks again. */
+/* After a failure the next call tries again. */
 static cudaError_t look_once(void) {
   get_current get = NULL;
   set_current set = NULL;
@@ -77,7 +77,7 @@ cudaError_t cuda_stream_is_ours(cudaStream_t stream, int *ours) {
   cudaError_t error = (cudaError_t)driver.get_current(&current);
   if (error != cudaSuccess) return error;
   error = (cudaError_t)driver.stream_context(stream, &of_stream);
-  *ours = of_stream == current; /* which is the primary one */
+  *ours = of_stream == current; /* the current one is the primary context */
   const int is_no_stream =
       error == cudaErrorInvalidResourceHandle || error == cudaErrorInvalidValue;
   return is_no_stream ? cudaSuccess : error;

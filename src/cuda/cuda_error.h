@@ -9,7 +9,8 @@
 extern const backend_front *front;
 
 /* A CUDA call within a scope. A failure returns its status, with call, file, line and the
- * runtime's text in ctx's message. An error after which the device is lost poisons ctx. */
+ * runtime's text in ctx's message. If the error means that the device is lost, every later call
+ * with ctx fails. */
 #define CUDA_TRY(ctx, call)                                                                        \
   do {                                                                                             \
     cudaError_t cuda_try_error = (call);                                                           \
@@ -25,13 +26,14 @@ struct CUctx_st; /* the driver's context */
 /* The calling thread's state before the scope. */
 typedef struct cuda_scope {
   struct CUctx_st *current;
-  int entered; /* current is known and may have been replaced */
+  int entered; /* `current` is known and may have been replaced */
   cudaError_t pending;
 } cuda_scope;
 
-/* Makes `device`'s primary context current. An error that the caller has left pending stays
- * pending. Where a call in the scope fails as well, that error may replace it: the runtime keeps
- * only one and has no call to set it. Leave is called after a failed enter too. */
+/* Makes the primary context of `device` current. An error that the caller has left pending stays
+ * pending. If a call in the scope fails too, its error may replace that one, because the runtime
+ * keeps only one error and has no call to set it. cuda_scope_leave must be called even if enter
+ * fails. */
 cudaError_t cuda_scope_enter(cuda_scope *scope, int device);
 void cuda_scope_leave(const cuda_scope *scope);
 

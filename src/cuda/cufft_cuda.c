@@ -19,7 +19,7 @@ cumega_status cufft_find(cumega_context *ctx, const cufft_library **found) {
 
 cumega_status cufft_fail(cumega_context *ctx, cufftResult result, const char *call,
                          const char *file, int line) {
-  TRY(cuda_check_device(ctx)); /* a lost device is the better reason */
+  TRY(cuda_check_device(ctx)); /* a lost device explains more */
   return front->fail(ctx,
                      result == CUFFT_ALLOC_FAILED ? CUMEGA_ERROR_RESOURCE : CUMEGA_ERROR_DEVICE,
                      "%s gave %d of cuFFT (%s:%d)", call, (int)result, basename(file), line);

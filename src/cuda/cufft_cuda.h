@@ -1,4 +1,4 @@
-/* cuFFT, opened when FFT first needs it (library_cuda.h): it has 280 MB. */
+/* cuFFT, opened when FFT first needs it (library_cuda.h), because it has 280 MB. */
 #ifndef CUMEGA_SRC_CUDA_CUFFT_CUDA_H
 #define CUMEGA_SRC_CUDA_CUFFT_CUDA_H
 
@@ -20,17 +20,17 @@
   X(cufftExecD2Z, (cufftHandle, cufftDoubleReal *, cufftDoubleComplex *))                          \
   X(cufftExecZ2D, (cufftHandle, cufftDoubleComplex *, cufftDoubleReal *))
 
-/* Members have the functions' names. */
+/* The members have the names of the functions. */
 typedef struct cufft_library {
 #define CUFFT_MEMBER(name, parameters) cufftResult(*name) parameters;
   CUFFT_FUNCTIONS(CUFFT_MEMBER)
 #undef CUFFT_MEMBER
 } cufft_library;
 
-/* DEVICE with the reason where there is none. Once it is open it stays open. */
+/* DEVICE with the reason if there is none. Once cuFFT is open it stays open. */
 cumega_status cufft_find(cumega_context *ctx, const cufft_library **found);
 
-/* A call of cuFFT, within a scope: RESOURCE where memory is short, else DEVICE. */
+/* Calls cuFFT within a scope. A failure is RESOURCE if memory is short, else DEVICE. */
 #define CUFFT_TRY(ctx, call)                                                                       \
   do {                                                                                             \
     cufftResult cufft_try_result = (call);                                                         \

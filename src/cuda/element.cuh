@@ -1,5 +1,5 @@
-/* Elements of tensors in every stored type: one, or several that one memory access moves.
- * Arithmetic is in `real`: float, or double for float64. A store rounds once. */
+/* Loads and stores of elements of every type: one, or several with one memory access. Arithmetic
+ * is in `real`: float, or double for float64. A store rounds once. */
 #ifndef CUMEGA_SRC_CUDA_ELEMENT_CUH
 #define CUMEGA_SRC_CUDA_ELEMENT_CUH
 
@@ -23,7 +23,7 @@ template <> struct element<TYPE_BFLOAT16> : element<TYPE_FLOAT16> {};
 template <int TYPE> using stored_of = typename element<TYPE>::stored;
 template <int TYPE> using real_of = typename element<TYPE>::real;
 
-/* The hardware's conversions round as src/math/float16.h does. Only their NaN differ. */
+/* The hardware's conversions round as src/math/float16.h does. Only their NaNs differ. */
 template <int TYPE> static __device__ __forceinline__ real_of<TYPE> widen(stored_of<TYPE> v) {
   if constexpr (TYPE == TYPE_FLOAT16)
     return __half2float(__ushort_as_half(v));
@@ -71,8 +71,8 @@ static __device__ __forceinline__ void store_vector(STORED *to, const STORED *v)
   *(decltype(bytes) *)to = bytes;
 }
 
-/* v = COUNT elements of a line, `stride` apart, from index `first` on. From index `end` on there
- * are none: those are 0. All COUNT are one vector where the line allows it. */
+/* v = COUNT elements of a line, `stride` apart, from index `first` on. Elements from index `end`
+ * on do not exist and become 0. If the line allows it, all COUNT are loaded as one vector. */
 template <int TYPE, int COUNT>
 static __device__ __forceinline__ void load_elements(const void *line, int64_t first,
                                                      int64_t stride, int64_t end, bool is_vector,
@@ -91,7 +91,7 @@ static __device__ __forceinline__ void load_elements(const void *line, int64_t f
     v[i] = first + i < end ? widen<TYPE>(from[(first + i) * stride]) : (real_of<TYPE>)0;
 }
 
-/* The same way back. */
+/* Stores in the same way. */
 template <int TYPE, int COUNT>
 static __device__ __forceinline__ void store_elements(void *line, int64_t first, int64_t stride,
                                                       int64_t end, bool is_vector,
@@ -111,7 +111,7 @@ static __device__ __forceinline__ void store_elements(void *line, int64_t first,
 
 /* ---- tables ---- */
 
-/* What a table, or a set of tables, holds in REAL: its member f32 or f64. */
+/* The member f32 or f64 of a table or a set of tables. */
 template <typename REAL, typename TABLE>
 static __device__ __forceinline__ const auto &table_of(const TABLE &table) {
   if constexpr (sizeof(REAL) == sizeof(float))

@@ -1,6 +1,6 @@
-/* A channel in one thread: its states and coefficients in registers, 5 N numbers, for N = 1, 2,
- * 4, 8 or 16 heads or any smaller number, whose absent heads add -0; and its walk through x in
- * memory. */
+/* The recurrence of a channel in one thread, with x read from memory. States and coefficients are
+ * in registers, 5 N numbers for N = 1, 2, 4, 8 or 16 heads. Other numbers of heads up to 16 are
+ * rounded up, and the absent heads add -0. */
 #ifndef CUMEGA_SRC_CUDA_EMA_CHAIN_CUH
 #define CUMEGA_SRC_CUDA_EMA_CHAIN_CUH
 
@@ -72,7 +72,7 @@ chain_begin(register_chain<REAL, HEADS> &c, const ema_launch &p, const ema_seque
   load_states(p, p.run.initial, s.initial, d, c.h);
 }
 
-/* All heads of one step; returns e. */
+/* Advances all heads by one step and returns e. */
 template <typename REAL, int HEADS>
 static __device__ __forceinline__ REAL chain_step(register_chain<REAL, HEADS> &c, REAL x) {
   REAL term[HEADS];
@@ -92,7 +92,7 @@ chain_end(register_chain<REAL, HEADS> &c, const ema_launch &p, const ema_sequenc
   save_states(p, p.run.final, s.final, d, c.h);
 }
 
-/* Steps 0 .. steps - 1 of any chain that has chain_step. */
+/* Runs steps 0 .. steps - 1 of any recurrence that has chain_step. */
 template <typename REAL, int TYPE, typename CHAIN>
 static __device__ __forceinline__ void run_chain(CHAIN &c, const ema_launch &p,
                                                  const ema_sequence &s, int64_t d, int64_t steps) {

@@ -1,30 +1,30 @@
 /* The EMA for very many contiguous channels, all sequences together: 1, 2, 4 or 8 heads, float32
- * states, whole sequences. A thread has a whole channel, so nothing is done twice or passed
- * between lanes. ema_lanes.cu, with four lanes per channel, does more work per element but keeps
- * a large GPU busy with a quarter of the channels.
+ * states, whole sequences. A thread has a whole channel, so nothing is computed twice or passed
+ * between lanes. ema_lanes.cu, with four lanes per channel, does more work per element, but a
+ * quarter of the channels is enough to keep a large GPU busy.
  *
- * A warp has 32 adjacent channels and a pipeline of its own, without block barriers: stages of 2
- * KB of x, 16 steps or 32 in 16-bit types, four asynchronous 16-byte copies per lane, with STAGES
- * - 1 stages in flight while one is computed. That is 4 KB per warp, or from 16K channels on 16
- * KB on each of 132 multiprocessors, where the copy's speed needs about 8. x is then read from
- * shared memory, 32 adjacent elements per warp.
+ * A warp has 32 adjacent channels and its own pipeline, without block barriers. A stage is 2 KB of
+ * x: 16 steps, or 32 in 16-bit types, by four asynchronous 16-byte copies per lane. STAGES - 1
+ * stages are in flight while one is computed. That is 4 KB per warp, or from 16K channels on 16 KB
+ * on each of 132 multiprocessors. The speed of a copy needs about 8 KB. x is then read from shared
+ * memory, 32 adjacent elements per warp.
  *
  * Per element: 8 bytes in float32, one read and one write, in whole lines. 4 N instructions for
- * the chains and terms, N - 1 for the tree, then load, residual, activation, store and the
- * address of y: 30 for 4 heads and ReLU and 60 for swish, where the copy's time allows 55; in
- * bfloat16, which is rounded with integers, 39 where it allows 27. So (predicted, not measured)
- * float32 runs at the copy's speed and 16-bit types with ReLU at three quarters of it. The chain
- * of two fmas, 8 cycles a step, is hidden once a scheduler has two warps. The loop has four
- * steps:
+ * the states and terms, N - 1 for their sum, then load, residual, activation, store and the
+ * address of y. That is 30 for 4 heads and ReLU and 60 for swish, and a copy takes the time of 55.
+ * In bfloat16, which is rounded with integers, it is 39 against 27. So (predicted, not measured)
+ * float32 runs at the speed of a copy, and 16-bit types with ReLU at three quarters of it. The
+ * latency of two dependent fmas, 8 cycles a step, is hidden if a scheduler has two warps. The loop
+ * has four steps:
  *
  *   sass ema_channels_kernel<4,1,1>: 120 instructions, 36 fmas
  *   sass ema_channels_kernel<4,1,2>: 242 instructions, 36 fmas
  *   sass ema_channels_kernel<1,1,1>: 57 instructions, 12 fmas
  *   sass ema_channels_kernel<4,4,1>: 156 instructions, 36 fmas
  *
- * 16 heads are not here: 91 instructions against 87 with four lanes, and 81 registers that are
- * live throughout. Rejected: x in registers some steps ahead (32 registers for what shared memory
- * does better). */
+ * 16 heads are left to ema_lanes.cu: they would take 91 instructions against 87 with four lanes,
+ * and 81 registers that are live throughout. Rejected: x in registers a few steps ahead, which
+ * takes 32 registers and is slower than shared memory. */
 #include <cuda_pipeline.h>
 #include "ema_chain.cuh"
 #include "ema_choice.cuh"
@@ -34,13 +34,13 @@
 #define STAGES      3
 #define STAGE_BYTES 2048
 #define WARP_BYTES  (STAGES * STAGE_BYTES)
-#define UNROLLED    4 /* steps at a time where none is masked */
+#define UNROLLED    4 /* steps at a time, if none is masked */
 
 /* Begins the copy of steps t .. t + STAGE_STEPS - 1 of x, as far as the sequence has them. */
 template <typename STORED>
 static __device__ __forceinline__ void copy_stage(const ema_launch &p, const STORED *x, int64_t d0,
                                                   int64_t t, int64_t length, unsigned char *stage) {
-  const int PIECES = CHANNELS * sizeof(STORED) / VECTOR_BYTES; /* of a step */
+  const int PIECES = CHANNELS * sizeof(STORED) / VECTOR_BYTES; /* per step */
   const int lane = threadIdx.x % 32, channel = lane % PIECES * (VECTOR_BYTES / sizeof(STORED));
 #pragma unroll
   for (int i = 0; i < STAGE_BYTES / VECTOR_BYTES / 32; i++) {

@@ -1,16 +1,17 @@
-/* Which instance of a kernel runs: what the launchers of the EMA share. A file defines INSTANCE,
- * which launches one instance and returns, before it uses these macros in a function whose
- * parameters are `launch` and `kernel`. What has no instance is cudaErrorInvalidValue. */
+/* What the EMA's launchers share: they choose which instance of a kernel runs. A file first
+ * defines INSTANCE, which launches one instance and returns. It then uses these macros in a
+ * function with parameters `launch` and `kernel`. Without an instance they return
+ * cudaErrorInvalidValue. */
 #ifndef CUMEGA_SRC_CUDA_EMA_CHOICE_CUH
 #define CUMEGA_SRC_CUDA_EMA_CHOICE_CUH
 
 #include "element.cuh"
 #include "ema_cuda.h"
 
-/* ---- fast kernels: INSTANCE(HEADS, TYPE, KIND), float32 chains ---- */
+/* ---- fast kernels: INSTANCE(HEADS, TYPE, KIND), float32 states ---- */
 
-/* Identity, ReLU and swish have instances of their own. KIND -1 is all others: it looks the
- * activation up. -2: there is no such activation. */
+/* Identity, ReLU and swish have their own instances. KIND -1 is for all others and looks the
+ * activation up. -2 means that there is no such activation. */
 static inline int ema_kind(const ema_launch *launch) {
   switch (launch->run.finish_f32.kind) {
   case CUMEGA_ACTIVATION_IDENTITY: return 0;
@@ -39,7 +40,7 @@ static_assert(CUMEGA_ACTIVATION_IDENTITY == 0 && CUMEGA_ACTIVATION_RELU == 1 &&
   default: return cudaErrorInvalidValue;                                                           \
   }
 
-/* By the type of x and y. A float64 tensor has a float64 chain. */
+/* By the type of x and y. float64 tensors have float64 states. */
 #define LAUNCH_FLOAT(BY, HEADS)                                                                    \
   switch (launch->run.type) {                                                                      \
   case TYPE_FLOAT32: BY(HEADS, TYPE_FLOAT32);                                                      \
@@ -49,14 +50,14 @@ static_assert(CUMEGA_ACTIVATION_IDENTITY == 0 && CUMEGA_ACTIVATION_RELU == 1 &&
   default: return cudaErrorInvalidValue;                                                           \
   }
 
-/* ---- kernels for any chain: function<REAL, TYPE>, then INSTANCE(HEADS) ---- */
+/* ---- kernels for any type of state: function<REAL, TYPE>, then INSTANCE(HEADS) ---- */
 
 #define LAUNCH_CHAIN_CASES(REAL, function, ...)                                                    \
   case TYPE_FLOAT32: return function<REAL, TYPE_FLOAT32>(__VA_ARGS__);                             \
   case TYPE_FLOAT16: return function<REAL, TYPE_FLOAT16>(__VA_ARGS__);                             \
   case TYPE_BFLOAT16: return function<REAL, TYPE_BFLOAT16>(__VA_ARGS__);
 
-/* Returns function<REAL, TYPE>(...) for the chain's and the tensors' types. */
+/* Returns function<REAL, TYPE>(...) for the types of the states and the tensors. */
 #define LAUNCH_BY_CHAIN(launch, function, ...)                                                     \
   if (ema_kind(launch) == -2) return cudaErrorInvalidValue;                                        \
   if ((launch)->run.is_double) switch ((launch)->run.type) {                                       \
@@ -78,14 +79,14 @@ static_assert(CUMEGA_ACTIVATION_IDENTITY == 0 && CUMEGA_ACTIVATION_RELU == 1 &&
   if ((heads) <= 16) INSTANCE(16);                                                                 \
   return cudaErrorInvalidValue
 
-/* The name of an instance for chains of REAL. */
+/* The name of an instance for states of REAL. */
 #define CHAIN_NAME(kernel, HEADS)                                                                  \
   (sizeof(REAL) == sizeof(float) ? kernel "<float," #HEADS ">" : kernel "<double," #HEADS ">")
 
 /* ---- grids ---- */
 
-/* A unit is `channels` channels of a sequence or slice; a block takes `units` of them at a time.
- */
+/* A unit is `channels` channels of a sequence or slice. A block takes `units` of them at a
+ * time. */
 static inline dim3 grid_of_units(const ema_launch *launch, int64_t channels, int64_t units) {
   return grid_of(ema_sequence_count(launch), parts_of(launch->run.channels, channels), units,
                  EMA_MOST_BLOCKS);

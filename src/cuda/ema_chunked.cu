@@ -1,51 +1,53 @@
-/* CHUNKED: the EMA parallel in time, for few channels and sequences too long, or decays too slow,
- * for slices (ema_sliced.cu). It is a chunked scan, and its result is defined by a grid of time
- * alone:
+/* CHUNKED: the EMA parallel in time, for few channels and sequences that are too long, or decays
+ * that are too slow, for slices (ema_sliced.cu). It is a chunked scan, and its result depends only
+ * on how a sequence is divided into chunks:
  *
- *   time is cut into cells of 64 steps, counted from the sequence's first step
- *   local[c]    the state that cell c alone leads to from zero: an ordinary chain
+ *   a chunk is 64 steps, counted from the first step of the sequence
+ *   local[c]    the state after chunk c alone, by the recurrence from zero
  *   h[c + 1]  = fma(Q_hi, h[c], fma(Q_lo, h[c], local[c])),  Q = q^64 in two floats
- *   y in cell c is that of an ordinary chain that begins with h[c]
- *   the final state is h of the last cell boundary, or of the chain within an unfinished last cell
+ *   y in chunk c is that of the recurrence from h[c]
+ *   the final state is h after the last chunk, or that of the recurrence in an unfinished one
  *
- * So bits depend neither on the batch nor on how blocks are scheduled, and a sequence that is cut
- * at multiples of 64 continues as if it had not been cut. Q comes from q_hi + q_lo, exact in
- * double, by six squarings: 2^-47 relative, more than two floats hold. For a double chain it is
- * rounded as often as 64 of its steps round.
+ * So the bits depend neither on the batch nor on how blocks are scheduled, and a sequence may be
+ * given in pieces of multiples of 64 steps with the same result. Q comes from q_hi + q_lo, which
+ * is exact in double, by six squarings, with a relative error of 2^-47, which is below the
+ * precision of two floats. With double states Q has as many roundings as 64 steps.
  *
- * One pass. A block has 16 channels and 16 consecutive cells, 1,024 steps, with a thread per
- * channel and cell. Each thread walks its cell from zero. Then 16 N threads, one per channel and
- * head, wait for h at the block's first cell, replace every cell's local state by its h (16
- * dependent pairs of fma) and publish the h after the last cell. Each thread then walks its cell
- * again, with output. The chunks of 16 channels of one sequence form a chain, each waiting for
- * the one before. They share one slot, which each overwrites, since only the next chunk reads it.
- * Units are taken from a ticket counter, chunks before channels, so the chunk that another waits
- * for is already in a running block: there is progress however few blocks fit. Flags are read and
- * written volatile, with fences: data published before a flag is visible when the flag is.
+ * It is one kernel. A block takes 16 channels and a span of 16 consecutive chunks, 1,024 steps,
+ * with a thread per channel and chunk. (In the names below a chunk is a `cell` and a span is a
+ * `chunk`.) First each thread runs its chunk from zero. Then 16 N threads, one per channel and
+ * head, wait for h at the beginning of the span, replace the local state of every chunk by its h
+ * (16 dependent pairs of fmas) and publish the h after the last chunk. Then each thread runs its
+ * chunk again, with output. The spans of 16 channels of one sequence form a chain, in which each
+ * waits for the one before. They share one place for h, which each overwrites, since only the next
+ * span reads it. Blocks take units by a ticket counter, the first spans of all chains first. So
+ * the span that a block waits for is already in a running block, and there is progress however few
+ * blocks run at once. Flags are read and written as volatile, with fences: data published before a
+ * flag is visible once the flag is.
  *
- * Memory: 8 bytes per element where x is still in the second-level cache for the second walk (64
- * KB for each running block), else 12; scratch of N numbers per channel, whatever the length.
+ * Memory: 8 bytes per element if x is still in the second-level cache when it is read again (64 KB
+ * for each running block), else 12. Scratch is N numbers per channel, whatever the length.
  * Arithmetic: 8 N + 3 and the activation for N heads, instead of 5 N. Predicted, not measured: a
- * chain advances by a chunk in about 1 us, so 1M steps take at least 1 ms, which is the time to
- * copy 512 channels. With fewer channels the chains are the limit, with more the copy.
+ * chain advances by a span in about 1 us, so 1M steps take at least 1 ms, which is the time to
+ * copy 512 channels. With fewer channels the chains are the limit, with more the memory.
  *
- * Rejected: carries by decoupled look-back, whose sums are grouped by the schedule, so that bits
- * change from run to run; three passes over the grid, which read x twice from memory; x kept in
- * shared memory between the walks, 64 KB per block, of which three fit. */
+ * Rejected: decoupled look-back, in which the schedule decides how states are grouped, so that
+ * bits change from run to run; three kernels, which read x twice from memory; x kept in shared
+ * memory from the first run to the second, 64 KB per block, of which three fit. */
 #include "ema_chain.cuh"
 #include "ema_choice.cuh"
 
 #define CHANNELS 16
-#define CELLS    16 /* of a chunk */
+#define CELLS    16 /* chunks of a span */
 #define THREADS  (CHANNELS * CELLS)
 #define CELL     CUMEGA_EMA_CHUNK_STEPS
 #define CHUNK    (CELLS * CELL)
-#define EARLY    8 /* steps that the first walk reads at once */
+#define EARLY    8 /* steps that pass 1 reads at once */
 
 static_assert(THREADS >= CHANNELS * EMA_CHUNKED_HEADS, "a thread has a channel and a head");
 static_assert(CELL % EARLY == 0 && CELL == 1 << 6, "whole reads; six squarings");
 
-/* A unit: a chunk of a sequence and a group of its channels. */
+/* A unit: a span of a sequence, of 16 of its channels. */
 typedef struct chunk_unit {
   ema_sequence s;
   int64_t chain, chunk, first_channel;
@@ -82,7 +84,7 @@ static __device__ __forceinline__ double cross(const across_cell<double> &Q, dou
   return fma(Q.hi, h, local);
 }
 
-/* The part of a sequence that is one thread's cell. */
+/* The part of a sequence that is the chunk of one thread. */
 static __device__ __forceinline__ ema_sequence cell_of(const chunk_unit &u, int cell) {
   const ema_slices grid = {0, CELL, 0};
   ema_sequence s = u.s;
@@ -90,7 +92,7 @@ static __device__ __forceinline__ ema_sequence cell_of(const chunk_unit &u, int 
   return s;
 }
 
-/* Pass 1: the state that a whole cell leads to from zero. */
+/* Pass 1: the state after a whole chunk, from zero. */
 template <typename REAL, int HEADS, int TYPE>
 static __device__ __forceinline__ void walk_from_zero(register_chain<REAL, HEADS> &c,
                                                       const ema_launch &p, const ema_sequence &cell,
@@ -119,8 +121,8 @@ static __device__ __forceinline__ void wait_for(const unsigned long long *flag,
   __threadfence();
 }
 
-/* Pass 2, for the thread's channel and head: states (CELLS, N, CHANNELS) become those with which
- * cells begin. */
+/* Pass 2, for the thread's channel and head: turns states (CELLS, N, CHANNELS) into those with
+ * which chunks begin. */
 template <typename REAL>
 static __device__ __forceinline__ void carry(const ema_chunked_launch &a, const chunk_unit &u,
                                              REAL *states) {
@@ -151,7 +153,7 @@ static __device__ __forceinline__ void carry(const ema_chunked_launch &a, const 
   }
 }
 
-/* Pass 3: y of the cell, which is not empty, from the state with which it begins. */
+/* Pass 3: y of the chunk, which is not empty, from the state with which it begins. */
 template <typename REAL, int HEADS, int TYPE>
 static __device__ __forceinline__ void
 walk_with_output(register_chain<REAL, HEADS> &c, const ema_launch &p, const chunk_unit &u,

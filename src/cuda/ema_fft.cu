@@ -1,26 +1,27 @@
-/* FFT: the convolution of the paper, e = k * x~, through cuFFT, and the kernels around it.
+/* FFT: the convolution of the paper, e = k * x~, by cuFFT and the kernels around it.
  *
- * A row is one channel of one sequence, n numbers long, with n >= L + K - 1 for a kernel of K
- * taps, so that nothing wraps around. For each tile of rows (src/cuda/ema_fft_cuda.c):
+ * A row is one channel of one sequence, n numbers long, with n >= L + K - 1 for a convolution
+ * kernel of K taps, so that nothing wraps around. For each tile of rows (src/cuda/ema_fft_cuda.c):
  *
  *   gather     x~, widened, to rows; zeros past the sequence's end and up to n
  *   cuFFT      real to complex, in place
- *   multiply   by the kernel's spectrum, which includes the 1 / n
+ *   multiply   by the spectrum, which includes the factor 1 / n
  *   cuFFT      complex to real, in place
  *   scatter    y = activation(residual x + e), rounded once; zeros past the end
  *
- * Gather and scatter transpose 32 rows by 32 steps in shared memory, so both sides are whole
- * lines where channels are contiguous. With reals of 4 bytes and n = 2 L, rows cost 8 bytes per
- * element: gather 4 + 8, each transform 16 or more, multiply 16 and the spectrum, scatter 8 + 8.
- * That is some 80 bytes per element where the recurrence has 8. Predicted, not measured: a tenth
- * of the copy's speed at best. It cross-checks the other algorithms, and it is the method for
- * kernels that are truncated and long, where a truncated sum would cost K products per element.
+ * Gather and scatter transpose 32 rows by 32 steps in shared memory, so both sides are whole lines
+ * if channels are contiguous. With reals of 4 bytes and n = 2 L, rows cost 8 bytes per element:
+ * gather 4 + 8, each transform 16 or more, multiply 16 and the spectrum, scatter 8 + 8. That is
+ * about 80 bytes per element, and the recurrence has 8. Predicted, not measured: a tenth of the
+ * speed of a copy at best. FFT serves to cross-check the other algorithms, and for convolution
+ * kernels that are truncated but long, for which a truncated sum would take K products per
+ * element.
  *
- * The kernel's spectrum is made in double from the definition, k[l] = sum of weight q^l, and
- * rounded once, so the result differs from the exact one by the roundings of the two transforms
- * of x.
+ * The spectrum is computed in double from the definition, k[l] = sum of weight q^l, and rounded
+ * once. So the error of the result comes from the roundings of the two transforms of x.
  *
- * What it cannot do: states. An infinity or a NaN in one step reaches every step of its row. */
+ * FFT cannot begin or end with a state. An infinity or a NaN in one step reaches every step of its
+ * row. */
 #include "../math/elementary_f64.h"
 #include "ema_choice.cuh"
 #include "ema_item.cuh"
@@ -31,8 +32,8 @@
 
 template <typename REAL> struct alignas(2 * sizeof(REAL)) pair { REAL x, y; };
 
-/* The sequence and channel of row `which` of the tile. Returns false where nothing is to compute.
- */
+/* Finds the sequence and channel of row `which` of the tile. Returns false if there is nothing to
+ * compute. */
 static __device__ __forceinline__ bool find_row(const ema_fft_launch &a, int64_t which,
                                                 bool reports, ema_sequence *s, int64_t *d) {
   const ema_launch &p = a.whole;
@@ -124,14 +125,14 @@ static __global__ void __launch_bounds__(FFT_THREADS)
   }
 }
 
-/* ---- the kernel's spectrum ---- */
+/* ---- the spectrum of the convolution kernel ---- */
 
 static __global__ void __launch_bounds__(FFT_THREADS) ema_fft_fill_kernel(const ema_fft_table a) {
   for (int64_t i = (int64_t)blockIdx.x * FFT_THREADS + threadIdx.x; i < a.channel_count * a.n;
        i += (int64_t)gridDim.x * FFT_THREADS) {
     const int64_t c = i / a.n, l = i % a.n, from = (a.first_channel + c) * a.heads;
     double k = 0;
-    for (int64_t n = 0; n < a.heads && l < a.taps; n++) /* q^0 is 1 even where q is 0 */
+    for (int64_t n = 0; n < a.heads && l < a.taps; n++) /* q^0 is 1 even if q is 0 */
       k += a.weight[from + n] * (l == 0 ? 1.0 : math_exp((double)l * a.log_q[from + n]));
     a.rows[c * a.pitch + l] = k;
   }

@@ -1,36 +1,36 @@
-/* The host's side of FFT: lengths, plans, the kernel's spectra, tiles of rows.
+/* The host side of FFT: lengths, plans, spectra of convolution kernels, tiles of rows.
  *
  * A context keeps the plans of the last lengths and the spectra of the last EMAs and lengths, a
- * bounded number of each (kept.h). The work areas of plans are in the context's account. Rows are
- * computed in tiles of a bounded size, so that memory does not grow with the batch. */
+ * bounded number of each (kept.h). The work areas of plans count as the context's memory. Rows are
+ * computed in tiles of bounded size, so that memory does not grow with the batch. */
 #include "ema_fft_cuda.h"
 #include <inttypes.h>
 #include <string.h>
 #include "cufft_cuda.h"
 #include "tuning.h"
 
-/* A plan's key, or a spectrum's. */
+/* The key of a plan or a spectrum. */
 typedef struct fft_key {
-  int64_t serial; /* of the EMA's parameters; 0: a plan */
+  int64_t serial; /* of the EMA's parameters; 0 for a plan */
   int64_t n, taps, rows, pitch;
   int64_t is_double;
 } fft_key;
 
-/* A plan, with its work area as block, or a spectrum. */
+/* A plan, whose block is its work area, or a spectrum. */
 typedef struct fft_entry {
   kept base;
   fft_key key;
   void *block;
   int64_t bytes;
-  const cufft_library *fft; /* of its handles */
+  const cufft_library *fft; /* the library of the handles */
   cufftHandle forward, inverse;
   int handles; /* how many of them there are */
 } fft_entry;
 
 /* ---- sizes ---- */
 
-/* The least even length from `least`, which is positive, on without a factor above 7: what cuFFT
- * has fast code for. */
+/* The smallest even length that is at least `least` (> 0) and has no prime factor above 7: cuFFT
+ * has fast code for these. */
 static int64_t good_length(int64_t least) {
   for (int64_t n = least + least % 2;; n += 2) {
     int64_t rest = n;
@@ -40,14 +40,14 @@ static int64_t good_length(int64_t least) {
   }
 }
 
-/* An eighth of the context's limit at most: there are the plan's work area, the spectrum and the
- * rows from which it is made as well. */
+/* At most an eighth of the context's limit, which must also hold the plan's work area, the
+ * spectrum and the rows from which it is made. */
 static int64_t bytes_of_tiles(const cumega_context *ctx) {
   const int64_t limit = front->memory_limit(ctx->memory);
   return limit > 0 && limit / 8 < FFT_MOST_SCRATCH ? limit / 8 : FFT_MOST_SCRATCH;
 }
 
-/* The plan's key of a run, whose rows are those of a tile. */
+/* The key of a run's plan, whose rows are those of a tile. */
 static fft_key plan_of(const cumega_context *ctx, const ema_launch *launch) {
   const int64_t real = launch->run.is_double ? (int64_t)sizeof(double) : (int64_t)sizeof(float);
   const int64_t all = launch->run.batch.count * launch->run.channels, L = launch->run.batch.rows;
@@ -77,7 +77,7 @@ static int64_t bytes_of_rows(const fft_key *plan) {
 }
 
 int64_t ema_fft_scratch(const cumega_context *ctx, const ema_launch *launch) {
-  if (launch->run.batch.rows == 0) return 0; /* which no plan has */
+  if (launch->run.batch.rows == 0) return 0; /* no plan has this length */
   const fft_key plan = plan_of(ctx, launch);
   return bytes_of_rows(&plan);
 }
@@ -111,7 +111,7 @@ static fft_entry *find(cumega_context *ctx, kept_type type, const fft_key *key) 
   return (fft_entry *)front->kept_find(ctx, type, words);
 }
 
-/* Work in flight may use what goes. */
+/* Frees old entries if there are too many, after waiting for work in flight that may use them. */
 static cumega_status make_room(cumega_context *ctx, kept_type type, int most) {
   kept *excess = front->kept_excess(ctx, type, most);
   if (excess == NULL) return CUMEGA_OK;
@@ -120,7 +120,7 @@ static cumega_status make_room(cumega_context *ctx, kept_type type, int most) {
   return CUMEGA_OK;
 }
 
-/* An entry that is not in the list yet. */
+/* Makes an entry, which is not in the list yet. */
 static cumega_status entry_new(cumega_context *ctx, kept_type type, const fft_key *key,
                                fft_entry **made) {
   fft_entry *entry = front->memory_allocate(ctx->memory, sizeof *entry);
@@ -178,7 +178,7 @@ static cumega_status add_plan(cumega_context *ctx, const cufft_library *fft, con
   return CUMEGA_OK;
 }
 
-/* In place; both directions. */
+/* Transforms rows in place, in either direction. */
 static cufftResult execute(const fft_entry *plan, cufftHandle handle, int inverse, void *rows) {
   const cufft_library *fft = plan->fft;
   if (plan->key.is_double)
@@ -196,7 +196,8 @@ static cumega_status transform(cumega_context *ctx, const fft_entry *plan, int i
 
 /* ---- spectra ---- */
 
-/* The kernel's weights and logarithms on the device, (D, N) each, one behind the other. */
+/* Copies the weights and logarithms of the convolution kernels to the device, (D, N) each, one
+ * after the other. */
 static cumega_status upload_terms(cumega_context *ctx, const ema_run *run, double *host,
                                   double *device) {
   const int64_t D = run->channels, N = run->heads;
@@ -211,7 +212,7 @@ static cumega_status upload_terms(cumega_context *ctx, const ema_run *run, doubl
   return CUMEGA_OK;
 }
 
-/* All channels, a tile at a time through rows of doubles. */
+/* Computes the spectra of all channels, a tile of rows of doubles at a time. */
 static cumega_status fill_spectrum(cumega_context *ctx, const ema_run *run, const fft_entry *plan,
                                    const fft_entry *spectrum, const double *terms, double *rows) {
   const int64_t D = run->channels, N = run->heads;
@@ -238,7 +239,7 @@ static cumega_status fill_spectrum(cumega_context *ctx, const ema_run *run, cons
   return CUMEGA_OK;
 }
 
-/* What making a spectrum needs and gives back. */
+/* What making a spectrum needs and frees afterwards. */
 typedef struct spectrum_work {
   double *host;
   void *terms, *rows;
@@ -285,7 +286,7 @@ static cumega_status add_spectrum(cumega_context *ctx, const ema_run *run, const
   TRY(make_room(ctx, release_spectrum, FFT_MOST_SPECTRA));
   TRY(entry_new(ctx, release_spectrum, key, &spectrum));
   const cumega_status status = make_spectrum(ctx, run, fft, spectrum, &w);
-  if (status != CUMEGA_OK) /* what has been enqueued may use what is freed now */
+  if (status != CUMEGA_OK) /* enqueued work may still use what is freed now */
     (void)cudaStreamSynchronize(cuda_context_of(ctx)->stream);
   if (w.plan != NULL) entry_free(ctx, w.plan);
   cuda_release(ctx->memory, w.rows, w.rows_bytes);
@@ -317,7 +318,7 @@ cumega_status ema_fft_prepare(cumega_context *ctx, const ema_launch *launch) {
   return make_missing(ctx, &launch->run, &plan, &spectrum);
 }
 
-/* Both entries, made now if need be and may be. */
+/* Finds both entries, or makes them if that is allowed. */
 static cumega_status find_or_make(cumega_context *ctx, const ema_launch *launch, fft_entry **plan,
                                   fft_entry **spectrum) {
   const fft_key of_plan = plan_of(ctx, launch), of_spectrum = spectrum_of(ctx, launch);
@@ -345,7 +346,7 @@ cumega_status ema_fft_enqueue(cumega_context *ctx, const ema_launch *launch) {
   TRY(cuda_scratch(ctx, bytes_of_rows(&plan->key), &a.rows));
   a.n = plan->key.n;
   a.pitch = plan->key.pitch;
-  a.spectrum = spectrum->block; /* analyzer: both were found, or there was a status */
+  a.spectrum = spectrum->block; /* analyzer: both were found, or the status was an error */
   const int64_t rows = launch->run.batch.count * launch->run.channels;
   for (a.first_row = 0; a.first_row < rows; a.first_row += plan->key.rows) {
     a.row_count = rows - a.first_row;

@@ -1,6 +1,6 @@
-/* A run of the EMA on the device: enqueued, never waited for. Which kernels run depends on
- * shapes, strides, types, alignment and coefficients alone, so a captured graph serves other
- * values and lengths. */
+/* A run of the EMA on the device. It is enqueued and not waited for. Which kernels run depends
+ * only on shapes, strides, types, alignment and coefficients, so a captured graph can be replayed
+ * with other values and lengths. */
 #include <inttypes.h>
 #include <stdio.h>
 #include "../ema_slices.h"
@@ -25,14 +25,14 @@ static ema_slices slices_of(const ema_run *run) {
   return ema_slices_of(run, EMA_BUSY_CHANNELS / channels);
 }
 
-/* Bytes of the states with which slices begin. Those with which they end take as many. */
+/* The size of the states at the beginning of all slices. The states at the end take as much. */
 static int64_t half_of_sliced_scratch(const ema_run *run, const ema_slices *slices) {
   const int64_t real = run->is_double ? (int64_t)sizeof(double) : (int64_t)sizeof(float);
   const int64_t states = run->batch.count * slices->count * run->channels * run->heads;
   return ema_round_up(states * real, MEMORY_ALIGNMENT);
 }
 
-/* Replaces FASTEST by what it stands for here. */
+/* Replaces FASTEST by the algorithm that is fastest here. */
 static ema_run resolve(const ema_run *given) {
   ema_run run = *given;
   if (run.algorithm != CUMEGA_EMA_FASTEST) return run;
@@ -45,7 +45,7 @@ static ema_run resolve(const ema_run *given) {
   return run;
 }
 
-/* The first that can takes a run; if none can, ema_recurrent.cu does. */
+/* The first kernel that can takes a run. If none can, ema_recurrent.cu does. */
 static const struct fast_kernel {
   bool (*can)(const ema_launch *launch);
   cudaError_t (*launch)(const ema_launch *launch, cudaStream_t stream, const char **kernel);
@@ -59,7 +59,7 @@ static const struct fast_kernel *find_fast(const ema_launch *launch) {
   return NULL;
 }
 
-/* One launch by the fastest kernel of the chain that can. */
+/* Launches the fastest kernel for the recurrence that can take the run. */
 static cumega_status enqueue_chain(cumega_context *ctx, const ema_launch *launch,
                                    const char **kernel) {
   cudaStream_t stream = cuda_context_of(ctx)->stream;
@@ -129,7 +129,7 @@ static cumega_status enqueue(cumega_context *ctx, ema_launch *launch) {
   return enqueue_chain(ctx, launch, &ctx->kernels);
 }
 
-/* Refuses what the front accepts and this backend does not have. */
+/* Refuses what the front accepts but this backend does not support. */
 static cumega_status check(cumega_context *ctx, const ema_run *run) {
   const int is_sliced = run->algorithm == CUMEGA_EMA_SLICED;
   const int most = is_sliced ? EMA_SLICED_HEADS : EMA_CHUNKED_HEADS;

@@ -1,8 +1,8 @@
 /* What every kernel of the EMA does with one sequence and one channel, whatever its layout of
- * threads: it finds the sequence, reads and writes elements, and advances the chain.
+ * threads: find the sequence, read and write elements, and advance the states.
  *
- * The arithmetic is that of src/cpu/ema_item.h, operation by operation: fma where it is written
- * and nowhere else, the halving tree over the heads, one rounding at the store. */
+ * The arithmetic is that of src/cpu/ema_item.h, operation by operation: fma only where it is
+ * written, the pairwise sum over the heads, one rounding at the store. */
 #ifndef CUMEGA_SRC_CUDA_EMA_ITEM_CUH
 #define CUMEGA_SRC_CUDA_EMA_ITEM_CUH
 
@@ -12,8 +12,8 @@
 
 /* One sequence of a run, or a slice of its time. */
 typedef struct ema_sequence {
-  int64_t b, first, length; /* its rows of x and y; where padded, first is a step too */
-  int64_t rows;             /* of y: those from length on become 0 */
+  int64_t b, first, length; /* its rows of x and y; in a padded batch, rows are steps */
+  int64_t rows;             /* of y: rows from `length` on become 0 */
   int64_t initial, final;   /* its rows of the states; negative: none */
 } ema_sequence;
 
@@ -26,8 +26,8 @@ static __device__ __forceinline__ void ema_cut(const ema_slices &slices, int64_t
   s->rows = rows < 0 ? 0 : rows < slices.steps ? rows : slices.steps;
 }
 
-/* In a launch over slices (ema_sliced.cu): a silent launch walks through the warm-up before each
- * slice, to the state with which the slice begins. The next launch begins with that state. */
+/* For a launch over slices (ema_sliced.cu). A silent launch runs the warm-up before each slice, to
+ * get the state with which the slice begins. The next launch begins with that state. */
 static __device__ __forceinline__ void ema_take_slice(const ema_launch &p, int64_t slice,
                                                       ema_sequence *s) {
   const int64_t row = s->b * p.slices.count + slice;
@@ -37,7 +37,7 @@ static __device__ __forceinline__ void ema_take_slice(const ema_launch &p, int64
   if (!p.silent) {
     s->initial = s->final;
   } else if (slice == 0) {
-    s->length = s->rows = 0; /* the caller's initial state as it is */
+    s->length = s->rows = 0; /* the caller's initial state, unchanged */
   } else {
     s->first -= p.slices.warmup;
     s->length = s->rows = is_empty ? 0 : p.slices.warmup;
@@ -45,8 +45,8 @@ static __device__ __forceinline__ void ema_take_slice(const ema_launch &p, int64
   }
 }
 
-/* Index tensors are read here first. A length that the tensor does not allow is clamped. Returns
- * false where the sequence is to be skipped. *met: the error flags to set. */
+/* Index tensors are read here first. A wrong length is clamped. Returns false if the sequence must
+ * be skipped. *met becomes the error flags to set. */
 static __device__ __forceinline__ bool ema_find(const ema_launch &p, int64_t which, ema_sequence *s,
                                                 uint32_t *met) {
   const ema_run &run = p.run;
@@ -65,8 +65,8 @@ static __device__ __forceinline__ bool ema_find(const ema_launch &p, int64_t whi
   return valid;
 }
 
-/* Finds sequence or slice `which` of ema_sequence_count. Sets error flags where `reporter` is
- * true, in one thread for each sequence. */
+/* Finds sequence or slice `which` of ema_sequence_count. Sets error flags if `reporter` is true,
+ * as it is for one thread per sequence. */
 static __device__ __forceinline__ bool ema_begin(const ema_launch &p, int64_t which, bool reporter,
                                                  ema_sequence *s) {
   uint32_t met;
@@ -89,8 +89,8 @@ static __device__ __forceinline__ double ema_activate(const ema_launch &p, doubl
   return activation_apply_f64(p.run.finish_f64.kind, p.run.finish_f64.a, p.run.finish_f64.b, v);
 }
 
-/* y = activation(v), rounded once. In a float64 chain of a narrower y, v is rounded to float
- * before. */
+/* y = activation(v), rounded once. If the state is float64 and y has a narrower type, v is first
+ * rounded to float. */
 template <int TYPE, typename REAL>
 static __device__ __forceinline__ void ema_finish(const ema_launch &p, int64_t at, REAL v) {
   const real_of<TYPE> e = (real_of<TYPE>)v;
@@ -104,8 +104,8 @@ static __device__ __forceinline__ bool ema_masked(const ema_launch &p, const ema
          run.mask[s.b * run.mask_stride_b + (s.first + t) * run.mask_stride_t] != 0;
 }
 
-/* The mask as bits. A warp reads the mask of up to 32 steps at once, lane i that of step t + i,
- * and some time later makes a word of it, whose bit i says whether step t + i is masked. */
+/* The mask as bits. A warp reads the mask of up to 32 steps at once, with step t + i in lane i.
+ * Later it makes a word of it, whose bit i says whether step t + i is masked. */
 static __device__ __forceinline__ uint8_t ema_mask_of_lane(const ema_launch &p,
                                                            const ema_sequence &s, int64_t t,
                                                            int steps) {
@@ -124,9 +124,9 @@ static __device__ __forceinline__ void ema_zero_rest(const ema_launch &p, const 
   for (int64_t t = s.length; t < s.rows; t++) store_element<TYPE>(p.run.y.data, at + t * stride, 0);
 }
 
-/* ---- states, coefficients and the chain ---- */
+/* ---- states, coefficients and the recurrence ---- */
 
-/* State 0 of a row and channel; the others are stride_n apart. */
+/* The state of head 0 of a row and channel. The other heads are stride_n apart. */
 template <typename REAL>
 static __device__ __forceinline__ REAL *ema_states(const ema_state &state, int64_t row, int64_t d) {
   return (REAL *)state.data + row * state.stride_row + d * state.stride_d;
@@ -136,10 +136,10 @@ static __device__ __forceinline__ float ema_q_lo(const ema_coefficients_f32 &k, 
   return k.q_lo[at];
 }
 static __device__ __forceinline__ double ema_q_lo(const ema_coefficients_f64 &, int64_t) {
-  return 0; /* there is none, and ema_advance does not use it */
+  return 0; /* double has no q_lo, and ema_advance does not use it */
 }
 
-/* One step of one head. */
+/* Advances the state of one head by one step. */
 static __device__ __forceinline__ float ema_advance(float q, float q_lo, float gain, float h,
                                                     float x) {
   return fma(q, h, fma(q_lo, h, gain * x));

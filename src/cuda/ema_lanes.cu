@@ -1,32 +1,32 @@
-/* The EMA where it matters most: contiguous channels, 1, 2, 4, 8 or 16 heads, float32 states,
- * whole sequences. It has the bits of ema_recurrent.cu, which does everything else, and four
- * times the threads: with a thread per channel a batch of 4,096 channels gives each scheduler of
- * a large GPU two warps, which mostly wait for their own fmas.
+/* The EMA for the most common runs: contiguous channels, 1, 2, 4, 8 or 16 heads, float32 states,
+ * whole sequences. It gives the bits of ema_recurrent.cu, with four times the threads. With a
+ * thread per channel, a batch of 4,096 channels would give each scheduler of a large GPU two
+ * warps, which mostly wait for their own fmas.
  *
  * Four lanes share a channel and reduce four steps together (ema_lanes.cuh). A mask is read one
- * stage ahead, as one word per warp: only stages with a masked step pay for it.
+ * stage ahead, as one word per warp, and slows down only stages with a masked step.
  *
- * x comes through shared memory. Blocks of 32 channels (lines of 128 bytes, or half a line in
- * 16-bit types) copy stages of 2 KB asynchronously, 16 bytes per thread, with STAGES - 1 stages
- * in flight while one is computed: 14 KB per block, of which a multiprocessor holds 8 (64
+ * x goes through shared memory. Blocks of 32 channels (lines of 128 bytes, or half a line in
+ * 16-bit types) copy stages of 2 KB asynchronously, 16 bytes per thread, with STAGES - 1 stages in
+ * flight while one is computed. That is 14 KB per block, of which a multiprocessor holds 8 (64
  * registers, 16 KB of shared memory), or 6 with 16 heads (80 registers).
  *
- * Per 32 elements in float32, 4 heads, ReLU: 16 arithmetic instructions for the chains and terms,
- * 6 selects, 3 shuffles and 3 additions for the tree, 5 shared loads, 3 for residual, activation
- * and store; the rest counts and computes addresses. With about 45 issue slots, where the copy's
- * time allows 55, ReLU and identity run at the copy's speed (predicted, not measured), swish,
- * with an IEEE division, at three quarters of it, and 16 heads in float32 at half. 8 bytes per
- * element: one read, one write.
+ * Per 32 elements in float32, 4 heads, ReLU: 16 arithmetic instructions for the states and terms,
+ * 6 selects, 3 shuffles and 3 additions for the sum, 5 shared loads, 3 for residual, activation
+ * and store; the rest are counters and addresses. That is about 45 instructions, and a copy takes
+ * the time of 55. So (predicted, not measured) ReLU and identity run at the speed of a copy,
+ * swish, with an IEEE division, at three quarters of it, and 16 heads in float32 at half. 8 bytes
+ * per element: one read, one write.
  *
- * The machine code's loop does two fours of steps at once in float32 and one in bfloat16, where
- * its 63 instructions make 32 elements and the copy's time allows 27:
+ * The loop of the machine code does eight steps at once in float32 and four in bfloat16, where it
+ * takes 63 instructions for 32 elements, and a copy takes the time of 27:
  *
  *   sass ema_lanes_kernel<4,1,1>: 92 instructions, 18 fmas
  *   sass ema_lanes_kernel<4,4,1>: 63 instructions, 9 fmas
  *
- * Rejected: one step at a time with a full tree of shuffles (8 per 32 sums instead of 3); copies
- * of each warp's own without barriers (in 16-bit types a warp's 8 channels are half a sector);
- * blocks of 64 channels, which are 64 blocks for 4,096 channels and 132 multiprocessors. */
+ * Rejected: one step at a time with a sum by shuffles only (8 per 32 sums instead of 3); a
+ * pipeline for each warp without barriers (in 16-bit types a warp's 8 channels are half a sector);
+ * blocks of 64 channels, since 4,096 channels would be 64 blocks for 132 multiprocessors. */
 #include <cuda_pipeline.h>
 #include "ema_choice.cuh"
 #include "ema_lanes.cuh"
@@ -39,13 +39,13 @@ static_assert(EMA_THREADS == CHANNELS * LANES, "each lane has its channel");
 
 /* ---- a sequence and 32 of its channels ---- */
 
-/* Begins the copy of stage k. Past the last stage it copies nothing and still commits: every
- * stage is one commit. */
+/* Begins the copy of stage k. After the last stage it copies nothing but still commits, so that
+ * every stage is one commit. */
 template <int TYPE>
 static __device__ __forceinline__ void copy_stage(const ema_launch &p, const ema_sequence &s,
                                                   int64_t d0, int64_t k, unsigned char *stages) {
   typedef stored_of<TYPE> stored;
-  const int PIECES = CHANNELS * sizeof(stored) / VECTOR_BYTES; /* of a step */
+  const int PIECES = CHANNELS * sizeof(stored) / VECTOR_BYTES; /* per step */
   const int64_t t = k * (EMA_THREADS / PIECES) + threadIdx.x / PIECES;
   const int64_t d = d0 + threadIdx.x % PIECES * (VECTOR_BYTES / sizeof(stored));
   if (t < s.length && d < p.run.channels)

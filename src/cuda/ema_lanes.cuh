@@ -1,27 +1,27 @@
-/* A channel over four lanes, as in ema_lanes.cu and ema_tiles.cu: 1, 2, 4, 8 or 16 heads, float32
+/* A channel in four lanes, for ema_lanes.cu and ema_tiles.cu: 1, 2, 4, 8 or 16 heads, float32
  * states, 8 channels per warp.
  *
  * Lane l holds heads l, l + 4, l + 8, ...; with 1 or 2 heads all four lanes hold them all and
- * compute the same. Four steps go together: a lane advances its heads through them, which leaves
- * four terms, one per step, each the tree over the lane's own heads. Two exchanges finish the
- * trees, with 3 shuffles for 32 sums (exchange_halves): then lane l has e of step l, and it alone
- * does that step's residual, activation and store. */
+ * compute the same. Four steps are computed together. A lane advances its heads through them and
+ * gets four terms, one per step, each the pairwise sum over its own heads. Two exchanges finish
+ * the sums, with 3 shuffles for 32 of them (exchange_halves). Then lane l has e of step l, and it
+ * alone does the residual, activation and store of that step. */
 #ifndef CUMEGA_SRC_CUDA_EMA_LANES_CUH
 #define CUMEGA_SRC_CUDA_EMA_LANES_CUH
 
 #include "ema_item.cuh"
 
-#define LANES 4 /* of a channel */
-#define STEPS 4 /* that are reduced together: one per lane */
+#define LANES 4 /* per channel */
+#define STEPS 4 /* summed together: one per lane */
 
 static_assert(LANES == STEPS, "each lane finishes a step");
 
 template <int HEADS> struct lane_chain {
-  static const int OWN = HEADS < LANES ? HEADS : HEADS / LANES; /* heads of a lane */
+  static const int OWN = HEADS < LANES ? HEADS : HEADS / LANES; /* heads per lane */
   float h[OWN], q[OWN], q_lo[OWN], gain[OWN], projection[OWN];
 };
 
-/* Which head is the i-th of lane l. */
+/* The i-th head of lane l. */
 template <int HEADS> static __device__ __forceinline__ int head_of(int i, int l) {
   return HEADS < LANES ? i : l + LANES * i;
 }
@@ -33,7 +33,7 @@ static __device__ __forceinline__ void lane_begin(lane_chain<HEADS> &c, const em
 #pragma unroll
   for (int i = 0; i < lane_chain<HEADS>::OWN; i++) {
     const int n = head_of<HEADS>(i, l);
-    const int64_t at = n * p.run.padded + d; /* within the padding where d is not below D */
+    const int64_t at = n * p.run.padded + d; /* in the padding if d >= D */
     c.q[i] = p.run.f32.q[at];
     c.q_lo[i] = p.run.f32.q_lo[at];
     c.gain[i] = p.run.f32.gain[at];
@@ -44,7 +44,7 @@ static __device__ __forceinline__ void lane_begin(lane_chain<HEADS> &c, const em
   }
 }
 
-/* With fewer than four heads several lanes hold each of them: the lowest saves. */
+/* With fewer than four heads several lanes hold each head. The lowest of them saves it. */
 template <int HEADS>
 static __device__ __forceinline__ void lane_end(const lane_chain<HEADS> &c, const ema_launch &p,
                                                 const ema_sequence &s, int64_t d, int l) {
@@ -55,7 +55,7 @@ static __device__ __forceinline__ void lane_end(const lane_chain<HEADS> &c, cons
     ema_states<float>(state, s.final, d)[head_of<HEADS>(i, l) * state.stride_n] = c.h[i];
 }
 
-/* One step; returns the tree over this lane's terms. */
+/* Advances this lane's heads by one step and returns the pairwise sum of their terms. */
 template <int HEADS>
 static __device__ __forceinline__ float lane_step(lane_chain<HEADS> &c, float x) {
   const int OWN = lane_chain<HEADS>::OWN;
@@ -69,7 +69,7 @@ static __device__ __forceinline__ float lane_step(lane_chain<HEADS> &c, float x)
   return term[0];
 }
 
-/* x of four steps that are PITCH apart. Adjacent ones are one vector. */
+/* x of four steps that are PITCH apart. Adjacent steps are loaded as one vector. */
 template <int PITCH, typename STORED>
 static __device__ __forceinline__ void load_steps(const STORED *x, STORED (&v)[STEPS]) {
   if constexpr (PITCH == 1) {
@@ -80,10 +80,10 @@ static __device__ __forceinline__ void load_steps(const STORED *x, STORED (&v)[S
   }
 }
 
-/* Four steps of a lane's channel: x is the first step's, y the place for the lane's own step.
- * Where not PLAIN, `left` may be less than four, and later steps leave the states alone; bit i of
- * masked says that step i is masked. Without a channel, x is any number. Where PITCH is 1, y may
- * be x + l, because every lane reads before any lane writes. */
+/* Four steps of a lane's channel. x points to the first step, y to the result of the lane's own
+ * step. If not PLAIN, `left` may be less than four, and the steps after it do not change the
+ * states; bit i of masked says whether step i is masked. A lane without a channel may read any x.
+ * If PITCH is 1, y may be x + l, because every lane reads before any lane writes. */
 template <int HEADS, int TYPE, int KIND, int PITCH, bool PLAIN>
 static __device__ __forceinline__ void
 four_steps(lane_chain<HEADS> &c, const ema_launch &p, int left, uint32_t masked, int l,
@@ -112,7 +112,7 @@ four_steps(lane_chain<HEADS> &c, const ema_launch &p, int left, uint32_t masked,
   *y = narrow<TYPE>(activation_apply_f32(KIND < 0 ? a.kind : KIND, a.a, a.b, v));
 }
 
-/* The steps of one stage. A lane's results are y_step apart. */
+/* All steps of one stage. A lane's results are y_step apart. */
 template <int HEADS, int TYPE, int KIND, int PITCH>
 static __device__ __forceinline__ void
 stage_steps(lane_chain<HEADS> &c, const ema_launch &p, int steps, uint32_t masked, int l,
@@ -129,7 +129,7 @@ stage_steps(lane_chain<HEADS> &c, const ema_launch &p, int steps, uint32_t maske
                                                 residual, y, has_channel);
 }
 
-/* What both kernels require of a run, whatever its layout. */
+/* Whether a run fits both kernels, apart from its layout. */
 static inline bool is_for_lanes(const ema_launch *launch) {
   const ema_run *run = &launch->run;
   const int64_t N = launch->run.heads;

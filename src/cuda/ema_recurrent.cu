@@ -1,42 +1,42 @@
 /* The EMA for every run: any strides, types, number of heads, mask, lengths, slots, truncation.
  *
- * A thread has one channel of one sequence and walks through its steps. The 32 channels of a warp
- * are adjacent wherever channels are contiguous, so a step's loads and stores are whole lines.
- * Blocks of 128 channels take units, each a sequence and a group of channels, until none is left.
- * States and coefficients stay in registers: 5 N + 1 numbers for N = 1, 2, 4, 8 or 16 heads or
- * any smaller number, whose absent heads add -0.
+ * A thread goes through the steps of one channel of one sequence. The 32 channels of a warp are
+ * adjacent if channels are contiguous, so a step's loads and stores are whole lines. A unit is a
+ * sequence and a group of 128 channels; blocks take units until none is left. States and
+ * coefficients stay in registers: 5 N + 1 numbers for N = 1, 2, 4, 8 or 16 heads. Other numbers of
+ * heads up to 16 are rounded up, and the absent heads add -0.
  *
  * Per element: 8 bytes in float32 (one read, one write), 4 N + N - 1 arithmetic instructions for
- * the chain and the tree, one for the residual, and the activation. Each step waits for the fmas
- * of the step before, 8 cycles; x is read EMA_AHEAD steps early to hide the memory's latency
- * behind them. Predicted for a device with 132 multiprocessors: below about 16K channels
- * (sequences times D) latency is the limit, above it instructions, because mask and activation
- * are looked up in every step. Two blocks per multiprocessor are asked for, which leaves ptxas
- * the registers it needs without spilling; no shared memory.
+ * the states and the sum over heads, one for the residual, and the activation. Each step waits for
+ * the fmas of the step before, 8 cycles. x is read EMA_AHEAD steps early, to hide the latency of
+ * memory. Predicted for a device with 132 multiprocessors: up to about 16K channels (sequences
+ * times D) latency is the limit, above that instructions, because mask and activation are looked
+ * up in every step. Launch bounds of two blocks per multiprocessor leave ptxas enough registers to
+ * avoid spilling. No shared memory.
  *
  * More than 16 heads: the states are in scratch, (N, threads), and are read and written in every
- * step through the caches. The tree is then walked leaf by leaf, as described below, with 13
- * partial sums per thread in shared memory. This is rare in practice, and right rather than fast.
+ * step through the caches. The terms are then added one by one, as described below, with 13
+ * partial sums per thread in shared memory. This is rare in practice, and simple rather than fast.
  *
- * The truncated sum: from step K on e is the sum of K products, the oldest first. A thread takes
- * these steps from the last to the first, so that y may be x: what step t reads is never later
- * than t. Then the first K steps are an ordinary chain. 2 K cached reads per element: for short
- * K. */
+ * Truncated sums: from step K on e is the sum of K products, the oldest first. A thread computes
+ * these steps from the last to the first, so that y may be x: step t never reads a later step.
+ * Then it runs the recurrence for the first K steps. That takes 2 K cached reads per element,
+ * which is meant for short K. */
 #include "ema_chain.cuh"
 #include "ema_choice.cuh"
 
-/* ---- the chain in scratch ---- */
+/* ---- states in scratch ---- */
 
-#define TREE_LEVELS 13 /* of CUMEGA_EMA_MAX_HEADS leaves */
+#define TREE_LEVELS 13 /* for CUMEGA_EMA_MAX_HEADS terms */
 static_assert(CUMEGA_EMA_MAX_HEADS == 1 << (TREE_LEVELS - 1), "one halving tree");
 
 /* Partial sums are indexed, so they cannot be in registers: they are in shared memory. */
 #define PARTIAL_BYTES(REAL) (TREE_LEVELS * EMA_THREADS * sizeof(REAL))
 
 template <typename REAL> struct scratch_chain {
-  const REAL *q, *q_lo, *gain, *projection; /* at the channel */
-  REAL *h;                                  /* at the thread */
-  REAL *partial;                            /* at the thread, EMA_THREADS apart */
+  const REAL *q, *q_lo, *gain, *projection; /* the channel's */
+  REAL *h;                                  /* the thread's */
+  REAL *partial;                            /* the thread's, EMA_THREADS apart */
   int64_t padded, pitch;
   int heads;
 };
@@ -70,10 +70,10 @@ static __device__ __forceinline__ REAL scratch_term(const scratch_chain<REAL> &c
   return c.projection[at] * *h;
 }
 
-/* The halving tree first adds term n and term n + half, where half is the largest stride. Seen
- * from the root, its leaves from left to right are the heads by bit-reversed index. So the heads
- * are visited in that order, and partial[i] holds a finished left subtree of 2^i leaves, like the
- * digits of a binary counter with its carries. */
+/* The sum over heads in halving order (src/math/tree.h), term by term. As a tree of additions its
+ * leaves from left to right are the heads in the order of bit-reversed index, because the largest
+ * stride is added first. So the heads are visited in that order, and partial[i] holds a finished
+ * left subtree of 2^i leaves, like a binary counter with its carries. */
 template <typename REAL>
 static __device__ __forceinline__ REAL chain_step(scratch_chain<REAL> &c, REAL x) {
   int leaves = 1;
@@ -101,7 +101,7 @@ static __device__ __forceinline__ void chain_end(scratch_chain<REAL> &c, const e
   for (int n = 0; n < c.heads; n++) to[n * state.stride_n] = c.h[n * c.pitch];
 }
 
-/* ---- a channel through its steps ---- */
+/* ---- all steps of a channel ---- */
 
 /* Steps K .. length - 1 of a truncated sequence, from the last to the first. */
 template <typename REAL, int TYPE>
@@ -163,7 +163,7 @@ static int64_t bytes_per_block(const ema_launch *launch) {
   return EMA_THREADS * launch->run.heads * real_bytes(launch);
 }
 
-/* With many heads each block has its own scratch: the more heads, the fewer blocks. */
+/* With many heads each block needs its own scratch, so more heads mean fewer blocks. */
 static int64_t block_count(const ema_launch *launch) {
   int64_t most = EMA_MOST_BLOCKS;
   if (has_many_heads(launch)) most = EMA_HEADS_MOST_SCRATCH / bytes_per_block(launch);

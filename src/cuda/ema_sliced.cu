@@ -1,20 +1,20 @@
-/* Slices of time with the chain's bits: the check (src/ema_slices.h says why slices can be
- * trusted after it). A sliced run is three launches, so that every kernel of the chain runs
- * slices as it runs sequences, and none is written twice:
+/* SLICED: the check of slices of time, after which a run has the bits of the recurrence
+ * (src/ema_slices.h explains why). A sliced run is three launches, so that every kernel for the
+ * recurrence runs slices as it runs sequences, without a second version:
  *
  *   1. silent, `warmup` steps for each slice: the state with which it begins
  *   2. the slices themselves: y, and the state with which each ends
- *   3. here, in the order of time: a slice that began with other bits than the slice before it ended
- *      with is computed again; the last slice's end is the final state
+ *   3. here, in the order of time: a slice that began with other bits than the slice before it
+ *      ended with is computed again; the end of the last slice is the final state
  *
- * A thread of the check has one channel of one sequence. Where all is well it reads 2 N numbers
- * per slice, 2 N / steps per element, next to 8 bytes. Computing a slice again costs the plain
- * chain's time for it, and the host does not notice: the launches are the same, so a graph may be
- * replayed on other values. A NaN equals a NaN, since its payload is the hardware's and results
- * are compared in the same way.
+ * A thread of the check has one channel of one sequence. If all slices are right, it reads 2 N
+ * numbers per slice, 2 N / steps per element, which is little beside the 8 bytes of an element.
+ * Computing a slice again takes as long as the plain recurrence for it. The launches are the same
+ * in any case, so a graph can be replayed with other values. All NaNs are equal, since their
+ * payload depends on the hardware.
  *
  * Predicted, not measured, at 512 channels, 64K steps and q = 0.75: 32 slices of 2,048 steps and
- * 145 of warm-up: 7 % more reading, and two more launches on 63 us. */
+ * 145 of warm-up: 7 % more reading, and two more launches in 63 us. */
 #include "ema_chain.cuh"
 #include "ema_choice.cuh"
 

@@ -1,26 +1,25 @@
-/* The EMA where time is contiguous in x, in y or in both (layout (B, D, L)), or where channels
- * are but not as aligned as ema_lanes.cu needs them: 1, 2, 4, 8 or 16 heads, float32 states,
- * whole sequences, any strides. Read step by step, such a layout costs a sector of 32 bytes per
- * element. Here tiles are transposed in shared memory.
+/* The EMA where time is contiguous in x, in y or in both (layout (B, D, L)), or where channels are
+ * contiguous but not aligned enough for ema_lanes.cu: 1, 2, 4, 8 or 16 heads, float32 states,
+ * whole sequences, any strides. Read step by step, such a layout would take a sector of 32 bytes
+ * per element. So tiles are transposed in shared memory.
  *
- * A channel is spread over four lanes (ema_lanes.cuh). A warp has 8 channels and a pipeline of
- * its own, without block barriers: tiles of 8 channels by 64 bytes of time, 16 steps or 32 in
- * 16-bit types, with STAGES - 1 tiles in flight while one is computed, 3.5 KB per warp. Where
- * time is contiguous and begins at a multiple of 16 bytes, a tile is one asynchronous 16-byte
- * copy per lane, and a lane reads its four steps as one vector. Elsewhere elements are copied one
- * by one, in the order of memory. y replaces x in the tile (every lane has read what it needs)
- * and leaves it in the same way; where time is not contiguous in y, each lane stores to memory
- * directly. The rows of a tile are 80 bytes apart, so that 8 vectors of 8 rows have no bank
- * conflict.
+ * A channel is spread over four lanes (ema_lanes.cuh). A warp has 8 channels and its own pipeline,
+ * without block barriers. A tile is 8 channels by 64 bytes of time, which is 16 steps, or 32 in
+ * 16-bit types. STAGES - 1 tiles are in flight while one is computed, 3.5 KB per warp. If time is
+ * contiguous and begins at a multiple of 16 bytes, a tile is one asynchronous 16-byte copy per
+ * lane, and a lane reads its four steps as one vector. Otherwise elements are copied one by one,
+ * in the order of memory. y replaces x in the tile once every lane has read its x, and is stored
+ * in the same way. If time is not contiguous in y, each lane stores to memory directly. The rows
+ * of a tile are 80 bytes apart, so that 8 vectors of 8 rows have no bank conflict.
  *
- * 8 bytes per element in float32, in segments of 64 bytes, which are two whole sectors.
- * Instructions per element as in ema_lanes.cu, less three shared loads, plus a shared store and
- * an eighth of the tile's way out: predicted, not measured, to keep the copy's speed for up to 4
- * heads with ReLU. The activation is looked up: once in 4 steps of a warp, and 45 fewer kernels
- * to compile. Registers: at most 80 up to 8 heads (six blocks on a multiprocessor), 128 for 16.
- * Shared memory: 20 KB per block of 128 threads.
+ * 8 bytes per element in float32, in segments of 64 bytes, which are two whole sectors. It takes
+ * as many instructions per element as ema_lanes.cu, less three shared loads, plus a shared store
+ * and an eighth of storing a tile. So (predicted, not measured) it runs at the speed of a copy for
+ * up to 4 heads with ReLU. The activation is looked up once in 4 steps of a warp, which saves
+ * compiling 45 kernels. Registers: at most 80 up to 8 heads (six blocks on a multiprocessor), 128
+ * for 16. Shared memory: 20 KB per block of 128 threads.
  *
- * Its loop has the code of all ten activations, of which one runs:
+ * The loop contains the code of all ten activations, of which one runs:
  *
  *   sass ema_tiles_kernel<4,1>: 338 instructions, 9 fmas
  *   sass ema_tiles_kernel<4,4>: 354 instructions, 9 fmas
@@ -32,7 +31,7 @@
 #include "ema_lanes.cuh"
 
 #define WARPS      (EMA_THREADS / 32)
-#define CHANNELS   (32 / LANES) /* of a warp */
+#define CHANNELS   (32 / LANES) /* per warp */
 #define STAGES     8
 #define ROW        (LANES * VECTOR_BYTES) /* bytes of a channel in a tile */
 #define ROW_PITCH  (ROW + VECTOR_BYTES)   /* from one channel to the next */
@@ -44,7 +43,7 @@ template <typename STORED> struct tile_place {
   STORED *first; /* step 0 of the first channel */
   int64_t stride_t, stride_d;
   bool is_vector; /* steps are adjacent, and every channel begins at a multiple of 16 bytes */
-  int channels;   /* that exist: up to CHANNELS */
+  int channels;   /* how many exist: at most CHANNELS */
 };
 
 template <typename STORED>
@@ -61,17 +60,17 @@ place_tile(const ema_launch &p, const ema_sequences &tensor, const ema_sequence 
   return place;
 }
 
-/* ---- into a tile, and out of it ---- */
+/* ---- loading and storing tiles ---- */
 
 static __device__ __forceinline__ void copy_element(float *to, const float *from) {
   __pipeline_memcpy_async(to, from, sizeof *to);
 }
 static __device__ __forceinline__ void copy_element(uint16_t *to, const uint16_t *from) {
-  *to = *from; /* asynchronous copies have at least 4 bytes */
+  *to = *from; /* an asynchronous copy has at least 4 bytes */
 }
 
-/* Calls visit(row, step) for each element of a tile that exists. Lanes of a warp visit adjacent
- * memory. */
+/* Calls visit(row, step) for each element of a tile that exists. The lanes of a warp visit
+ * adjacent elements in memory. */
 template <typename STORED, typename VISIT>
 static __device__ __forceinline__ void each_element(const tile_place<STORED> &place, int steps,
                                                     VISIT visit) {
@@ -108,7 +107,7 @@ static __device__ __forceinline__ void copy_tile(const tile_place<STORED> &x, in
   __pipeline_commit();
 }
 
-/* A tile of results to y, whose steps are adjacent. */
+/* Stores a tile of results in y, whose steps are adjacent. */
 template <typename STORED>
 static __device__ __forceinline__ void store_tile(const tile_place<STORED> &y, int64_t t, int steps,
                                                   const unsigned char *tile) {
@@ -136,7 +135,7 @@ static __device__ __forceinline__ void zero_tiles(const tile_place<STORED> &y, i
     });
 }
 
-/* ---- a warp's channels through their steps ---- */
+/* ---- all steps of a warp's channels ---- */
 
 template <int HEADS, int TYPE>
 static __device__ __forceinline__ void run_warp(const ema_launch &p, const ema_sequence &s,

@@ -1,4 +1,4 @@
-/* The functions of the backend's table. */
+/* The functions in the backend's table. */
 #ifndef CUMEGA_SRC_CUDA_HOOKS_H
 #define CUMEGA_SRC_CUDA_HOOKS_H
 

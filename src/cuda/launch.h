@@ -1,16 +1,15 @@
 /* How kernels are launched, how large their grids are, and how they find their shared memory.
- * These macros are all that a kernel has to know of tests/emulation, where the same files are
- * compiled by a C++ compiler and run on a CPU.
+ * tests/emulation defines the same macros, so that a C++ compiler can compile kernels to run on a
+ * CPU. Kernels need no other change for that.
  *
- *   CUMEGA_LAUNCH(kernel, grid, block, shared_bytes, stream, parameters)   an expression: the
- *       launch's own cudaError_t, whatever error the caller has left pending
- *   CUMEGA_SPIN()   in every loop that waits for another thread's write
+ *   CUMEGA_LAUNCH(kernel, grid, block, shared_bytes, stream, parameters)   an expression: the cudaError_t of this launch, even if the caller has left an error pending
+ *   CUMEGA_SPIN()   belongs in every loop that waits for another thread's write
  *   CUMEGA_SHARED(type, name)   declares type *name: the block's shared memory, all of it dynamic,
  *       aligned to 16 bytes
  *
- * A launcher is a host function that chooses an instance of a kernel template, sets *kernel to
- * its name, which has no space in it (cumega_context_kernels), and launches it. A type that it
- * has no instance for is cudaErrorInvalidValue. */
+ * A launcher is a host function that chooses an instance of a kernel template, sets *kernel to its
+ * name and launches it. The name contains no space (cumega_context_kernels). For a type without an
+ * instance the launcher returns cudaErrorInvalidValue. */
 #ifndef CUMEGA_SRC_CUDA_LAUNCH_H
 #define CUMEGA_SRC_CUDA_LAUNCH_H
 
@@ -52,7 +51,7 @@ static inline cudaError_t launch_kernel(void (*kernel)(PARAMETERS), dim3 grid, d
 
 #endif
 
-/* Returns function<TYPE>(...) from a launcher, for the instance of a tensor's type. */
+/* Returns function<TYPE>(...) from a launcher, where TYPE is the type of a tensor. */
 #define LAUNCH_BY_TYPE(type, function, ...)                                                        \
   switch (type) {                                                                                  \
   case TYPE_FLOAT32: return function<TYPE_FLOAT32>(__VA_ARGS__);                                   \
@@ -62,13 +61,14 @@ static inline cudaError_t launch_kernel(void (*kernel)(PARAMETERS), dim3 grid, d
   default: return cudaErrorInvalidValue;                                                           \
   }
 
-/* Parts of this size that hold count. */
+/* How many parts of this size hold `count` elements. */
 static __host__ __device__ __forceinline__ int64_t parts_of(int64_t count, int64_t part) {
   return (count + part - 1) / part;
 }
 
-/* Blocks for rows * columns units of work, per_block of them at a time: at most `most`, whose
- * blocks then stride over the grid. The product may exceed 64 bits. */
+/* The number of blocks for rows * columns units of work, if a block takes per_block of them at a
+ * time: at most `most`, since blocks go through the units with a stride of the grid. The product
+ * may exceed 64 bits. */
 static inline int64_t blocks_of(int64_t rows, int64_t columns, int64_t per_block, int64_t most) {
   const bool is_large = columns > 0 && rows > most * per_block / columns;
   return is_large ? most : parts_of(rows * columns, per_block);

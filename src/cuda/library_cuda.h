@@ -1,6 +1,6 @@
-/* Libraries of the CUDA toolkit that are opened when a run first needs them, and never linked. A
- * program that needs neither cuBLAS nor cuFFT does not load their hundreds of megabytes, and
- * where one is missing, the run fails with a sentence. */
+/* Libraries of the CUDA toolkit that are opened when a run first needs them, and never linked. So
+ * a program that needs neither cuBLAS nor cuFFT does not load their hundreds of megabytes. If a
+ * library is missing, the run fails with a sentence. */
 #ifndef CUMEGA_SRC_CUDA_LIBRARY_CUDA_H
 #define CUMEGA_SRC_CUDA_LIBRARY_CUDA_H
 
@@ -13,17 +13,17 @@ typedef struct library_function {
 } library_function;
 
 typedef struct library {
-  const char *need; /* the beginning of a sentence: "Highway's products need cuBLAS" */
+  const char *need; /* begins a message: "Highway's products need cuBLAS" */
   const char *file;
-  void *(*emulated_open)(void); /* where it is emulated, in place of dlopen and dlsym */
+  void *(*emulated_open)(void); /* if emulated: replaces dlopen and dlsym */
   void *(*emulated_find)(const char *symbol);
   const library_function *functions;
   int function_count;
-  int looked;        /* whether it is known if the library is there */
-  char missing[256]; /* why not; empty where all functions were found */
+  int looked;        /* whether the library has been looked for */
+  char missing[256]; /* the reason for a failure; empty if all functions were found */
 } library;
 
-/* Which library: that of the toolkit's major version, or an emulated one. */
+/* The file of the library: that of the toolkit's major version, or an emulated one. */
 #if defined(CUMEGA_EMULATION)
 #define LIBRARY_FILE(word, name, of_cuda12, of_cuda13)                                             \
   .file = "emulated " name, .emulated_open = emulation_##word##_open,                              \
@@ -36,8 +36,8 @@ typedef struct library {
 #define LIBRARY_FUNCTIONS(table)                                                                   \
   .functions = (table), .function_count = (int)(sizeof(table) / sizeof(table)[0])
 
-/* Opens it and finds its functions. Only the first call looks; every call of a library that is
- * not complete is DEVICE, with the reason. */
+/* Opens the library and finds its functions, in the first call. If the library is not complete,
+ * every call returns DEVICE with the reason. */
 cumega_status library_need(cumega_context *ctx, library *lib);
 
 #endif

@@ -1,11 +1,11 @@
-/* The halving tree of src/math/tree.h (pairwise summation from the largest stride down) over
- * terms that lie in registers, lanes and warps.
+/* Pairwise summation in halving order (src/math/tree.h), over terms in the registers of a team of
+ * threads. A `tree` in names is such a sum.
  *
- * Term (k * T + t) * VALUES + v is value v of thread t's k-th vector, of a team of T threads. So
- * the index's low bits are v, then the lane, then the warp, then k, and the tree, which halves
- * from the top, runs through them in the opposite order: a thread's vectors (tree_registers),
- * warps and lanes (block_trees), the values of one vector (warp_tree). Absent terms are -0, so a
- * layout for a larger power of two gives the same bits. */
+ * Term (k * T + t) * VALUES + v is value v of the k-th vector of thread t, in a team of T threads.
+ * So from low to high the bits of the index are v, the lane, the warp, and k. Summation begins
+ * with the highest bit: first the vectors of a thread (tree_registers), then warps and lanes
+ * (block_trees), then the values of one vector (warp_tree). Absent terms are -0, so a layout for a
+ * larger power of two gives the same bits. */
 #ifndef CUMEGA_SRC_CUDA_REDUCE_CUH
 #define CUMEGA_SRC_CUDA_REDUCE_CUH
 
@@ -13,8 +13,8 @@
 
 #define FULL_WARP 0xffffffffu /* the mask of all 32 lanes */
 
-/* Halves term, COUNT of them, until KEPT sums are left in term[0 .. KEPT - 1]. The rest is spent.
- */
+/* Halves the COUNT terms until KEPT sums are left in term[0 .. KEPT - 1]. The others are
+ * overwritten. */
 template <int COUNT, int KEPT = 1, typename REAL>
 static __device__ __forceinline__ void tree_registers(REAL *term) {
 #pragma unroll
@@ -24,10 +24,10 @@ static __device__ __forceinline__ void tree_registers(REAL *term) {
       if (i < stride) term[i] += term[i + stride];
 }
 
-/* Halves across the lanes that are LANES apart, LANES / 2 apart, ..., once for each halving of
- * VALUES. Of two such lanes each keeps one half of its values and sends the other, so VALUES - 1
- * shuffles do what one for each value and halving would. In the end v[0] is the sum of one value:
- * the upper half was kept by lanes whose number has the bit LANES, and so on. */
+/* Adds across lanes that are LANES apart, LANES / 2 apart, ..., once for each halving of VALUES.
+ * Each of two such lanes keeps one half of its values and sends the other half, so VALUES - 1
+ * shuffles are enough. In the end v[0] is the sum of one value. Lanes whose number has the bit
+ * LANES keep the upper half, and so on. */
 template <int VALUES, int LANES, typename REAL>
 static __device__ __forceinline__ void exchange_halves(REAL *v) {
 #pragma unroll
@@ -42,7 +42,7 @@ static __device__ __forceinline__ void exchange_halves(REAL *v) {
   }
 }
 
-/* The tree over a warp's 32 lanes with VALUES values each. Every lane gets the sum. */
+/* The sum over a warp's 32 lanes with VALUES values each. Every lane gets it. */
 template <int VALUES, typename REAL> static __device__ __forceinline__ REAL warp_tree(REAL *v) {
   exchange_halves<VALUES, 16>(v);
 #pragma unroll
@@ -60,8 +60,8 @@ template <typename REAL> static __device__ __forceinline__ REAL warp_maximum(REA
   return m;
 }
 
-/* Shared memory for block_trees. Each part is written and read between its own two barriers, and
- * the next call passes another one before it writes the part again: no barrier between calls. */
+/* Shared memory for block_trees. There is a barrier after each part is written, and the next call
+ * passes another one before it writes that part again. So no barrier is needed between calls. */
 template <typename REAL, int VALUES, int WARPS, int GROUPS> struct tree_shared {
   static const int COLUMNS = 32 * VALUES;
   REAL partial[GROUPS * WARPS * COLUMNS]; /* what each thread holds */
@@ -69,10 +69,10 @@ template <typename REAL, int VALUES, int WARPS, int GROUPS> struct tree_shared {
   REAL sum[GROUPS];
 };
 
-/* sum[g] = the tree of group g over a block of `warps` warps, up to WARPS, from the VALUES sums
- * that v[g * VALUES] and the following are in each thread. Every thread gets all sums. v is
- * spent. One warp alone has one group and needs no shared memory, so several warps of a block may
- * each call it for rows of their own. */
+/* sum[g] = the sum of group g over a block of `warps` warps, at most WARPS. Each thread gives
+ * VALUES partial sums, in v[g * VALUES] and the following. Every thread gets all sums. v is
+ * overwritten. A single warp has one group and needs no shared memory, so several warps of a block
+ * may each call it for their own rows. */
 template <int VALUES, int WARPS, int GROUPS, typename REAL>
 static __device__ __forceinline__ void
 block_trees(REAL *v, int warps, tree_shared<REAL, VALUES, WARPS, GROUPS> *shared, REAL *sum) {

@@ -1,8 +1,8 @@
 /* What the kernels of residual connections do with the elements of one vector: read them, apply
- * the formula, write the result. The arithmetic is that of src/cpu/residual_block.h, operation by
- * operation.
+ * the formula, and write the result. The arithmetic is that of src/cpu/residual_block.h, operation
+ * by operation.
  *
- * A kernel is compiled for a type and a width: the elements of 16 bytes, which one access moves,
+ * A kernel is compiled for a type and a width: as many elements as 16 bytes hold, for one access,
  * or one element, for any strides and alignment. */
 #ifndef CUMEGA_SRC_CUDA_RESIDUAL_ELEMENT_CUH
 #define CUMEGA_SRC_CUDA_RESIDUAL_ELEMENT_CUH
@@ -11,7 +11,7 @@
 #include "element.cuh"
 #include "residual_cuda.h"
 
-/* Elements of a vector. */
+/* Elements per vector. */
 template <int TYPE> static constexpr int WIDTH_OF = VECTOR_BYTES / (int)sizeof(stored_of<TYPE>);
 
 static __device__ __forceinline__ float gated_of(float x, float h, float gate) {
@@ -27,14 +27,14 @@ static __device__ __forceinline__ double highway_of(double k, double x, double y
   return residual_highway_f64(k, x, y, gate);
 }
 
-/* Lines along the last dimension. */
+/* The number of lines along the last dimension. */
 static __host__ __device__ __forceinline__ int64_t line_count(const residual_run &run) {
   int64_t lines = 1;
   for (int i = 0; i < run.ndim - 1; i++) lines *= run.shape[i];
   return lines;
 }
 
-/* Where a line begins in each operand, and its channel where channels are not along the line. */
+/* Where a line begins in each operand, and its channel if channels are not along the line. */
 struct line_place {
   int64_t offsets[OPERAND_COUNT], channel;
 };
@@ -53,8 +53,8 @@ static __device__ __forceinline__ void find_line(const residual_run &run, int64_
   }
 }
 
-/* An operand's elements first .. first + WIDTH - 1 of a line; 0 past the end of the line.
- * Products of a run in a 16-bit type are float32. */
+/* Reads elements first .. first + WIDTH - 1 of a line of an operand, with 0 past the end of the
+ * line. In a run of a 16-bit type, products are float32. */
 template <int TYPE, int WIDTH>
 static __device__ __forceinline__ void load_operand(const residual_run &run, int operand,
                                                     int64_t offset, int64_t first,
@@ -82,7 +82,7 @@ static __device__ __forceinline__ void store_operand(const residual_run &run, in
                               run.shape[inner], true, v);
 }
 
-/* Highway's products come without their biases. Other runs have no such bias. */
+/* Adds the biases of Highway's products, which cuBLAS leaves out. Other runs have none. */
 template <typename REAL, int WIDTH>
 static __device__ __forceinline__ void add_bias(const real_vector &bias, int64_t first, int64_t end,
                                                 REAL *v) {
@@ -144,8 +144,9 @@ static inline bool residual_is_valid(const residual_run *run) {
   }
 }
 
-/* Whether all accesses can be of 16 bytes: lines are contiguous in every tensor and begin at
- * multiples of 16 bytes. Products of another type are contiguous and are read one by one. */
+/* Whether every access can have 16 bytes: lines are contiguous in every tensor and begin at
+ * multiples of 16 bytes. Products of another type are contiguous and their elements are read one
+ * by one. */
 static inline bool residual_is_vector(const residual_run *run, int64_t bytes) {
   const int inner = run->ndim - 1;
   for (int k = 0; k < OPERAND_COUNT; k++) {

@@ -1,8 +1,9 @@
-/* A run of a residual connection on the device: enqueued, never waited for. Which kernels run
- * depends on shapes, strides, types and alignment alone, so a captured graph serves other values.
+/* A run of a residual connection on the device. It is enqueued and not waited for. Which kernels
+ * run depends only on shapes, strides, types and alignment, so a captured graph can be replayed
+ * with other values.
  *
- * Highway's products are cuBLAS's, in float32 (float64 for float64 tensors) and without TF32. They
- * take the places of gate and y, and then one pass follows as for other connections. */
+ * cuBLAS computes Highway's products, in float32 (float64 for float64 tensors) and without TF32.
+ * They take the places of gate and y, and one pass follows as for other connections. */
 #include <stdio.h>
 #include "cublas_cuda.h"
 #include "hooks.h"
@@ -18,14 +19,15 @@ static int64_t rows_of(const residual_run *run) {
   return rows;
 }
 
-/* Scratch: cuBLAS's workspace, the two products, and copies of what cuBLAS cannot read directly. */
+/* Scratch: cuBLAS's workspace, the two products, and copies of what cuBLAS cannot read
+ * directly. */
 typedef struct layout {
   int64_t gate, y, x_copy, y_copy, bytes; /* offsets; negative: not needed */
-  int64_t x_stride, y_stride;             /* between rows, as cuBLAS gets them */
+  int64_t x_stride, y_stride;             /* between rows, as given to cuBLAS */
 } layout;
 
-/* The stride between rows that cuBLAS can read: floats or doubles, contiguous and in order. Else
- * 0. */
+/* The stride between rows if cuBLAS can read them: floats or doubles, contiguous and in order.
+ * Else 0. */
 static int64_t plain_stride(const residual_run *run, int operand) {
   const residual_operand *o = &run->operands[operand];
   const int64_t D = run->shape[run->ndim - 1];
@@ -68,7 +70,7 @@ int64_t residual_workspace_cuda(const cumega_context *ctx, const residual_run *r
   return has_products(run) ? layout_of(run).bytes : 0;
 }
 
-/* The product of one operand into `out`, which is compact. */
+/* Computes the product of one operand into `out`, which is compact. */
 static cumega_status multiply(cumega_context *ctx, const residual_run *run, int operand,
                               int64_t stride, const real_vector *weight, void *copy, void *out) {
   const int is_double = run->type == TYPE_FLOAT64;
@@ -114,7 +116,7 @@ static cumega_status enqueue_products(cumega_context *ctx, const residual_run *r
   return CUMEGA_OK;
 }
 
-/* The kernels of a Highway for cumega_context_kernels. `last` runs after the products. */
+/* The names of a Highway's kernels, for cumega_context_kernels. `last` runs after the products. */
 static const char *names_of(cumega_context *ctx, const residual_run *run, const char *last) {
   cuda_context *c = cuda_context_of(ctx);
   const layout l = layout_of(run);

@@ -1,7 +1,7 @@
-/* Copies what Highway's products cannot read directly: rows of any strides and type become
- * compact rows of float32 (float64 for float64). A thread per element, with a grid-stride loop: 6
- * to 8 bytes per element in float32 and 16-bit types, next to the 2 D operations of the product
- * itself. */
+/* Copies operands that cuBLAS cannot read directly: rows of any strides and type become compact
+ * rows of float32 (float64 for float64). One thread per element, with a grid-stride loop: 6 to 8
+ * bytes per element in float32 and 16-bit types, which is little beside the 2 D operations of the
+ * product. */
 #include "residual_element.cuh"
 
 struct gather_launch {
@@ -10,8 +10,8 @@ struct gather_launch {
   void *to;
 };
 
-/* As find_line, for one operand whose number is not a constant: offsets of all would be in
- * memory. */
+/* Like find_line, but for one operand whose number is not a constant. With find_line the offsets
+ * of all operands would be in local memory. */
 static __device__ __forceinline__ int64_t line_offset(const residual_run &run,
                                                       const residual_operand &o, int64_t line) {
   int64_t offset = 0;

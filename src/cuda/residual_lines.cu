@@ -1,20 +1,20 @@
-/* Residual connections without a norm. No element depends on another, so a thread takes 16 bytes
- * of every tensor at a time where lines are contiguous and begin at multiples of 16 bytes, and
- * single elements elsewhere. Dimensions that can be walked as one are one already
- * (src/residual_run.c), so a contiguous run is a single line and no thread divides.
+/* Residual connections without a norm. No element depends on another. So a thread takes 16 bytes
+ * of every tensor at a time if lines are contiguous and begin at multiples of 16 bytes, otherwise
+ * single elements. src/residual_run.c has merged dimensions where possible, so a contiguous run is
+ * a single line and no thread divides.
  *
- * 12 bytes per element in float32: two reads, one write. A vector of four costs three memory
- * instructions, eight of arithmetic and some twenty for addresses and the choice of the form: 8
- * issue slots per element of 32 lanes, where a device with 132 multiprocessors, at 18 bytes per
- * multiprocessor and cycle, copies in 21 cycles. So memory is the limit, also in 16-bit types
- * (half the time, and half the instructions per byte but for conversions). The gated forms add
- * about 20 instructions for a sigmoid with its IEEE division, at 16 bytes per element in float32:
- * memory is still the limit. Where there are several lines, each vector costs a 64-bit division
- * per dimension.
+ * 12 bytes per element in float32: two reads, one write. A vector of four takes three memory
+ * instructions, eight of arithmetic and about twenty for addresses and the choice of the formula:
+ * 8 instructions per 32 elements. A device with 132 multiprocessors copies these in 21 cycles, at
+ * 18 bytes per multiprocessor and cycle. So memory is the limit, also in 16-bit types, with half
+ * the time and, apart from conversions, half the instructions. The gated formulas add about 20
+ * instructions for a sigmoid with its IEEE division, at 16 bytes per element in float32, so that
+ * memory is still the limit. With several lines, each vector takes a 64-bit division per
+ * dimension.
  *
- * A grid-stride loop over enough blocks to fill the device several times. The form is a uniform
- * switch in one kernel per type and width: eight kernels instead of fifty. Nothing here has been
- * timed on a GPU. */
+ * A grid-stride loop over enough blocks to fill the device several times. The formula is chosen by
+ * a uniform switch in one kernel per type and width: eight kernels instead of fifty. Nothing here
+ * has been timed on a GPU. */
 #include "residual_element.cuh"
 
 template <int TYPE, int WIDTH>

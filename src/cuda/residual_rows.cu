@@ -1,21 +1,20 @@
 /* Residual connections with a norm: the sum, its statistics and both stores in one pass. 16 bytes
- * per element in float32 where the sum is stored too (two reads, two writes), else 12. The
- * weights stay in the cache.
+ * per element in float32 if the sum is stored too (two reads, two writes), else 12. The weights
+ * stay in the cache.
  *
  * residual_rows_kernel: up to 4,096 channels. A team of 32 to 512 threads has a row in registers,
- * 4 vectors of WIDTH channels per thread or 8 single channels, so nothing is read twice. A team
- * is a block, or one warp of a block of four. Channel j belongs to thread j / WIDTH % threads, so
- * loads are whole lines. The sums are halving trees (reduce.cuh), to which absent channels add
- * -0.
+ * 4 vectors of WIDTH channels per thread or 8 single channels, so nothing is read twice. A team is
+ * a block, or one warp of a block of four. Channel j belongs to thread j / WIDTH % threads, so
+ * loads are whole lines. The sums are pairwise (reduce.cuh), and absent channels add -0.
  *
  * Per 128 channels of a warp in float32: 2,048 bytes, 114 cycles of a multiprocessor at 18 bytes
- * per cycle; two sums of 9 shuffles each, 18 cycles of their pipe; some 150 arithmetic
+ * per cycle; two sums of 9 shuffles each, 18 cycles of the pipe for shuffles; about 150 arithmetic
  * instructions, 40 cycles of four schedulers. So memory is the limit, also in 16-bit types, with
  * 12 shuffles.
  *
- * residual_long_rows_kernel: more channels, whose sums are trees of groups of 4,096 added in
- * order. A block of 1,024 threads walks the row group by group, three times: sum, squares,
- * result. The later walks read the sum where it was stored and compute it again where it was not:
+ * residual_long_rows_kernel: more channels, with the sums of groups of 4,096 added in order. A
+ * block of 1,024 threads goes through the row group by group, three times: sum, squares, result.
+ * If the sum of x and y is stored, the later passes read it; otherwise they compute it again, with
  * at most twice the bytes.
  *
  * Nothing here has been timed on a GPU. */
@@ -23,8 +22,8 @@
 #include "reduce.cuh"
 #include "residual_element.cuh"
 
-/* Vectors of a thread. With so many, a row has up to THREADS_OF threads: a block of 512 leaves
- * each thread the registers for the addresses of single elements. */
+/* Vectors per thread. With this number a row has up to THREADS_OF threads. A block of 512 leaves
+ * each thread enough registers for the addresses of single elements. */
 template <int WIDTH> static constexpr int VECTORS_OF = WIDTH == 1 ? 8 : 4;
 template <int WIDTH> static constexpr int THREADS_OF = TREE_GROUP / (VECTORS_OF<WIDTH> * WIDTH);
 
@@ -40,7 +39,7 @@ static __device__ __forceinline__ double factor_of(const norm_run &norm, double 
   return norm_factor_f64(norm.type, norm.eps, norm.scale, squares, (double)D);
 }
 
-/* v becomes what a store and a load would make of it. */
+/* Rounds v as if it were stored and loaded again. */
 template <int TYPE, int WIDTH>
 static __device__ __forceinline__ void round_elements(real_of<TYPE> *v) {
 #pragma unroll
@@ -63,7 +62,8 @@ store_normalized(const residual_run &run, const line_place &p, int64_t first, re
 
 /* ---- a row in registers ---- */
 
-/* Where a row has more than a warp, blockDim.x is its threads; else any number of warps. */
+/* If a row has more threads than a warp, it has the whole block. Otherwise each warp of a block
+ * has its own row. */
 template <int TYPE, int WIDTH>
 static __global__ void __launch_bounds__(THREADS_OF<WIDTH>)
     residual_rows_kernel(const residual_run run) {
@@ -117,7 +117,7 @@ static __global__ void __launch_bounds__(THREADS_OF<WIDTH>)
 
 /* ---- more than one group of channels ---- */
 
-/* The sum at one channel, as it is stored. The first pass stores it. */
+/* The sum of x and y at one channel, rounded to the stored type. The first pass stores it. */
 template <int TYPE>
 static __device__ __forceinline__ real_of<TYPE>
 long_element(const residual_run &run, const line_place &p, int64_t at, bool first_pass) {
@@ -134,7 +134,7 @@ long_element(const residual_run &run, const line_place &p, int64_t at, bool firs
   return v;
 }
 
-/* The sum of the row, or with `squared` of (v - mean)^2. */
+/* The sum of v over the row, or with `squared` of (v - mean)^2. */
 template <int TYPE>
 static __device__ __forceinline__ real_of<TYPE>
 long_sum(const residual_run &run, const line_place &p, bool squared, real_of<TYPE> mean,
@@ -186,7 +186,7 @@ static __global__ void __launch_bounds__(RESIDUAL_LONG_THREADS)
 template <int TYPE, int WIDTH>
 static cudaError_t launch_width(const residual_run *run, cudaStream_t stream, const char **kernel) {
   const int64_t D = run->shape[run->ndim - 1];
-  int threads = 32; /* of a row: the fewest, a power of two, that hold it */
+  int threads = 32; /* per row: the smallest power of two that can hold it */
   while ((int64_t)threads * VECTORS_OF<WIDTH> * WIDTH < D) threads *= 2;
   const bool is_warp = threads == 32;
   const int block = is_warp ? RESIDUAL_WARP_THREADS : threads;

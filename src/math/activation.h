@@ -1,9 +1,9 @@
-/* The ten activations (cumega/activation.h names them, docs/arithmetic.md tells how exact they
+/* The ten activations (cumega/activation.h lists them, docs/arithmetic.md says how exact they
  * are), for float and double, with PyTorch's values at infinities and NaN.
  *
- * activation_apply is a switch on the kind; where the kind is a compile-time constant it folds
- * away and a loop over the rest is vectorised. The pinned formulas, with sigma(v) = 1 / (1 +
- * exp(-v)):
+ * activation_apply is a switch on the kind. If the kind is a compile-time constant, the switch
+ * folds away and a loop over the values is vectorised. The formulas must stay as they are, because
+ * the bits depend on them, with sigma(v) = 1 / (1 + exp(-v)):
  *
  *   swish       v / (1 + exp(-v)), times a
  *   mish        v * n / (n + 2), n = w (w + 2), w = exp(v): tanh(log(1 + w)) without either
@@ -17,7 +17,7 @@
 #include "elementary_f32.h"
 #include "elementary_f64.h"
 
-/* What a and b are, by kind; 0 where not named:
+/* The meaning of a and b by kind; 0 if not listed:
  *   swish       a: the factor, 1 or beta       leaky_relu  a: the slope below 0
  *   hardtanh    a: minimum, b: maximum         smish       a: alpha, b: beta, both above 0
  *   ftswish     a: threshold, b: mean shift */
@@ -34,7 +34,7 @@ typedef struct activation_f32 {
 #define ACTIVATION_SELU_SCALE       1.0507009873554804934193349852946
 #define ACTIVATION_SELU_SCALE_ALPHA 1.7580993408473768599402175208123
 
-/* From here on exp(v) squared is so large that n / (n + 2) is 1. */
+/* From this v on exp(v) squared is so large that n / (n + 2) is 1. */
 #define ACTIVATION_MISH_LINEAR_F32 20.0f
 #define ACTIVATION_MISH_LINEAR_F64 40.0
 
@@ -67,7 +67,7 @@ CUMEGA_MATH activation_f64 activation_resolve_f64(cumega_activation kind,
   return resolved;
 }
 
-/* The same, each argument rounded once to float. */
+/* The same, with each argument rounded once to float. */
 CUMEGA_MATH activation_f32 activation_resolve_f32(cumega_activation kind,
                                                   const cumega_activation_arguments *arguments) {
   activation_f64 exact = activation_resolve_f64(kind, arguments);

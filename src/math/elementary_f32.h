@@ -1,9 +1,8 @@
 /* exp, expm1, tanh and log1p of a float, in float arithmetic. docs/arithmetic.md has the measured
  * errors (over all 2^32 inputs) and how the polynomials were made.
  *
- * Rounding to an integer is done by adding 1.5 * 2^23: the sum's low bits then hold the integer n
- * in two's complement, and its eight lowest shifted to the exponent's place are n binary orders.
- * */
+ * A number is rounded to an integer n by adding 1.5 * 2^23. The low bits of the sum then hold n in
+ * two's complement. Shifted into the place of the exponent, its eight lowest bits scale by 2^n. */
 #ifndef CUMEGA_SRC_MATH_ELEMENTARY_F32_H
 #define CUMEGA_SRC_MATH_ELEMENTARY_F32_H
 
@@ -14,8 +13,8 @@
 #define MATH_LN2_HI_F32  0x1.62e43p-1f
 #define MATH_LN2_LO_F32  -0x1.05c61p-29f
 
-/* x = n * ln2 + r with |r| <= 0.35, for |x| <= 128. n_bits is the bits of n + 1.5 * 2^23. The
- * first subtraction is exact, so r carries one rounding. */
+/* x = n * ln2 + r with |r| <= 0.35, for |x| <= 128. n_bits holds the bits of n + 1.5 * 2^23. The
+ * first subtraction is exact, so r has only one rounding. */
 typedef struct math_reduced_f32 {
   float r;
   uint32_t n_bits;
@@ -31,8 +30,8 @@ CUMEGA_MATH math_reduced_f32 math_reduce_ln2_f32(float x) {
   return reduced;
 }
 
-/* exp(r) / 2 for |r| <= 0.35, within 2^-28 before rounding. Half, so that exp(x) up to its largest
- * value can be made by adding to the exponent, with a power of two left over. */
+/* exp(r) / 2 for |r| <= 0.35, within 2^-28 before rounding. Half of exp(r), so that even the
+ * largest exp(x) can be made by adding to the exponent, and a power of two is left over. */
 CUMEGA_MATH float math_half_exp_polynomial_f32(float r) {
   float p = 0x1.694ca8p-11f;
   p = MATH_FMAF(p, r, 0x1.123982p-8f);
@@ -43,8 +42,8 @@ CUMEGA_MATH float math_half_exp_polynomial_f32(float r) {
   return MATH_FMAF(p, r, 0.5f);
 }
 
-/* 2^(n + 1) goes on in two factors, the second of which overflows and underflows with the right
- * rounding. exp(89) is inf, exp(-104) is 0. */
+/* Multiplies by 2^(n + 1) in two factors. The second product overflows and underflows with the
+ * right rounding. exp(89) is inf, exp(-104) is 0. */
 CUMEGA_MATH float math_expf(float x) {
   math_reduced_f32 reduced = math_reduce_ln2_f32(math_clampf(x, -104.0f, 89.0f));
   float p = math_half_exp_polynomial_f32(reduced.r);
@@ -53,13 +52,14 @@ CUMEGA_MATH float math_expf(float x) {
   return p * math_f32_of((half << 23) + 0x40000000u) * math_f32_of((rest << 23) + 0x3f800000u);
 }
 
-/* 1 + exp(x), to the last bit what 1.0f + math_expf(x) is, for less: only half of exp(x) is made
- * (which neither overflows nor, from where it matters, underflows), and doubled inside the fma.
- * Below -30 the sum is 1. For a NaN the result means nothing: the caller's own x must bring it in.
- * It is the denominator of the logistic sigmoid, 1 / (1 + exp(-v)). */
+/* 1 + exp(x), the denominator of the logistic sigmoid 1 / (1 + exp(-v)). It has the same bits as
+ * 1.0f + math_expf(x) and takes fewer operations. Only half of exp(x) is computed and then doubled
+ * in the fma. Half of exp(x) does not overflow, nor does it underflow where that matters: below
+ * -30 the sum is 1. For a NaN the result is meaningless, and the caller must bring in the NaN
+ * through x. */
 CUMEGA_MATH float math_one_plus_expf(float x) {
 #if defined(__CUDA_ARCH__)
-  float clamped = fminf(fmaxf(x, -30.0f), 89.0f); /* one instruction each, which selects are not */
+  float clamped = fminf(fmaxf(x, -30.0f), 89.0f); /* one instruction each, unlike selects */
 #else
   float clamped = math_clampf(x, -30.0f, 89.0f);
 #endif
@@ -70,7 +70,8 @@ CUMEGA_MATH float math_one_plus_expf(float x) {
 }
 
 /* exp(x) - 1 = 2^n (exp(r) - 1) + (2^n - 1), all halved so that n = 128 stays in range. The linear
- * part is added first, exactly where it matters (n = 0), the rest of the polynomial last. */
+ * part is added first, which is exact if n = 0, where it matters. The rest of the polynomial is
+ * added last. */
 CUMEGA_MATH float math_expm1f(float x) {
   math_reduced_f32 reduced = math_reduce_ln2_f32(math_clampf(x, -20.0f, 89.0f));
   float r = reduced.r;
@@ -86,7 +87,7 @@ CUMEGA_MATH float math_expm1f(float x) {
   return math_absf(x) < 0x1p-26f ? x : y; /* keeps subnormals and -0 */
 }
 
-/* Up to 0.625 an odd polynomial; from there 1 - 2 / (exp(2|x|) + 1), which is 1 from 9.1 on. */
+/* Up to 0.625 an odd polynomial; above that 1 - 2 / (exp(2|x|) + 1), which is 1 from 9.1 on. */
 CUMEGA_MATH float math_tanhf(float x) {
   float a = math_absf(x);
   float square = x * x;
@@ -101,8 +102,8 @@ CUMEGA_MATH float math_tanhf(float x) {
   return x != x ? x : math_with_signf(y, x);
 }
 
-/* log(1 + x) = k * ln2 + log(1 + f): 2^k is the binary order that brings 1 + x into [0.75, 1.5),
- * and f = 2^-k * x + (2^-k - 1) is made from x itself, so that nothing of x is lost in 1 + x. */
+/* log(1 + x) = k * ln2 + log(1 + f). 2^-k scales 1 + x into [0.75, 1.5), and f = 2^-k * x + (2^-k
+ * - 1) is computed from x itself, so that no digits of x are lost in 1 + x. */
 CUMEGA_MATH float math_log1pf(float x) {
   uint32_t order = (math_bits_f32(1.0f + x) - 0x3f400000u) & 0xff800000u; /* k << 23 */
   float scaled = math_f32_of(math_bits_f32(x) - order);
@@ -121,7 +122,7 @@ CUMEGA_MATH float math_log1pf(float x) {
   float y = MATH_FMAF(k, MATH_LN2_HI_F32, MATH_FMAF(f * f, p, f));
   y = math_absf(x) < 0x1p-26f ? x : y;                  /* keeps subnormals and -0 */
   y = x > -1.0f ? y : math_f32_of(0xff800000u);         /* -inf at -1 */
-  return x >= -1.0f && x < math_f32_of(0x7f800000u) ? y /* a plain number */
+  return x >= -1.0f && x < math_f32_of(0x7f800000u) ? y /* a finite result */
          : x < -1.0f                                ? math_f32_of(0x7fc00000u)
                                                     : x; /* NaN below; +inf and NaN pass */
 }

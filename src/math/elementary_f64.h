@@ -1,6 +1,6 @@
-/* exp, expm1, log, log1p, tanh, sin and cos of a double, for what is computed when an object is
- * made (coefficients, kernels, rotary tables, random parameters) and for float64 tensors.
- * docs/arithmetic.md has the measured errors. The float versions explain the methods. */
+/* exp, expm1, log, log1p, tanh, sin and cos of a double. They serve what is computed when an
+ * object is made (coefficients, convolution kernels, rotary tables, random parameters) and float64
+ * tensors. docs/arithmetic.md has the measured errors. elementary_f32.h explains the methods. */
 #ifndef CUMEGA_SRC_MATH_ELEMENTARY_F64_H
 #define CUMEGA_SRC_MATH_ELEMENTARY_F64_H
 
@@ -71,7 +71,7 @@ CUMEGA_MATH double math_expm1(double x) {
   return math_abs(x) < 0x1p-55 ? x : y;
 }
 
-/* Up to 0.55 an odd polynomial; from there 1 - 2 / (exp(2|x|) + 1). */
+/* Up to 0.55 an odd polynomial; above that 1 - 2 / (exp(2|x|) + 1). */
 CUMEGA_MATH double math_tanh(double x) {
   double a = math_abs(x);
   double square = x * x;
@@ -92,8 +92,8 @@ CUMEGA_MATH double math_tanh(double x) {
   return x != x ? x : math_with_sign(y, x);
 }
 
-/* k * ln2 + log(1 + f) for f in [-0.25, 0.5]: with s = f / (2 + f), log(1 + f) is 2 atanh(s), and
- * written as f - f^2/2 + s (f^2/2 + R(s)) its leading term is f itself. */
+/* k * ln2 + log(1 + f) for f in [-0.25, 0.5]. With s = f / (2 + f), log(1 + f) is 2 atanh(s). It
+ * is computed as f - f^2/2 + s (f^2/2 + R(s)), whose leading term is f itself. */
 CUMEGA_MATH double math_log_sum_f64(double f, double k) {
   double s = f / (2.0 + f);
   double z = s * s;
@@ -110,19 +110,19 @@ CUMEGA_MATH double math_log_sum_f64(double f, double k) {
   return MATH_FMA(k, MATH_LN2_HI_F64, f - (half_square - small));
 }
 
-/* k << 52 for the k that brings x > 0 into [0.75, 1.5) * 2^k. */
+/* k << 52 for the k with which x > 0 is in [0.75, 1.5) * 2^k. */
 CUMEGA_MATH uint64_t math_nearest_order_f64(double x) {
   return (math_bits_f64(x) - 0x3fe8000000000000u) & 0xfff0000000000000u;
 }
 
-/* That k as a number, through the low bits of a sum: x86 has no conversion of 64-bit integers
- * before AVX-512, and no arithmetic shift of them. */
+/* The same k as a double, through the low bits of a sum: before AVX-512, x86 can neither convert
+ * vectors of 64-bit integers nor shift them arithmetically. */
 CUMEGA_MATH double math_order_value_f64(uint64_t order) {
   uint64_t k_plus_1024 = (order + 0x4000000000000000u) >> 52;
   return math_f64_of(k_plus_1024 + 0x4338000000000000u) - (MATH_ROUNDER_F64 + 1024.0);
 }
 
-/* x at the pole (0 or -1) gives -inf, below it NaN; +inf and NaN pass; else y. */
+/* -inf for x at the pole (0 or -1), NaN below it, x for +inf and NaN, else y. */
 CUMEGA_MATH double math_log_special_f64(double x, double pole, double y) {
   y = x > pole ? y : math_f64_of(0xfff0000000000000u);
   y = x < pole ? math_f64_of(0x7ff8000000000000u) : y;
@@ -149,10 +149,10 @@ CUMEGA_MATH double math_log1p(double x) {
   return math_log_special_f64(x, -1.0, y);
 }
 
-/* x = n * pi/2 + r + tail with |r| <= 0.79. pi/2 comes in three doubles: subtracting n times the
- * first is exact (fma, and everything in sight is a multiple of 2^-53), the second is taken as an
- * exact product and an exact difference, what those round off goes into the tail with the third.
- * */
+/* x = n * pi/2 + r + tail with |r| <= 0.79. pi/2 is the sum of three doubles. Subtracting n times
+ * the first is exact (by fma, since all numbers involved are multiples of 2^-53). The second is
+ * subtracted as an exact product and an exact difference. What those round off goes into the tail,
+ * together with the third. */
 typedef struct math_reduced_angle {
   double r, tail;
   uint64_t n_bits;
@@ -183,7 +183,7 @@ CUMEGA_MATH double math_sin_polynomial(double r, double tail) {
   p = MATH_FMA(p, z, -0x1.a01a019bf2523p-13);
   p = MATH_FMA(p, z, 0x1.111111110f75ep-7);
   p = MATH_FMA(p, z, -0x1.5555555555548p-3);
-  double slope = MATH_FMA(-0.5, z, 1.0); /* cos r, as far as the tail needs it */
+  double slope = MATH_FMA(-0.5, z, 1.0); /* cos r, exact enough for the tail */
   return r + MATH_FMA(p * z, r, tail * slope);
 }
 
@@ -200,7 +200,7 @@ CUMEGA_MATH double math_cos_polynomial(double r, double tail) {
   return head + (lost + MATH_FMA(p * z, z, -r * tail));
 }
 
-/* Quadrant q of the circle: sin, cos, -sin, -cos. Beyond 2^30 in magnitude the answer is NaN. */
+/* Quadrant q of the circle: sin, cos, -sin, -cos. Beyond 2^30 in magnitude the result is NaN. */
 CUMEGA_MATH double math_quadrant(double x, uint64_t extra_quarters) {
   math_reduced_angle reduced = math_reduce_angle(x);
   uint64_t quadrant = reduced.n_bits + extra_quarters;

@@ -1,9 +1,10 @@
-/* float16 (IEEE binary16) and bfloat16, as their bits in a uint16_t, to and from float and double.
+/* Conversions of float16 (IEEE binary16) and bfloat16, as bits in a uint16_t, to and from float
+ * and double.
  *
- * Widening is exact. Narrowing rounds once, to nearest even, with subnormals kept and overflow
- * to infinity; a NaN stays one (the quiet 0x7e00 or 0x7fc0, with its sign). Normal results are
+ * Widening is exact. Narrowing rounds once, to nearest even, with subnormals kept and overflow to
+ * infinity. A NaN stays a NaN (the quiet 0x7e00 or 0x7fc0, with its sign). Normal results are
  * rounded as integers; subnormal ones by adding a power of two whose last place is their spacing,
- * which leaves them in the sum's low bits. */
+ * so that the result is in the low bits of the sum. */
 #ifndef CUMEGA_SRC_MATH_FLOAT16_H
 #define CUMEGA_SRC_MATH_FLOAT16_H
 

@@ -1,13 +1,13 @@
-/* What every function of src/math/ is written in: how it is qualified, the one fused multiply-add,
- * and the bits of numbers.
+/* What all functions of src/math/ use: their qualifiers, the fused multiply-add, and access to the
+ * bits of numbers.
  *
  * The headers of this folder give the same bits wherever they are compiled: as C11 by gcc and
- * clang at any optimisation and vector width, as C++17, and as CUDA for host and device. They are
- * therefore made of IEEE + - * / and sqrt, fma where it is written, integer operations,
- * comparisons and selects, in round-to-nearest with subnormals kept; no table, no libm, no branch
- * that depends on a value, so that a plain loop over any of them is vectorised. The build must not
- * contract products and sums (-ffp-contract=off, nvcc -fmad=false). Which NaN comes out is the one
- * thing that hardware decides; that a NaN comes out is not. */
+ * clang at any optimisation and vector width, as C++17, and as CUDA for host and device. So they
+ * use only IEEE + - * / and sqrt, explicit fma, integer operations, comparisons and selects, in
+ * round-to-nearest with subnormals kept. They have no table, no libm, and no branch that depends
+ * on a value, so that a plain loop over any of them is vectorised. The build must not contract
+ * products and sums (-ffp-contract=off, nvcc -fmad=false). If the result is a NaN, its sign and
+ * payload depend on the hardware. */
 #ifndef CUMEGA_SRC_MATH_ATTRIBUTES_H
 #define CUMEGA_SRC_MATH_ATTRIBUTES_H
 
@@ -52,7 +52,7 @@ CUMEGA_MATH double math_f64_of(uint64_t bits) {
   return x;
 }
 
-/* Without the sign, and the magnitude of one number with the sign of another. */
+/* The absolute value, and the magnitude of one number with the sign of another. */
 CUMEGA_MATH float math_absf(float x) {
   return math_f32_of(math_bits_f32(x) & 0x7fffffffu);
 }
@@ -69,7 +69,7 @@ CUMEGA_MATH double math_with_sign(double magnitude, double sign) {
   return math_f64_of(math_bits_f64(magnitude) | (math_bits_f64(sign) & 0x8000000000000000u));
 }
 
-/* x moved into [low, high]. A NaN passes: written so that it is one min and one max on x86. */
+/* Clamps x to [low, high]. A NaN stays a NaN. On x86 this compiles to one min and one max. */
 CUMEGA_MATH float math_clampf(float x, float low, float high) {
   x = low > x ? low : x;
   return high < x ? high : x;

@@ -1,6 +1,6 @@
-/* Random numbers as a pure function of their place: Philox4x32-10 (Salmon, Moraes, Dror and Shaw,
- * "Parallel Random Numbers: As Easy as 1, 2, 3", 2011) and Box-Muller on top of it. Any thread may
- * make any number, in any order, and gets the same bits. */
+/* Random numbers as a pure function of seed, stream and index: Philox4x32-10 (Salmon, Moraes, Dror
+ * and Shaw, "Parallel Random Numbers: As Easy as 1, 2, 3", 2011) and Box-Muller on top of it.
+ * Threads may compute them in any order and get the same bits. */
 #ifndef CUMEGA_SRC_MATH_PHILOX_H
 #define CUMEGA_SRC_MATH_PHILOX_H
 
@@ -25,7 +25,7 @@ CUMEGA_MATH void philox4x32(const uint32_t counter[4], const uint32_t key[2], ui
   out[3] = c3;
 }
 
-/* The top 53 of 64 bits (high word first), plus one: k * 2^-53 with k = 1 .. 2^53, never 0. */
+/* k * 2^-53, where k - 1 is the top 53 of 64 bits (high word first): k = 1 .. 2^53, never 0. */
 CUMEGA_MATH double math_uniform(uint32_t high, uint32_t low) {
   uint64_t bits = ((uint64_t)high << 32 | low) >> 11;
   return (double)(int64_t)(bits + 1) * 0x1p-53;
@@ -40,8 +40,9 @@ CUMEGA_MATH void normal_pair(const uint32_t bits[4], double out[2]) {
   out[1] = radius * math_sin(angle);
 }
 
-/* The index-th standard normal of a stream. The key is the seed; the counter's low half is
- * index / 2 (a pair holds two), its high half the stream; low words come first. */
+/* The index-th standard normal of a stream of random numbers. The key is the seed. The counter's
+ * low half is index / 2, because numbers come in pairs, and its high half is the stream. Low words
+ * come first. */
 CUMEGA_MATH double normal_at(uint64_t seed, uint64_t stream, uint64_t index) {
   uint64_t pair = index >> 1;
   uint32_t counter[4] = {(uint32_t)pair, (uint32_t)(pair >> 32), (uint32_t)stream,

@@ -7,7 +7,7 @@
 #include "elementary_f32.h"
 #include "elementary_f64.h"
 
-/* The logistic sigmoid; a NaN stays one. */
+/* The logistic sigmoid. A NaN stays a NaN. */
 CUMEGA_MATH float residual_sigmoid_f32(float v) {
   float s = 1.0f / math_one_plus_expf(-v);
   return v != v ? v : s;
@@ -37,7 +37,7 @@ CUMEGA_MATH double residual_highway_f64(double k, double x, double y, double gat
   return MATH_FMA(r, y, k * (1.0 - r) * x);
 }
 
-/* What v - mean is multiplied by, of the sum of its squares over count channels. */
+/* The factor of v - mean, from the sum of squares over count channels. */
 CUMEGA_MATH float norm_factor_f32(int type, float eps, float scale, float squares, float count) {
   if (type == CUMEGA_NORM_RMS) return 1.0f / (MATH_SQRTF(squares / count) + eps);
   if (type == CUMEGA_NORM_SCALE) {

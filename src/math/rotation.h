@@ -1,6 +1,6 @@
-/* cos and sin of m * theta for integers m up to 2^50, as exact as those of a small angle: theta
- * comes as quarter turns per step in two doubles, so that the whole turns of m * theta are taken
- * off by one rounding and nothing of the rest is lost. docs/arithmetic.md has the measured
+/* cos and sin of m * theta for integers m up to 2^50, as exact as those of a small angle. theta is
+ * given in quarter turns per step, as two doubles, so one rounding to an integer removes the whole
+ * turns of m * theta and the remainder keeps full precision. docs/arithmetic.md has the measured
  * errors. */
 #ifndef CUMEGA_SRC_MATH_ROTATION_H
 #define CUMEGA_SRC_MATH_ROTATION_H
@@ -28,7 +28,7 @@ CUMEGA_MATH math_two math_two_product(double a, double b) {
   return product;
 }
 
-/* Within some 2^-103 of the result. */
+/* a + b with a relative error of about 2^-103. */
 CUMEGA_MATH math_two math_two_add(math_two a, math_two b) {
   math_two sum = math_two_sum(a.hi, b.hi);
   math_two rest = math_two_sum(a.lo, b.lo);
@@ -49,8 +49,8 @@ CUMEGA_MATH math_two math_two_divide(math_two a, double b) {
   return math_two_sum(first, rest / b);
 }
 
-/* exp(x) for -700 <= x <= 0, within some 2^-90: exp(r / 512) - 1 by Taylor's series with |r| <=
- * 0.35, squared nine times. */
+/* exp(x) for -700 <= x <= 0 with a relative error of about 2^-90: exp(r / 512) - 1 by Taylor's
+ * series with |r| <= 0.35, squared nine times. */
 CUMEGA_MATH math_two math_two_exp(math_two x) {
   double n = (x.hi * MATH_LOG2E_F64 + MATH_ROUNDER_F64) - MATH_ROUNDER_F64;
   math_two r = math_two_add(x, math_two_product(-n, MATH_LN2_HI_F64));
@@ -88,7 +88,7 @@ typedef struct math_rotation {
   double cosine, sine;
 } math_rotation;
 
-/* quarters: its high and low double. m * quarters below 2^51. */
+/* theta is quarters + quarters_lo, in quarter turns. m * quarters must be below 2^51. */
 CUMEGA_MATH math_rotation math_rotate(double m, double quarters, double quarters_lo) {
   double whole = m * quarters;
   double shifted = whole + MATH_ROUNDER_F64;

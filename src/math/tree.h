@@ -1,8 +1,8 @@
-/* The library's one order for every sum, the halving tree: up to 4,096 terms by index, absent ones
- * -0 (the identity of addition); for stride 2048, 1024, ..., 1: term[j] += term[j + stride] for
- * all j < stride. The trees of consecutive groups of 4,096 are added in order; an empty sum is +0.
- * Any layout of lanes and threads that keeps this order gives these bits; this is the plain form.
- * */
+/* The order of every sum of the library: pairwise summation in halving order. A group has up to
+ * 4,096 terms, and absent terms are -0 (the identity of addition). For stride 2048, 1024, ..., 1:
+ * term[j] += term[j + stride] for all j < stride. The sums of consecutive groups are added in
+ * order. An empty sum is +0. These functions are the plain form; any layout of lanes and threads
+ * that keeps the order gives the same bits. */
 #ifndef CUMEGA_SRC_MATH_TREE_H
 #define CUMEGA_SRC_MATH_TREE_H
 
@@ -10,14 +10,15 @@
 
 #define TREE_GROUP 4096
 
-/* The first stride that has anything to add: the largest power of two below count (1 .. 4096). */
+/* The first stride with something to add: the largest power of two below count (1 .. 4096), but at
+ * least 1. */
 CUMEGA_MATH int tree_first_stride(int64_t count) {
   int stride = 1;
   while (2 * stride < count) stride *= 2;
   return stride;
 }
 
-/* One group, 1 <= count <= TREE_GROUP. */
+/* The sum of one group, 1 <= count <= TREE_GROUP. */
 CUMEGA_MATH float tree_group_f32(const float *terms, int64_t count) {
   float sums[TREE_GROUP / 2];
   int first = tree_first_stride(count);
