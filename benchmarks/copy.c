@@ -15,11 +15,11 @@ typedef struct copy_thread {
 
 struct copier {
   int threads, made;
-  int ends; /* written before the first barrier, read behind it */
+  int ends; /* written before the first barrier, read after it */
   size_t bytes;
   char *from, *to;
   pthread_barrier_t begin, done;
-  copy_thread *helpers; /* threads - 1 of them */
+  copy_thread *helpers; /* threads - 1 elements */
 };
 
 static size_t slice_begin(size_t bytes, int threads, int index) {
@@ -52,7 +52,7 @@ int copier_run(void *argument) {
   return 1;
 }
 
-/* Memory aligned as that of tensors, and written once, so that no page is new while the clock
+/* Memory aligned like that of tensors, and written once, so that no page is new while the clock
  * runs. */
 static char *new_memory(size_t bytes) {
   void *memory = NULL;
@@ -84,8 +84,8 @@ copier *copier_create(int threads, size_t bytes) {
     if (pthread_create(&helper->thread, NULL, helper_main, helper)) break;
     c->made++;
   }
-  /* Those that were made would wait for the missing ones at a barrier for ever: the benchmark ends
-   * here, so they are left. */
+  /* The threads that were started would wait forever at a barrier for the missing ones. The
+   * benchmark ends here, so they are not stopped. */
   return c->made == threads - 1 ? c : NULL;
 }
 

@@ -1,5 +1,5 @@
-/* memcpy as the yardstick: as many bytes read and written, by as many threads, as the operation
- * beside it has. */
+/* memcpy as the yardstick: it reads and writes the same number of bytes, with the same number of
+ * threads, as the operation that it is compared with. */
 #ifndef CUMEGA_BENCHMARKS_COPY_H
 #define CUMEGA_BENCHMARKS_COPY_H
 
@@ -7,12 +7,12 @@
 
 typedef struct copier copier;
 
-/* Copies `bytes` from memory of its own to memory of its own whenever copier_run is called. The
- * threads wait in between. NULL where memory or a thread could not be had. */
+/* Copies `bytes` between two blocks of the copier's memory whenever copier_run is called. The
+ * threads wait in between. Returns NULL if memory or a thread is missing. */
 copier *copier_create(int threads, size_t bytes);
 void copier_destroy(copier *copier);
 
-/* argument is the copier: what `measured` calls. */
+/* argument is the copier: the function for `measured`. */
 int copier_run(void *argument);
 
 #endif

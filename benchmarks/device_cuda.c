@@ -1,12 +1,12 @@
-/* Calls are enqueued between two events, and so the time is that of the device. A call that is
- * shorter than its launch is timed in a graph, which launches all calls of a sample at once. */
+/* Calls are enqueued between two events, so the measured time is that of the device. A call that
+ * is shorter than its launch is timed in a graph, which launches all calls of a sample at once. */
 #include "device.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <cuda_runtime_api.h>
 
 #define FLUSH_TIMES 4
-#define GRAPH_CALLS 256 /* nodes of one graph, at most */
+#define GRAPH_CALLS 256 /* the most nodes in one graph */
 
 struct device {
   device_options options;
@@ -125,9 +125,9 @@ static int launch_timed(device *d, cudaGraphExec_t graph, int64_t times, double 
   return end_timing(d, taken);
 }
 
-/* The calls as nodes of a graph; a graph of GRAPH_CALLS is launched as often as it takes. It is
- * launched once before, which brings it to the device, unless caches are flushed: then the flush
- * is what comes before. */
+/* The calls as nodes of a graph; a graph of GRAPH_CALLS is launched as many times as needed. It
+ * is launched once beforehand, which brings it to the device, unless caches are flushed: then the
+ * flush runs beforehand. */
 static double time_as_graph(const stopwatch *self, const measured *what, int64_t calls) {
   device *d = self->state;
   cudaGraph_t graph = NULL;

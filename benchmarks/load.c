@@ -1,15 +1,15 @@
-/* load: does what a server does with the library, for a time or a number of calls, and reports
- * whether memory grows.
+/* load: uses the library as a server does, for a time or a number of calls, and reports whether
+ * memory grows.
  *
- * Threads with contexts of their own (and with them streams, on a GPU) share weights and take
+ * Threads, each with its own context (and, on a GPU, its own stream), share weights and take
  * random requests: uneven batches, prefills mixed with steps, states in a pool. Contexts and
- * weights are made anew now and then. A request that is always the same must have the same bits
+ * weights are sometimes made again. One request is always the same and must have the same bits
  * each time.
  *
- * Memory is the process's resident set, and the bytes that the library holds through an allocator
- * that counts. A straight line is fitted to the resident set over the last three quarters of the
- * run; growth along it of more than a mebibyte is a leak, and so is a byte that the library has
- * not given back at the end. */
+ * Two figures are watched: the process's resident set, and the bytes that the library holds,
+ * through an allocator that counts. A straight line is fitted to the resident set over the last
+ * three quarters of the run. Growth along it of more than a mebibyte is a leak, and so is any
+ * byte that the library has not freed at the end. */
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +21,7 @@
 #include "machine.h"
 #include "measure.h"
 
-#define SAMPLES        400 /* of memory; the interval doubles when they are full */
+#define SAMPLES        400 /* of memory; when they are full, the interval doubles */
 #define ALLOWED_GROWTH (1 << 20)
 
 typedef struct options {
@@ -80,7 +80,7 @@ typedef struct memory_log {
   double at[SAMPLES], resident[SAMPLES], held_most; /* at: calls so far */
 } memory_log;
 
-/* When it is full every other sample goes. */
+/* When it is full, every other sample is dropped. */
 static void add_sample(memory_log *log, double calls, double *interval) {
   if (log->count == SAMPLES) {
     for (int i = 0; i < SAMPLES / 2; i++) {
@@ -95,7 +95,7 @@ static void add_sample(memory_log *log, double calls, double *interval) {
   if ((double)bytes_held > log->held_most) log->held_most = (double)bytes_held;
 }
 
-/* Bytes per call of the line through the last three quarters. */
+/* Bytes per call: the slope of the line through the last three quarters. */
 static double slope_of(const memory_log *log) {
   double n = 0, x = 0, y = 0, xx = 0, xy = 0;
   for (int i = log->count / 4; i < log->count; i++) {
@@ -126,7 +126,7 @@ static long long calls_so_far(load_worker *workers, int threads) {
   return calls;
 }
 
-/* Samples memory until the time is over or all calls are made. */
+/* Samples memory until the time is up or all calls have been made. */
 static void watch(const options *o, load_plan *plan, load_worker *workers, outcome *all) {
   double start = steady_seconds(), interval = 0.01;
   int failed = 0;

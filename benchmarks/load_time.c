@@ -1,12 +1,12 @@
-/* load_time: what a server pays for having libcumega in it.
+/* load_time: what libcumega costs a server at startup.
  *
  *   load_time [LIBRARY [JSON]]
  *
- * Twenty fresh processes load the library with dlopen and all its symbols bound, then make a
- * context. Printed are the medians of the milliseconds, and of the growth of the process's memory:
- * resident (RSS, with pages of the file that others may share) and proportional (PSS, such pages
- * divided by their users). The libraries that it needs are loaded with it and counted. The file is
- * in the page cache after the first process. */
+ * Twenty new processes load the library with dlopen, with all its symbols bound, then make a
+ * context. The program prints the medians of the milliseconds and of the growth of the process's
+ * memory: resident (RSS, including pages of the file that other processes may share) and
+ * proportional (PSS, with such pages divided by their users). The libraries that it needs are
+ * loaded with it and counted. After the first process the file is in the page cache. */
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,7 +30,7 @@ static double milliseconds(void) {
   return 1e3 * (double)now.tv_sec + 1e-6 * (double)now.tv_nsec;
 }
 
-/* MB resident and proportional; 0 where the kernel does not say. */
+/* MB resident and proportional; 0 if the kernel does not say. */
 static int read_memory(double *rss, double *pss) {
   char line[256];
   int found = 0;
@@ -53,7 +53,7 @@ static int read_memory(double *rss, double *pss) {
 typedef cumega_status (*create_call)(const cumega_context_options *, cumega_context **);
 typedef void (*destroy_call)(cumega_context *);
 
-/* In a fresh process: loads, makes a context, prints the figures to standard output. */
+/* In a new process: loads, makes a context, prints the figures to standard output. */
 static int child(const char *library) {
   double figures[FIGURES], rss, pss, start;
   create_call create = NULL;
@@ -84,7 +84,7 @@ static int child(const char *library) {
   return EXIT_SUCCESS;
 }
 
-/* One process's figures; 0 where it failed. */
+/* One process's figures; 0 if it failed. */
 static int run_child(const char *self, const char *library, double *figures) {
   int ends[2], status, read_all = 0;
   if (pipe(ends)) return 0;

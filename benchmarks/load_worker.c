@@ -5,7 +5,7 @@
 #include "measure.h"
 
 #define LEAKED_BYTES   512
-#define CHECK_INTERVAL 997 /* calls between two of the always same request */
+#define CHECK_INTERVAL 997 /* calls between two runs of the fixed request */
 
 /* Memory on the device. */
 typedef struct buffer {
@@ -72,7 +72,7 @@ static int open_lane(worker *w, lane *l) {
   if (status == CUMEGA_OK) status = allocate(l, &l->initial, B * 4);
   if (status == CUMEGA_OK) status = allocate(l, &l->final, B * 4);
   if (status == CUMEGA_OK) status = cumega_memory_write(l->ctx, l->x.there, w->numbers, l->x.bytes);
-  if (status == CUMEGA_OK) { /* zeros: the states of sequences that are not there yet */
+  if (status == CUMEGA_OK) { /* zeros: the initial states of new sequences */
     float *zeros = calloc(1, (size_t)l->pool.bytes);
     status = zeros ? cumega_memory_write(l->ctx, l->pool.there, zeros, l->pool.bytes)
                    : CUMEGA_ERROR_RESOURCE;
@@ -90,7 +90,7 @@ typedef struct request {
   int64_t offsets[LOAD_MOST_BATCH + 1];
 } request;
 
-/* Each sequence has a slot of its own, and continues what is in it or begins anew. */
+/* Each sequence has its own slot, and continues from the state in it or starts again. */
 static void make_request(worker *w, request *r) {
   const load_plan *p = w->plan;
   uint64_t slot = draw(w, LOAD_SLOTS), stride = 1 + draw(w, LOAD_SLOTS - 1);
@@ -168,7 +168,7 @@ cumega_status load_fixed_request(const load_plan *plan, cumega_context *ctx, con
   return status == CUMEGA_OK ? released : status;
 }
 
-/* Whether the always same request has the same bits in the middle of all this. */
+/* Whether the fixed request has the same bits in the middle of the other work. */
 static int check(worker *w, const lane *l, const cumega_ema *ema) {
   if (load_fixed_request(w->plan, l->ctx, ema, w->fixed) != CUMEGA_OK)
     return say(w, "the fixed request", l->ctx);
@@ -200,7 +200,7 @@ void load_histogram_add(load_histogram *into, const load_histogram *from) {
   for (int i = 0; i < LOAD_BUCKETS; i++) into->buckets[i] += from->buckets[i];
 }
 
-/* A server that runs for weeks loads new weights and makes new contexts now and then. */
+/* A server that runs for weeks sometimes loads new weights and makes new contexts. */
 static int renew(worker *w, lane *l) {
   cumega_ema_config config;
   cumega_ema_config_init(&config, sizeof config, w->plan->channels);

@@ -1,5 +1,6 @@
-/* One thread of a server. It has its own contexts, shares the weights, and takes one request after
- * the other: prefills of uneven lengths, and steps of sequences whose states wait in a pool. */
+/* One thread of a server. It has its own contexts, shares the weights, and takes one request
+ * after the other: prefills of uneven lengths, and steps of sequences whose states are in a
+ * pool. */
 #ifndef CUMEGA_BENCHMARKS_LOAD_WORKER_H
 #define CUMEGA_BENCHMARKS_LOAD_WORKER_H
 
@@ -26,14 +27,15 @@ enum load_kind { LOAD_PREFILL, LOAD_STEP, LOAD_KINDS };
 typedef struct load_plan {
   DLDevice device;
   cumega_allocator allocator;
-  int contexts; /* of a thread */
+  int contexts; /* for one thread */
   int64_t channels, heads, most_length, most_batch;
   uint64_t seed;
-  int64_t calls;   /* of a thread; 0: until stop */
-  int leaks;       /* every call loses some bytes: what finds leaks must find these */
-  int64_t renewal; /* calls after which a context and the thread's own weights are made anew */
+  int64_t calls; /* for one thread; 0: until stop */
+  int leaks;     /* every call leaks some bytes, to test that leaks are found */
+  int64_t
+      renewal; /* number of calls before a context and the thread's own weights are made again */
   const cumega_ema *ema;
-  const float *expected; /* the output of the request that is always the same; NULL: make it */
+  const float *expected; /* the output of the fixed request; NULL: compute it */
   atomic_int stop;
 } load_plan;
 
@@ -44,7 +46,7 @@ typedef struct load_worker {
   atomic_llong calls;
   int64_t tokens, checked;
   load_histogram latencies[LOAD_KINDS];
-  char failure[400]; /* "" where nothing failed */
+  char failure[400]; /* "" if nothing failed */
 } load_worker;
 
 #define LOAD_FIXED_LENGTH 7
@@ -52,11 +54,12 @@ typedef struct load_worker {
 /* The thread's function; argument is the worker. */
 void *load_work(void *argument);
 
-/* The always same request on ctx into y, LOAD_FIXED_LENGTH * channels values. */
+/* Runs the fixed request on ctx into y, LOAD_FIXED_LENGTH * channels values. */
 cumega_status load_fixed_request(const load_plan *plan, cumega_context *ctx, const cumega_ema *ema,
                                  float *y);
 
-/* The latency in seconds that a share of the calls did not exceed: the upper end of its bucket. */
+/* The latency in seconds that the given share of the calls did not exceed: the upper end of its
+ * bucket. */
 double load_percentile(const load_histogram *h, double share);
 void load_histogram_add(load_histogram *into, const load_histogram *from);
 

@@ -6,7 +6,8 @@
 #include <unistd.h>
 #include <cumega/version.h>
 
-/* The value of the first line of /proc/cpuinfo that begins with key; "unknown" where none does. */
+/* The value of the first line of /proc/cpuinfo that begins with key; "unknown" if there is
+ * none. */
 static void read_cpu_model(const char *key, char *value, size_t size) {
   char line[512];
   FILE *file = fopen("/proc/cpuinfo", "r");
@@ -20,8 +21,8 @@ static void read_cpu_model(const char *key, char *value, size_t size) {
   if (file) fclose(file);
 }
 
-/* "model name" does not tell two generations of a virtual machine's CPU apart; family and model
- * do. */
+/* "model name" may be the same for two generations of a virtual machine's CPU; family and model
+ * differ. */
 static void read_cpu(char *text, size_t size) {
   char name[128], family[32], model[32];
   read_cpu_model("model name", name, sizeof name);

@@ -3,7 +3,7 @@
 #include <string.h>
 #include <time.h>
 
-#define SAMPLE_SECONDS 200e-6 /* a thousand times what reading the clock costs */
+#define SAMPLE_SECONDS 200e-6 /* a thousand times the cost of reading the clock */
 #define MAX_CALLS      1000000
 
 double steady_seconds(void) {
@@ -61,13 +61,13 @@ double median_of(double *values, int count) {
   return count % 2 ? values[count / 2] : 0.5 * (values[count / 2 - 1] + values[count / 2]);
 }
 
-/* Seconds per call; negative where one failed. */
+/* Seconds per call; negative if one failed. */
 static double sample(const stopwatch *watch, const measured *what, int64_t calls) {
   if (watch->flush && !watch->flush(watch)) return -1;
   return watch->time(watch, what, calls) / (double)calls;
 }
 
-/* Runs it until a sample is long enough; this is its warm-up too. Negative where a call failed. */
+/* Runs it until a sample is long enough, which also warms it up. Negative if a call failed. */
 static int64_t calls_of(const stopwatch *watch, const measured *what) {
   int64_t calls = 1;
   double spent = sample(watch, what, 1);

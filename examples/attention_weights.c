@@ -1,5 +1,6 @@
-/* Attention weights of a batch of uneven sequences, causal, with a rotary position bias: padded to
- * the longest, with each sequence's length beside it. The scores become weights where they are. */
+/* Attention weights for a batch of sequences of different lengths, causal, with a rotary position
+ * bias. The sequences are padded to the longest, and a tensor holds their lengths. The weights
+ * are written over the scores. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <cumega/cumega.h>
@@ -15,7 +16,7 @@ static cumega_status weigh(cumega_context *ctx, const cumega_position_bias *bias
   cumega_attention_scores_io_init(&io, sizeof io);
   io.output = cumega_tensor_init(&scores_tensor, scores, cumega_cpu, cumega_float32, 4, shape);
   io.scores = io.output;
-  io.scale = 0.35; /* of queries and keys of 8 numbers: 8^-0.5 */
+  io.scale = 0.35; /* for queries and keys of 8 numbers: 8^-0.5 */
   io.causal = 1;
   io.query_lengths =
       cumega_tensor_init(&lengths_tensor, lengths, cumega_cpu, cumega_int32, 1, batch);
@@ -38,7 +39,7 @@ int main(void) {
   cumega_position_bias_config_init(&config, sizeof config, 2048);
   config.kind = CUMEGA_POSITION_BIAS_ROTARY;
   config.size = SIZE;
-  if (status == CUMEGA_OK) /* a model's: cumega_position_bias_create_from_weights */
+  if (status == CUMEGA_OK) /* a model would use cumega_position_bias_create_from_weights */
     status = cumega_position_bias_create(ctx, &config, NULL, &bias);
   if (status == CUMEGA_OK) status = weigh(ctx, bias, &scores[0][0][0][0], lengths);
 

@@ -1,9 +1,9 @@
 /* A small batch server. Two workers on one GPU, each with its own context and stream, share the
- * weights. A worker prefills prompts of uneven length in one packed call, and then decodes all of
- * its requests together, one token at a time. The step is a CUDA graph, captured once and replayed
- * while requests end. The model is a toy (an embedding, the EMA, and the largest channel as the
- * next token), but the loop is a real one. At the end every token equals the one that the CPU
- * computes for its request alone: batching and graphs change no bit. */
+ * weights. A worker prefills prompts of different lengths in one packed call, and then decodes
+ * all of its requests together, one token at a time. The step is a CUDA graph, captured once and
+ * replayed while requests end. The model is a toy (an embedding, the EMA, and the largest channel
+ * as the next token), but the loop is a real one. At the end every token must equal the one that
+ * the CPU computes for its request alone: batching and graphs change no bit. */
 #include <cuda_runtime_api.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -12,7 +12,7 @@
 
 enum { WORKERS = 2, SLOTS = 4, CHANNELS = 64, HEADS = 4, PROMPT = 40, TOKENS = 16 };
 
-/* Every call is checked; the function that it is in returns 1. */
+/* Checks a call; if it fails, the calling function returns 1. */
 #define CUDA(call)                                                                                 \
   do {                                                                                             \
     cudaError_t error = (call);                                                                    \
@@ -31,15 +31,15 @@ enum { WORKERS = 2, SLOTS = 4, CHANNELS = 64, HEADS = 4, PROMPT = 40, TOKENS = 1
   } while (0)
 
 typedef struct request {
-  int prompt, wanted; /* tokens given, and asked for */
+  int prompt, wanted; /* tokens in the prompt, and tokens to generate */
   int tokens[PROMPT + TOKENS], count;
 } request;
 
-/* The data of a batch, once on the device and once pinned. Inputs come first, so that one copy
- * takes them all, and x is at a multiple of 16 bytes, where runs are fast. */
+/* The data of a batch, once on the device and once in pinned memory. Inputs come first, so that
+ * one copy takes them all. x is at a multiple of 16 bytes, which makes runs faster. */
 typedef struct batch {
   int32_t slots[SLOTS];       /* each request's row of the pool; negative: none */
-  int32_t offsets[SLOTS + 1]; /* of the packed prompts */
+  int32_t offsets[SLOTS + 1]; /* for the packed prompts */
   _Alignas(16) float x[SLOTS * PROMPT][CHANNELS], y[SLOTS * PROMPT][CHANNELS];
   float pool[SLOTS][CHANNELS][HEADS]; /* the states; only on the device */
 } batch;
@@ -130,8 +130,8 @@ static int prefill(worker *w, const cumega_ema *ema) {
   return enqueue(w, ema, total, 1);
 }
 
-/* The first run serves no request, since all slots are negative. It makes the scratch, which a
- * capture could not do. */
+/* The first run serves no request, since all slots are negative. It allocates the scratch, which
+ * is not possible during a capture. */
 static int capture_step(worker *w, const cumega_ema *ema) {
   cudaGraph_t graph;
   for (int s = 0; s < SLOTS; s++) w->pinned->slots[s] = -1;
@@ -145,8 +145,8 @@ static int capture_step(worker *w, const cumega_ema *ema) {
   return 0;
 }
 
-/* Waits, takes the new token of each request from its row of y, and embeds it for the next step. A
- * request that is complete leaves: its slot becomes negative. Returns how many continue, or -1. */
+/* Waits, takes the new token of each request from its row of y, and embeds it for the next step.
+ * A complete request leaves: its slot becomes negative. Returns how many continue, or -1. */
 static int take_tokens(worker *w, int is_prefill) {
   int going_on = 0;
   if (cudaStreamSynchronize(w->stream) != cudaSuccess) return -1;
@@ -163,7 +163,7 @@ static int take_tokens(worker *w, int is_prefill) {
 }
 
 static int serve(worker *workers, const cumega_ema *ema) {
-  int left[WORKERS], any; /* requests that want more tokens */
+  int left[WORKERS], any; /* requests that need more tokens */
   for (int i = 0; i < WORKERS; i++) DO(capture_step(&workers[i], ema));
   for (int i = 0; i < WORKERS; i++) DO(prefill(&workers[i], ema));
   for (int i = 0; i < WORKERS; i++) left[i] = take_tokens(&workers[i], 1);
@@ -185,7 +185,7 @@ static int serve(worker *workers, const cumega_ema *ema) {
   return 0;
 }
 
-/* The CPU's tokens: what it chooses behind each prefix of the request's own sequence, alone. */
+/* The CPU's tokens: what it chooses after each prefix of the request's sequence, alone. */
 static int check(cumega_context *ctx, const cumega_ema *ema, const request *r) {
   static float x[PROMPT + TOKENS][CHANNELS], y[PROMPT + TOKENS][CHANNELS];
   const int64_t shape[] = {r->count, 1, CHANNELS};

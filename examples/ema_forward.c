@@ -1,8 +1,8 @@
-/* A batch of uneven sequences through an EMA, as a server batches requests: padded to the longest,
- * with each sequence's length beside it.
+/* A batch of sequences of different lengths through an EMA, as a server batches requests: padded
+ * to the longest, with a tensor that holds their lengths.
  *
- *   ema_forward                      random parameters
- *   ema_forward WEIGHTS.safetensors PREFIX      a model's, 128 channels and 4 heads, as
+ *   ema_forward                                 random parameters
+ *   ema_forward WEIGHTS.safetensors PREFIX      a model's, 128 channels and 4 heads, such as
  *   ema_forward tests/golden/ema_forward-trained-layer0.safetensors parameters */
 #include <stdio.h>
 #include <stdlib.h>

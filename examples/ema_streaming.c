@@ -1,6 +1,6 @@
 /* Streaming: three requests keep their EMA states in rows of a pool. Each prefills its prompt in
- * chunks of its own size, then all decode together, one step at a time. At the end the outputs are
- * compared with one forward call over the whole sequences: every bit must be the same. */
+ * chunks of its own size, then all decode together, one step at a time. At the end the outputs
+ * are compared with one forward call over the whole sequences: every bit must be the same. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +12,7 @@ static float x[LENGTH][BATCH][CHANNELS], streamed[LENGTH][BATCH][CHANNELS];
 static float whole[LENGTH][BATCH][CHANNELS], pool[POOL][CHANNELS][HEADS];
 static int32_t no_row[BATCH] = {-1, -1, -1}, own_row[BATCH] = {6, 0, 3};
 
-/* Some steps of some requests: a view into memory of all of them, (L, B, D). */
+/* Some steps of some requests: a view (L, B, D) into the memory of all requests. */
 static DLTensor *view(cumega_tensor *tensor, float (*all)[BATCH][CHANNELS], int begin, int steps,
                       int first, int count) {
   const int64_t shape[] = {steps, count, CHANNELS};
@@ -22,8 +22,8 @@ static DLTensor *view(cumega_tensor *tensor, float (*all)[BATCH][CHANNELS], int 
   return chunk;
 }
 
-/* The next steps of `count` requests from `first` on. A request starts from zeros at step 0 and
- * from its own row of the pool later; the row is updated in place. */
+/* The next steps of `count` requests from `first` on. At step 0 a request starts from zeros,
+ * later from its own row of the pool; the row is updated in place. */
 static cumega_status advance(cumega_context *ctx, const cumega_ema *ema, int begin, int steps,
                              int first, int count) {
   cumega_tensor in, out, state, from, to;

@@ -1,8 +1,8 @@
 /* The end of a post-norm block: a residual connection whose weight decays with depth, and the
- * layer norm that follows, in one pass over memory. In place: the sum takes y's memory.
+ * layer norm that follows, in one pass over memory. It works in place: the sum is written over y.
  *
- *   residual_block                   random parameters
- *   residual_block WEIGHTS.safetensors PREFIX      a model's layer norm of 128 channels, as
+ *   residual_block                                 random parameters
+ *   residual_block WEIGHTS.safetensors PREFIX      a model's layer norm of 128 channels, such as
  *   residual_block tests/golden/gated_residual-trained-layer0.safetensors parameters.norm */
 #include <math.h>
 #include <stdio.h>
@@ -24,7 +24,7 @@ static cumega_status create_norm(cumega_context *ctx, const char *path, const ch
   return status;
 }
 
-/* One block: h = norm(alpha * h + beta * y), where y is what the layer made of h. */
+/* One block: h = norm(alpha * h + beta * y), where y is the layer's output for h. */
 static cumega_status block(cumega_context *ctx, const cumega_norm *norm, int64_t i_layer, float *h,
                            float *y) {
   const int64_t shape[] = {TOKENS, CHANNELS};

@@ -63,7 +63,7 @@ function(suite name)
   suite_tests(${name})
 endfunction()
 
-# The tests of a suite's executable, by the arguments of suite().
+# Adds the tests of a suite's executable, from the arguments of suite().
 function(suite_tests name)
   if("cpu" IN_LIST SUITE_RUNS_ON)
     add_suite_test(${name} ${name} cpu)
@@ -96,7 +96,7 @@ function(add_suite_test test executable place)
   endif()
 endfunction()
 
-# Stops where no list names a suite of the tests.
+# Stops if a suite of the tests is in no list.
 function(refuse_unlisted_suites)
   get_property(listed GLOBAL PROPERTY CUMEGA_SUITES)
   file(GLOB_RECURSE suites CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/check_*.c

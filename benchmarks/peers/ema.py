@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""cumega's EMA beside ESPnet's own module in PyTorch and a copy of the same bytes.
+"""Compares cumega's EMA with ESPnet's module in PyTorch and with a copy of the same bytes.
 
 ESPnet's module is what a user calls: MultiHeadDampedEMA in eval mode, float32, under
-torch.inference_mode(), with as many torch threads as the context has: eager, and with --compile
-through torch.compile too. Where only torch is installed, the same formulas in plain torch take its
-place (formulas.py), and the result says so. measure.py says how all of it is timed.
+torch.inference_mode(), with as many torch threads as the context has. It runs eagerly, and with
+--compile also through torch.compile. If only torch is installed, the same formulas in plain torch
+replace it (formulas.py), and the result says so. measure.py describes the timing.
 
-Exit status: 0; 1 wrong results; 77 torch is missing (benchmarks/peers/install gets it) or there is
-no such device.
+Exit status: 0; 1 wrong results; 77 torch is missing (benchmarks/peers/install gets it) or the
+device does not exist.
 """
 
 import copy
@@ -34,7 +34,7 @@ ACTIVATIONS = {"relu": torch.nn.ReLU(), "swish": torch.nn.SiLU()}
 
 
 class Problem:
-    """The arrays of one case and both answers."""
+    """The arrays of one case, and both results."""
 
     def __init__(self, settings, op, activation, shape):
         length, self.batch, self.channels = shape
@@ -60,7 +60,7 @@ class Problem:
 
 
 def allowed_in_forward(problem, module):
-    """The largest difference that the two ways of computing explain.
+    """The largest difference that the two methods can explain.
 
     ESPnet's forward is three Fourier transforms of n = 2L numbers. Each has a relative error of at
     most 7 u log2(n) in the 2-norm (Higham, Accuracy and Stability of Numerical Algorithms, 24.1),
@@ -83,8 +83,8 @@ def allowed_in_forward(problem, module):
 
 
 def allowed_in_step(problem, module):
-    """Both sides round a dozen products and sums, each below the sum of the magnitudes; of p and
-    q, ESPnet's are off by a few u."""
+    """Both sides round a dozen products and sums, each below the sum of the magnitudes; ESPnet's
+    p and q are off by a few u."""
     p, q = module.compute_ema_coefficients()
     gain = (p * module.ema_expansion_matrix)[..., 0].abs()
     state = gain * problem.x.abs().max() + q[..., 0] * problem.state.abs().max()

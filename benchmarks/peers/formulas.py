@@ -1,8 +1,8 @@
-"""The peers' formulas in plain PyTorch, for machines that have torch and not ESPnet.
+"""The peers' formulas in plain PyTorch, for machines with torch but without ESPnet.
 
-Written from docs/ema.md's definitions in the order of operations that ESPnet's modules have: the
-kernel as a Vandermonde product, the convolution through three Fourier transforms of 2L. A result
-names which of the two ran.
+They follow the definitions in docs/ema.md, in the order of operations of ESPnet's modules: the
+kernel as a Vandermonde product, the convolution through three Fourier transforms of 2L. Each
+result says which of the two ran.
 """
 
 import math

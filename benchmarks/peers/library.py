@@ -1,7 +1,7 @@
-"""cumega's C API as far as the peers need it: ctypes over libcumega.so, tensors by their memory.
+"""The part of cumega's C API that the peers need: ctypes over libcumega.so, without copying tensors.
 
-The structs are those of include/cumega/*.h and of DLPack; a tensor is anything with data_ptr(),
-shape and stride(), as PyTorch's are, and must stay alive as long as what was made of it.
+The structs are those of include/cumega/*.h and of DLPack. A tensor is anything with data_ptr(),
+shape and stride(), like PyTorch's, and must outlive everything made from it.
 """
 
 import ctypes
@@ -137,11 +137,11 @@ NO_TRUNCATION = 2**63 - 1
 
 
 class Failure(Exception):
-    """A call's sentence."""
+    """A failed call's message."""
 
 
 def describe(tensor):
-    """The DLTensor of a float32 tensor of torch's, on the CPU or the first GPU."""
+    """The DLTensor of a float32 torch tensor, on the CPU or the first GPU."""
     device = CUDA if tensor.device.type == "cuda" else CPU
     ndim = len(tensor.shape)
     shape = (c_int64 * ndim)(*tensor.shape)
@@ -230,7 +230,7 @@ class Ema:
             if call(context, ema, argument):
                 self.context.check(1)
 
-        run()  # an argument that is wrong is said here
+        run()  # reports wrong arguments
         return run
 
     def close(self):

@@ -1,4 +1,4 @@
-"""What the peers have in common: the clocks, the alternation, the table and the JSON.
+"""What the peers share: the clocks, the alternation, the table and the JSON.
 
 A case is one operation of one shape: cumega's call, the peer's, and how far apart their answers
 may be. All run in one process, on the same arrays, in alternation with a copy of the same bytes:
@@ -50,11 +50,11 @@ class Case:
     row: dict  # op, shape and settings, as the results have them
     context: Context
     ours: typing.Callable
-    peer: str  # whose it is
+    peer: str  # whose implementation it is
     theirs: typing.Callable
-    compiled: typing.Optional[typing.Callable]  # makes what torch.compile makes of it
+    compiled: typing.Optional[typing.Callable]  # returns what torch.compile makes of it
     bytes: int  # read and written
-    check: typing.Callable  # the largest difference, and what both ways of computing explain
+    check: typing.Callable  # the largest difference, and what both methods can explain
     close: typing.Callable
 
 
@@ -81,7 +81,7 @@ class Clock:
 
 
 def context_on(library, device, threads):
-    """A context, on a GPU on torch's stream."""
+    """A context; on a GPU it uses torch's stream."""
     stream = None
     if device != "cpu":
         torch.cuda.synchronize()
@@ -90,7 +90,7 @@ def context_on(library, device, threads):
 
 
 def copy_of(bytes_moved, device):
-    """Reads half of the bytes and writes the other half, all arguments ready."""
+    """Returns a copy that reads half of the bytes and writes the other half."""
     half = max(1, bytes_moved // 2)
     source, to = (torch.ones(half, dtype=torch.uint8, device=device) for _ in range(2))
     if device != "cpu":
@@ -113,7 +113,7 @@ def calls_of(clock, call):
 
 
 def sample(calls, device, repeats):
-    """Samples of all in alternation; each is preceded by one call that is not timed."""
+    """Samples of all calls, in alternation; one untimed call precedes each sample."""
     samples = {name: [] for name in calls}
     clock = Clock(device)
     counts = {name: calls_of(clock, call) for name, call in calls.items()}
@@ -139,8 +139,8 @@ def pairwise(above, below):
 
 
 def working_peers(case, settings):
-    """The ways of calling the peer that work here. torch.compile needs a C++ compiler, on a GPU
-    Triton; where it has none, that is said and it is left out."""
+    """The ways of calling the peer that work here. torch.compile needs a C++ compiler, or Triton
+    on a GPU; if that is missing, a message says so and torch.compile is left out."""
     calls = {"eager": case.theirs}
     if settings.compile and case.compiled is not None:
         try:
@@ -153,7 +153,7 @@ def working_peers(case, settings):
 
 
 def run_case(case, settings, threads):
-    """One result for each way of calling the peer; all of them, cumega and the copy alternate."""
+    """One result for each way of calling the peer; they alternate with cumega and the copy."""
     difference, allowed = case.check()
     if not difference <= allowed:
         print(f"wrong: {case.row} differs by {difference:g}, allowed {allowed:g}")
@@ -217,7 +217,7 @@ def describe_machine(settings, library):
 
 
 def seconds_elsewhere():
-    """CPU seconds of all other processes, and of the host where this is a virtual machine."""
+    """CPU seconds of all other processes, and of the host if this is a virtual machine."""
     with open("/proc/stat") as file:
         user, nice, system, _, _, irq, softirq, steal = map(int, file.readline().split()[1:9])
     ticks = user + nice + system + irq + softirq + steal
@@ -225,7 +225,7 @@ def seconds_elsewhere():
 
 
 def text_of(row):
-    """What tells the rows of a table apart: "2048,8,512 relu"."""
+    """What distinguishes the rows of a table: "2048,8,512 relu"."""
     settings = ("activation", "bias", "mask", "table", "kind", "norm")
     return " ".join(
         [",".join(map(str, row["shape"]))] + [row[key] for key in settings if key in row]
@@ -269,7 +269,7 @@ def parser_of(document):
 
 
 def shape_of(letters):
-    """The type of an argument that is a shape."""
+    """The argparse type of a shape."""
 
     def read(text):
         numbers = tuple(int(part) for part in text.split(","))
@@ -281,10 +281,10 @@ def shape_of(letters):
 
 
 def run(settings, cases):
-    """`cases` are functions of (settings, library, threads) that make a Case each."""
+    """`cases` are functions of (settings, library, threads); each makes a Case."""
     if settings.device == "cuda" and not torch.cuda.is_available():
         skip("torch finds no CUDA device")
-    if settings.device == "cuda":  # the default stream is none that a context can be given
+    if settings.device == "cuda":  # a context does not accept the default stream
         torch.cuda.set_stream(torch.cuda.Stream())
     library = Library(settings.library)
     machine = describe_machine(settings, library)

@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
-"""cumega's attention weights beside PyTorch's unfused sequence, and its biases beside ESPnet's
-modules.
+"""Compares cumega's attention weights with PyTorch's unfused sequence, and its biases with
+ESPnet's modules.
 
-The sequence is what ESPnet's MEGA block does, float32, under torch.inference_mode(): scores *
-scale + bias, masked_fill of a causal mask made before, softmax. The bias is ESPnet's module,
-called every time as ESPnet does ("made anew"), and again with the matrix kept from an earlier
-call, which ESPnet does not do. A rotary bias is compared as a matrix, with cumega's table kept and
-made anew. Eager, and with --compile through torch.compile too, unless the bias is kept. Where only
-torch is installed, the same formulas in plain torch take its place (formulas.py), and the result
-says so. measure.py says how all of it is timed.
+The sequence is that of ESPnet's MEGA block, float32, under torch.inference_mode(): scores * scale +
+bias, masked_fill with a causal mask made beforehand, softmax. The bias is ESPnet's module. It is
+called every time, as ESPnet does ("made anew"), and also with the matrix kept from an earlier call,
+which ESPnet does not do. A rotary bias is compared as a matrix, with cumega's table kept and made
+anew. All of it runs eagerly, and with --compile also through torch.compile, unless the bias is
+kept. If only torch is installed, the same formulas in plain torch replace ESPnet's (formulas.py),
+and the result says so. measure.py describes the timing.
 
-Exit status: 0; 1 wrong results; 77 torch is missing (benchmarks/peers/install gets it) or there is
-no such device.
+Exit status: 0; 1 wrong results; 77 torch is missing (benchmarks/peers/install gets it) or the
+device does not exist.
 """
 
 import copy
@@ -75,7 +75,7 @@ def attention(shape, causal, is_kept, settings, library, threads):
         "algorithm": "direct",
     }
     peer = f"{PEER} unfused sequence, bias {'kept' if is_kept else 'made anew'}"
-    compiled = None if is_kept else lambda: torch.compile(theirs)  # a compiler takes its time
+    compiled = None if is_kept else lambda: torch.compile(theirs)  # compiling takes long
     moved = scores.nbytes + weights.nbytes
     return Case(row, context, ours, peer, theirs, compiled, moved, check, close)
 
@@ -88,11 +88,11 @@ def rotary(length, size, is_kept, settings, library, threads):
     bias = PositionBias(context, module)
     ours = bias.forward(matrix)
     module = copy.deepcopy(module).to(settings.device)
-    # A float32 angle of up to `length` radians is off by length * 2^-24 / 2, in each of the terms.
+    # In each term, a float32 angle of up to `length` radians is off by length * 2^-24 / 2.
     magnitude = (module.alpha.abs().max() * module.beta.abs().max()).item() * 2 * size
 
     def anew():
-        """A context of its own has no table yet; weights and matrix are the same."""
+        """A new context has no table yet; weights and matrix stay the same."""
         fresh = measure.context_on(library, settings.device, threads)
         PositionBias.of(fresh, bias.pointer).forward(matrix)
         fresh.close()
@@ -141,7 +141,7 @@ def main():
         for causal in (False, True)
         for is_kept in (False, True)
     ]
-    tables = (True, False) if settings.device == "cpu" else (True,)  # contexts cost a GPU more
+    tables = (True, False) if settings.device == "cpu" else (True,)  # contexts cost more on a GPU
     cases += [functools.partial(rotary, *settings.rotary, is_kept) for is_kept in tables]
     measure.run(settings, cases)
 

@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""cumega's residual connections, with and without the layer norm that follows, beside PyTorch's
-calls.
+"""Compares cumega's residual connections, with and without the layer norm that follows, with
+PyTorch's calls.
 
 A residual connection is ESPnet's own module (state_spaces.residual), followed by
 torch.nn.functional.layer_norm; a gated one is MEGA's addcmul after a sigmoid. float32, under
-torch.inference_mode(): eager, and with --compile through torch.compile too. Where only torch is
-installed, the same formulas in plain torch take the modules' place (formulas.py), and the result
-says so. measure.py says how all of it is timed.
+torch.inference_mode(). They run eagerly, and with --compile also through torch.compile. If only
+torch is installed, the same formulas in plain torch replace the modules (formulas.py), and the
+result says so. measure.py describes the timing.
 
-Exit status: 0; 1 wrong results; 77 torch is missing (benchmarks/peers/install gets it) or there is
-no such device.
+Exit status: 0; 1 wrong results; 77 torch is missing (benchmarks/peers/install gets it) or the
+device does not exist.
 """
 
 import ctypes
@@ -76,7 +76,7 @@ class GatedIo(Structure):
 
 
 class Objects:
-    """The context, and what a case makes in it."""
+    """The context, and the objects that a case makes in it."""
 
     def __init__(self, library, settings, threads):
         self.context = measure.context_on(library, settings.device, threads)
@@ -139,8 +139,8 @@ def make(kind, norm, settings, library, threads):
         return sums, torch.nn.functional.layer_norm(sums, (channels,), weight, bias, EPS)
 
     def check():
-        """Sums of rounded products differ by a few roundings of at most 8, normalised values by a
-        few of at most 8 too."""
+        """Both the sums of rounded products and the normalised values differ by a few roundings
+        of numbers up to 8."""
         ours()
         sums, right = theirs()
         off = (out - sums).abs().max().item()

@@ -1,16 +1,16 @@
-/* Every value of forward, scores and softmax against the definitions in 113 bits, with a bound per
- * element.
+/* Every value of forward, scores and softmax against the definitions in 113 bits, with a bound
+ * for each element.
  *
  * u is half a unit in the last place of 1 in the arithmetic's type: 2^-24, or 2^-53 for float64.
  *
- * Table: a float64 value adds 4 fma per pair to its sum (an error of u64 of the sum so far each), from
- * factors of one rounding and sines and cosines of one unit: (4 pairs + 8) * u64 * sum of the products'
- * magnitudes; a float32 value is that rounded.
- * Scores: scale is rounded, and so are the bias and the fma:
- *   d = u * (|scale * x| + |bias| + |s|), and the table's own error.
- * Weights: w = exp(s - m) / S. A change of d in s changes w by d relatively, and by the weights'
- * mean of d through S; the difference s - m has an error of u |s - m|, exp of 4 u, the tree over 4,096
- * of 12 u, each further group of 4 u, the reciprocal and the product of u each.
+ * Table: a float64 value sums 4 fma per pair (each with an error of u64 times the sum so far).
+ * Its factors have one rounding each, its sines and cosines one unit each. The bound is (4 pairs
+ * + 8) * u64 * sum of the products' magnitudes. A float32 value is that, rounded. Scores: scale,
+ * the bias and the fma are rounded:
+ *   d = u * (|scale * x| + |bias| + |s|), plus the table's own error.
+ * Weights: w = exp(s - m) / S. A change of d in s changes w by d relatively, and through S by the
+ * mean of d over the weights. The difference s - m has an error of u |s - m|, exp of 4 u, the
+ * tree over 4,096 of 12 u, each further group of 4 u, the reciprocal and the product of u each.
  * Then the store rounds once. Weights below the smallest normal number are off by its unit. */
 #include <math.h>
 #include <stdio.h>
@@ -22,7 +22,7 @@
 static const DLDataType types[] = {
     {kDLFloat, 32, 1}, {kDLFloat, 16, 1}, {kDLBfloat, 16, 1}, {kDLFloat, 64, 1}};
 
-#define PAIRS 8 /* of the problems' rotary biases */
+#define PAIRS 8 /* for the problems' rotary biases */
 
 static double magnitude(oracle_wide x) {
   return (double)(x < 0 ? -x : x);
@@ -43,7 +43,7 @@ static void compare(measured *m, double ours, oracle_wide right, double bound, c
   if (off > 0) m->worst = fmax(m->worst, off / bound);
 }
 
-/* One row of a problem: bits of scores and of softmax at its first key. */
+/* One row of a problem: the bits of scores and of softmax, from its first key on. */
 static void check_row(measured *m, const position_problem *p, int64_t b, int64_t h, int64_t i,
                       const uint64_t *scores, const uint64_t *weights) {
   const DLDataType type = p->r.dtype;
@@ -143,8 +143,8 @@ static cumega_position_bias *rotary_of(cumega_context *ctx, DLDataType dtype, do
   return bias;
 }
 
-/* By ESPnet's way, two rotated (L, size) matrices and one product, in 113 bits: so the identity is
- * tested, and the length beyond max_positions with it. */
+/* Computed as ESPnet does, by two rotated (L, size) matrices and one product, but in 113 bits.
+ * This tests the identity, and lengths beyond max_positions with it. */
 START_TEST(the_rotary_bias_is_the_product_of_rotated_matrices) {
   enum { SIZE = 6, L = 40 };
   uint64_t seed = 3;

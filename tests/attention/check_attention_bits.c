@@ -1,6 +1,7 @@
-/* The promise of bits for attention scores, at random: a recipe of a problem, and a way of running it
- * that must give the bits of the compact way on the plain CPU level. CUMEGA_TEST_PAIRS sets how many
- * pairs, CUMEGA_TEST_SEED where they start; both are printed. */
+/* The promise of bits for attention scores, tested at random. A recipe makes a problem and a way
+ * of running it that must give the same bits as the compact way on the plain CPU level.
+ * CUMEGA_TEST_PAIRS sets how many pairs are tried, CUMEGA_TEST_SEED where they start; both are
+ * printed. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +13,7 @@
 
 static cumega_context *contexts[CPU_LEVELS][THREADS], *of_device;
 
-/* A level that the machine lacks gives the plain one. */
+/* A level that the machine lacks becomes the plain one. */
 static cumega_context *context_at(int level, int threads) {
   static int lacking[CPU_LEVELS];
   cumega_context **kept = &contexts[level][threads - 1];
@@ -119,7 +120,7 @@ START_TEST(random_pairs_have_the_same_bits) {
 }
 END_TEST
 
-/* The last query of so many keys, as a decoding step sees it. */
+/* The last query of a number of keys, as in a decoding step. */
 static void check_decoding(position_problem *p, const uint64_t *whole, int64_t i, int64_t group) {
   position_problem step = *p;
   const position_way plain = {0};
@@ -160,7 +161,7 @@ START_TEST(a_row_of_a_prefill_is_the_decoding_step) {
 }
 END_TEST
 
-/* Groups of 4,096 keys: rows that end inside the second and third, in a longer prefill. */
+/* Groups of 4,096 keys: rows that end inside the second and third group, in a longer prefill. */
 START_TEST(long_rows_of_a_prefill_are_decoding_steps) {
   position_recipe r = {.dtype = cumega_float32, .B = 1, .H = 1, .Lq = 3, .Lk = 17000};
   r.bias = RELATIVE;
@@ -176,7 +177,7 @@ START_TEST(long_rows_of_a_prefill_are_decoding_steps) {
 }
 END_TEST
 
-/* Every kernel and loop of the CPU against the others, at their borders. */
+/* Every kernel and loop of the CPU against the others, where one takes over from another. */
 START_TEST(lengths_of_every_size_agree_on_every_level) {
   static const int64_t lengths[] = {1, 31, 256, 257, 1024, 1025, 4096, 4097, 16384, 16385, 20481};
   for (int type = 0; type < 4; type += 3)
@@ -221,7 +222,7 @@ static uint64_t hash_of(int type, int bias, int level) {
   return hash;
 }
 
-/* Large enough that threads share the rows, which the pairs above are not. */
+/* Large enough that threads share the rows; the pairs above are not. */
 START_TEST(threads_share_the_rows_of_a_large_problem_and_the_bits_stay) {
   enum { H = 2, Q = 300, K = 500, L = 600 };
   const int64_t shape[] = {1, H, Q, K};
@@ -267,8 +268,8 @@ START_TEST(threads_share_the_rows_of_a_large_problem_and_the_bits_stay) {
 }
 END_TEST
 
-/* By type and bias, on every compiler, level and device. CUMEGA_PRINT_HASHES set: printed, for a
- * deliberate change of arithmetic. */
+/* By type and bias, the same on every compiler, level and device. With CUMEGA_PRINT_HASHES set
+ * they are printed, for a deliberate change of arithmetic. */
 START_TEST(fixed_results_have_their_committed_hashes) {
   static const uint64_t committed[4][3] = {
 #include "position_hashes.h"

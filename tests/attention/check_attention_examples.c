@@ -1,4 +1,4 @@
-/* The usage examples of ESPnet's documentation of its position biases, with its sizes, in C. */
+/* The usage examples from ESPnet's documentation of its position biases, with its sizes, in C. */
 #include <math.h>
 #include "defaults.h"
 #include "harness.h"

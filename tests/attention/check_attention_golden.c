@@ -1,6 +1,6 @@
-/* Every case of position biases and attention scores in tests/golden through the API: the tolerance that
- * the file states, and on another device the bits of the CPU. CUMEGA_TEST_GOLDEN names another folder
- * of cases. */
+/* Every case of position biases and attention scores in tests/golden through the API, within the
+ * tolerance that the file states; on another device, with the bits of the CPU. CUMEGA_TEST_GOLDEN
+ * names another folder of cases. */
 #include <glob.h>
 #include <jansson.h>
 #include <math.h>
@@ -30,7 +30,7 @@ static int64_t integer(const golden *g, const char *name) {
   return json_integer_value(json_object_get(g->config, name));
 }
 
-/* The type of the case's outputs: of its scores, or of its parameters where there are none. */
+/* The type of the case's outputs: that of its scores, or of its parameters if it has no scores. */
 static DLDataType result_dtype(const golden *g) {
   static const char *const names[] = {"inputs.scores", "parameters.relative_position_bias",
                                       "parameters.alpha"};

@@ -1,12 +1,12 @@
-/* Position biases of more rows than one grid of CUDA has workers, so that each takes several: the CPU's
- * bits. */
+/* Position biases with more rows than a CUDA grid has workers, so that each worker takes several.
+ * The bits are those of the CPU. */
 #include <stdlib.h>
 #include <string.h>
 #include "defaults.h"
 #include "position_problem.h"
 #include "runner.h"
 
-/* 2^14 teams take rows of a softmax, 2^16 warps pieces of rows. */
+/* 2^14 teams take the rows of a softmax; 2^16 warps take pieces of rows. */
 START_TEST(more_rows_than_workers_have_the_cpus_bits) {
   const position_recipe r = {.dtype = {kDLFloat, 32, 1},
                              .B = 5600,
@@ -39,7 +39,7 @@ END_TEST
 
 /* One value on each diagonal. */
 START_TEST(a_matrix_of_more_pieces_than_workers_has_its_diagonals) {
-  enum { L = 6200 }; /* 13 pieces a row, so that the two of a worker may be of two rows */
+  enum { L = 6200 }; /* 13 pieces a row, so that the two pieces of a worker may be in two rows */
   cumega_context *ctx = context_new();
   cumega_position_bias *bias = NULL;
   MUST(ctx, bias_relative(ctx, L, NULL, &bias));

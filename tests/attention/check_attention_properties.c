@@ -1,5 +1,5 @@
-/* What follows from the definitions of position biases and their attention scores, and the life of the
- * objects: tables that follow their parameters, and memory that comes back. */
+/* What follows from the definitions of position biases and attention scores, and the life of the
+ * objects: tables follow their parameters, and memory is given back. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -57,7 +57,7 @@ START_TEST(a_bias_depends_on_the_distance_alone) {
 }
 END_TEST
 
-/* In any layout, and whatever length the table was made for. */
+/* In any layout, and for whatever length the table was made. */
 START_TEST(a_shorter_matrix_is_a_corner_of_a_longer_one) {
   for (int kind = RELATIVE; kind <= ROTARY; kind++)
     for (int type = 0; type < 4; type++) {
@@ -129,7 +129,7 @@ START_TEST(nan_and_infinity_make_the_row_nan_unless_masked) {
 }
 END_TEST
 
-/* Rows of several groups of the sum, one of which has no number: -inf, and NaN where one is among them. */
+/* Rows of several groups of the sum. One group has no numbers: all -inf, and NaN in one case. */
 START_TEST(a_group_without_a_number_is_left_out_or_makes_the_row_nan) {
   enum { COUNT = 9000, BEGIN = 4096, END = 8192 };
   static double scores[COUNT];
@@ -202,7 +202,7 @@ START_TEST(a_mask_of_four_dimensions_is_each_sequences_own) {
 }
 END_TEST
 
-/* Wherever the only key lies that is not masked. */
+/* Wherever the only unmasked key is. */
 START_TEST(one_key_that_is_not_masked_has_all_the_weight) {
   double scores[200] = {0};
   unsigned char padding[200];
@@ -216,8 +216,8 @@ START_TEST(one_key_that_is_not_masked_has_all_the_weight) {
 }
 END_TEST
 
-/* n weights with a relative error of some 30 u each, the bound of check_attention_accuracy.c, and
- * stores of u each. */
+/* n weights with a relative error of about 30 u each (the bound of check_attention_accuracy.c),
+ * and stores of u each. */
 START_TEST(rows_sum_to_one) {
   static const int64_t lengths[] = {1, 2, 33, 1000, 4097, 20000};
   for (int n = 0; n < 6; n++)
@@ -240,13 +240,13 @@ START_TEST(rows_sum_to_one) {
 }
 END_TEST
 
-START_TEST(what_lies_behind_the_lengths_is_zero_and_minus_infinity) {
+START_TEST(positions_past_the_lengths_are_zero_and_minus_infinity) {
   test_tensor *scores = tensor_new(cumega_float32, 4, (int64_t[]){2, 1, 3, 4}, NULL);
   test_tensor *queries = tensor_of_int64(2, (int64_t[]){2, 0});
   test_tensor *keys = tensor_of_int64(2, (int64_t[]){3, 0});
   cumega_attention_scores_io io;
   cumega_attention_scores_io_init(&io, sizeof io);
-  io.scores = io.output = dl(scores); /* NaN everywhere behind the lengths */
+  io.scores = io.output = dl(scores); /* NaN everywhere past the lengths */
   io.query_lengths = dl(queries);
   io.key_lengths = dl(keys);
   for (int softmax = 0; softmax < 2; softmax++) {
@@ -292,7 +292,7 @@ START_TEST(empty_scores_succeed_and_make_no_table) {
 }
 END_TEST
 
-/* A table made before the parameters changed would show. */
+/* A table made before the parameters changed would be noticed. */
 START_TEST(new_parameters_make_new_tables) {
   for (int kind = RELATIVE; kind <= ROTARY; kind++) {
     cumega_position_bias *bias = new_bias(kind, 5), *fresh = new_bias(kind, 6);
@@ -346,7 +346,8 @@ START_TEST(parameters_come_back_as_they_were_given) {
 }
 END_TEST
 
-/* normal(val, std): of 4,095 numbers the mean is within 5 standard errors, and so is the deviation. */
+/* normal(val, std): for 4,095 numbers, the mean and the deviation are both within 5 standard
+ * errors. */
 START_TEST(reset_draws_normal_numbers_by_seed) {
   enum { COUNT = 4095 };
   cumega_position_bias *bias = NULL;
@@ -382,7 +383,7 @@ START_TEST(reset_draws_normal_numbers_by_seed) {
 }
 END_TEST
 
-/* Each round leaves two tables of biases that are gone; the context keeps 64 in all. */
+/* Each round leaves behind two tables of destroyed biases; the context keeps 64 in all. */
 START_TEST(tables_of_biases_that_are_gone_do_not_pile_up) {
   int64_t full = 0;
   for (int i = 0; i < 40; i++) {
@@ -432,7 +433,7 @@ START_TEST(the_sixty_fifth_table_takes_the_place_of_the_one_used_longest_ago) {
 }
 END_TEST
 
-/* Beside what others run in the same context, and beyond the length that was there. */
+/* While other runs use the same context, and beyond the table's length. */
 START_TEST(a_table_is_made_once_and_found_again) {
   cumega_position_bias *biases[2];
   test_tensor *right[2];
@@ -451,14 +452,14 @@ START_TEST(a_table_is_made_once_and_found_again) {
   ck_assert_int_eq(bytes_held(ctx), before);
   MUST(ctx, cumega_position_bias_prepare(ctx, biases[0], 257));
   const int64_t longer = bytes_held(ctx);
-  ck_assert_int_eq(longer - before, 256 * 2 * 4); /* in the place of the shorter one */
+  ck_assert_int_eq(longer - before, 256 * 2 * 4); /* instead of the shorter one */
   MUST(ctx, cumega_position_bias_prepare(ctx, biases[1], 20));
   ck_assert_int_eq(bytes_held(ctx), longer);
   for (int i = 0; i < 2; i++) cumega_position_bias_destroy(biases[i]);
 }
 END_TEST
 
-/* A relative bias has its table; a rotary one's tables are the context's. */
+/* A relative bias holds its table; a rotary bias's tables belong to the context. */
 START_TEST(a_bias_holds_what_its_kind_needs) {
   static const int64_t positions[] = {1, 2048};
   int64_t held[2][2][2];
@@ -484,7 +485,7 @@ START_TEST(a_bias_holds_what_its_kind_needs) {
 }
 END_TEST
 
-/* What a server does: reserve and prepare, then run. Allocations are seen through the ledger. */
+/* As in a server: reserve and prepare, then run. The ledger counts allocations. */
 START_TEST(prepared_runs_allocate_nothing) {
   static counting_allocator ledger;
   cumega_context_options options;
@@ -515,7 +516,7 @@ START_TEST(prepared_runs_allocate_nothing) {
 }
 END_TEST
 
-/* One life with the n-th allocation failing; returns whether all of it succeeded. */
+/* One life in which the n-th allocation fails; returns whether all of it succeeded. */
 static int live(counting_allocator *ledger, int kind) {
   cumega_context_options options;
   cumega_context_options_init(&options, sizeof options);
@@ -571,7 +572,7 @@ int main(void) {
   tcase_add_test(tests, a_mask_of_four_dimensions_is_each_sequences_own);
   tcase_add_test(tests, one_key_that_is_not_masked_has_all_the_weight);
   tcase_add_test(tests, rows_sum_to_one);
-  tcase_add_test(tests, what_lies_behind_the_lengths_is_zero_and_minus_infinity);
+  tcase_add_test(tests, positions_past_the_lengths_are_zero_and_minus_infinity);
   tcase_add_test(tests, empty_scores_succeed_and_make_no_table);
   tcase_add_test(tests, new_parameters_make_new_tables);
   tcase_add_test(tests, parameters_come_back_as_they_were_given);

@@ -1,4 +1,5 @@
-/* Every status that the headers of position biases and attention document, with its sentence, and outputs untouched. */
+/* Every status that the headers of position biases and attention document, with its message.
+ * Outputs are not changed. */
 #include <math.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -58,7 +59,7 @@ START_TEST(kinds_and_types_that_do_not_exist_are_refused) {
 }
 END_TEST
 
-/* A value beyond float32 is one for a bias of dtype float64. */
+/* A value too large for float32 is valid for a bias of dtype float64. */
 START_TEST(a_bias_serves_the_tensors_of_its_dtype) {
   cumega_position_bias *wide[2] = {NULL, NULL}, *const narrow[2] = {relative, rotary};
   test_tensor *w = tensor_new_1(cumega_float64, 15), *back = tensor_new_1(cumega_float64, 15);
@@ -143,7 +144,7 @@ START_TEST(parameters_are_refused_by_name) {
 }
 END_TEST
 
-/* A good call, to be spoiled. */
+/* A valid call, for the tests to break. */
 typedef struct call {
   test_tensor *scores, *output, *attention, *padding, *queries, *keys;
   cumega_attention_scores_io io;
@@ -170,7 +171,7 @@ static call good_call(void) {
   return c;
 }
 
-/* The output is as it was. */
+/* The output has not changed. */
 static void end_call(call *c) {
   ck_assert(tensor_unchanged(c->output));
   tensor_free(c->scores);
@@ -260,7 +261,7 @@ START_TEST(a_mask_of_four_dimensions_is_checked) {
 }
 END_TEST
 
-/* On a GPU values are met by the kernel: the run is reported, and what is read is clamped. */
+/* On a GPU the kernel meets the values: the error is reported, and what is read is clamped. */
 START_TEST(lengths_outside_their_tensors_are_refused) {
   const struct {
     int64_t queries, keys;
@@ -390,7 +391,7 @@ START_TEST(places_for_parameters_that_are_wrong_are_refused_and_may_be_left_out)
 END_TEST
 
 START_TEST(a_bias_of_another_device_is_refused) {
-  if (!device_is_cuda()) return; /* there is one CPU */
+  if (!device_is_cuda()) return; /* there is only one CPU */
   cumega_context *host = context_of_level(NULL, 1);
   cumega_position_bias_config config = {.struct_size = sizeof config};
   ck_assert_int_eq(cumega_position_bias_get_config(host, relative, &config), ARGUMENT);

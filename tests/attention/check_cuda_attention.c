@@ -1,6 +1,6 @@
-/* What position biases do otherwise on a GPU than on a CPU: lengths whose values are met by kernels,
- * kernels by the length of a row, scratch for long ones. What both do alike is in the check_attention
- * suites, which run here with CUMEGA_TEST_DEVICE=cuda. */
+/* Where position biases differ on a GPU: kernels meet the values of lengths, the kernel depends
+ * on a row's length, and long rows need scratch. What CPU and GPU do alike is in the
+ * check_attention suites, which run here with CUMEGA_TEST_DEVICE=cuda. */
 #define CUMEGA_TESTS_POSITION_DEVICE_INSIDE /* the calls themselves */
 #include "defaults.h"
 #include "harness.h"
@@ -25,7 +25,8 @@ static void end(void) {
   cumega_context_destroy(host);
 }
 
-/* Softmax in place of so many scores, with lengths (B) or without; returns what was reported. */
+/* Softmax in place of a number of scores, with lengths (B) or without; returns what was
+ * reported. */
 static uint32_t softmax_on(cumega_context *on, float *scores, const int64_t *shape,
                            int32_t *queries, int32_t *keys) {
   cumega_attention_scores_io io;
@@ -54,7 +55,7 @@ static uint32_t softmax_on(cumega_context *on, float *scores, const int64_t *sha
 
 START_TEST(lengths_outside_the_tensor_are_clamped_and_reported) {
   const int64_t shape[] = {B, 1, LQ, LK};
-  /* Each wrong number by itself: one beyond what there is, and below none. */
+  /* Each wrong number on its own: one too large, and one below zero. */
   struct {
     int32_t queries[B], keys[B], right_queries[B], right_keys[B];
   } runs[] = {
@@ -93,7 +94,8 @@ START_TEST(the_length_of_a_row_chooses_the_kernel) {
 }
 END_TEST
 
-/* More rows than emulated grids have blocks, of one group of keys more than a block holds, in every type. */
+/* More rows than emulated grids have blocks. Each row is one group of keys longer than a block
+ * holds. In every type. */
 START_TEST(long_rows_of_every_type_have_the_cpus_bits) {
   static const struct {
     DLDataType dtype;

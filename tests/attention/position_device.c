@@ -17,8 +17,8 @@ static cumega_attention_scores_io relabelled(staging *s, const cumega_attention_
 typedef cumega_status (*run_function)(cumega_context *, const cumega_position_bias *,
                                       const cumega_attention_scores_io *);
 
-/* Memory is touched only where the library finds nothing wrong with the arguments; the workspace's
- * size is asked with the same checks. */
+/* Memory is touched only if the library finds nothing wrong with the arguments. Asking for the
+ * workspace's size makes the same checks. */
 static cumega_status run(cumega_context *ctx, const cumega_position_bias *bias,
                          const cumega_attention_scores_io *io, run_function function) {
   staging s;
@@ -56,7 +56,7 @@ cumega_status device_scores_size_with(cumega_context *ctx, const cumega_position
   return scores_size_with(ctx, bias, &there, bytes);
 }
 
-/* There is no call that checks without running: the output is copied where it has memory at all. */
+/* No call checks without running, so the output is copied if it has memory at all. */
 cumega_status device_position_bias_forward(cumega_context *ctx, const cumega_position_bias *bias,
                                            DLTensor *output) {
   staging s;
@@ -72,7 +72,7 @@ cumega_status device_position_bias_forward(cumega_context *ctx, const cumega_pos
   strncpy(sentence, cumega_context_message(ctx), sizeof sentence - 1);
   sentence[sizeof sentence - 1] = '\0';
   if (has_memory) staging_back(&s);
-  /* The copying back has cleared the sentence: the same failure, without memory, gives it again. */
+  /* Copying back cleared the message: the same failure, without memory, gives it again. */
   if (status != CUMEGA_OK) {
     DLTensor labelled = *output;
     labelled.device = device_of_tests();

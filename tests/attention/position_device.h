@@ -1,12 +1,12 @@
-/* The suites of position biases on another device, as ema_device.h: runs that a suite makes with
- * tensors in the host's memory are made with copies in the device's. */
+/* The suites of position biases on another device, as in ema_device.h: a run with tensors in the
+ * host's memory is made with copies in the device's memory. */
 #ifndef CUMEGA_TESTS_POSITION_DEVICE_H
 #define CUMEGA_TESTS_POSITION_DEVICE_H
 
 #include "defaults.h"
 
-/* What kernels met in lengths (cumega_context_report) makes a run CUMEGA_ERROR_ARGUMENT, as the
- * CPU's check does, after the run. */
+/* If kernels met wrong values in lengths (cumega_context_report), the run becomes
+ * CUMEGA_ERROR_ARGUMENT after it has finished, as the CPU's check does before. */
 cumega_status device_scores_with(cumega_context *ctx, const cumega_position_bias *bias,
                                  const cumega_attention_scores_io *io);
 cumega_status device_softmax_with(cumega_context *ctx, const cumega_position_bias *bias,

@@ -47,7 +47,7 @@ double oracle_rotary_magnitude(const double *alpha, const double *beta, int64_t 
   return sum;
 }
 
-/* The reference's names in this precision. The only base of its powers is 10000. */
+/* The reference's names in this precision. The base of its powers is always 10000. */
 #define REFERENCE_REAL_H
 #define real                    oracle_wide
 #define exp(x)                  oracle_exp(x)

@@ -1,5 +1,5 @@
-/* reference/position_bias.c in 113 bits, where the compiler has them: a product m * theta_k of a
- * distant position would have lost too many of the 64 bits of a long double. */
+/* reference/position_bias.c in 113 bits, if the compiler has them: for a distant position, the
+ * product m * theta_k would lose too many of the 64 bits of a long double. */
 #ifndef CUMEGA_TESTS_POSITION_ORACLE_H
 #define CUMEGA_TESTS_POSITION_ORACLE_H
 
@@ -19,7 +19,7 @@ oracle_wide oracle_relative_bias(const double *weights, int64_t max_positions, i
                                  int64_t n);
 void oracle_softmax(int64_t keys, const oracle_wide *s, oracle_wide *weights);
 
-/* The sum of the magnitudes of a rotary bias's terms, in the form that goes by the distance. */
+/* The sum of the magnitudes of a rotary bias's terms, in the form that uses the distance. */
 double oracle_rotary_magnitude(const double *alpha, const double *beta, int64_t size);
 
 oracle_wide oracle_exp(oracle_wide x);

@@ -113,7 +113,8 @@ static test_layout layout_of(int which, int misaligned, uint64_t *seed) {
   return layout;
 }
 
-/* A way's tensors: those of the problem, and perhaps of strangers around them. */
+/* The tensors of a way of running: those of the problem, perhaps with unrelated values around
+ * them. */
 typedef struct placed {
   int64_t batch, first; /* of the tensors; the problem's sequences are first .. first + B - 1 */
   test_tensor *scores, *output, *attention, *padding, *queries, *keys;

@@ -1,4 +1,4 @@
-/* A context as a program sees it: creation and its refusals, memory, messages. */
+/* A context from a program's view: creation and refusals, memory, messages. */
 #include <stdio.h>
 #include <string.h>
 #include "counting_allocator.h"
@@ -45,7 +45,7 @@ static cumega_statistics statistics_of(cumega_context *ctx) {
   return statistics;
 }
 
-/* Creation must fail with this status, and with a sentence that has these words. */
+/* Creation must fail with this status and a message that contains these words. */
 static void expect_refusal(const cumega_context_options *options, cumega_status status,
                            const char *words) {
   cumega_context *ctx = (cumega_context *)&ledger; /* anything but NULL */
@@ -140,7 +140,7 @@ START_TEST(options_out_of_range_are_refused_by_name) {
   options = options_with_ledger();
   options.allocator.allocate = NULL;
   expect_refusal(&options, CUMEGA_ERROR_ARGUMENT, "options.allocator has only release");
-  options.device.device_type = kDLCUDA; /* arguments are judged before devices */
+  options.device.device_type = kDLCUDA; /* arguments are checked before devices */
   expect_refusal(&options, CUMEGA_ERROR_ARGUMENT, "options.allocator has only release");
   ck_assert_int_eq(ledger.calls, 0);
 }
@@ -342,7 +342,7 @@ START_TEST(an_allocator_that_fails_at_any_call_leaks_nothing) {
     ck_assert_int_eq(ledger.blocks, 0);
     ck_assert_int_eq(ledger.bytes, 0);
   }
-  ck_assert_int_ge(n, 4); /* the account, the context and its threads failed in turn */
+  ck_assert_int_ge(n, 4); /* the account, the context and its threads fail in turn */
 }
 END_TEST
 

@@ -1,5 +1,5 @@
-/* One context used by two threads at once: a build without NDEBUG refuses the second call, and the first
- * goes on undisturbed. */
+/* Two threads use one context at the same time: a build without NDEBUG refuses the second call,
+ * and the first goes on undisturbed. */
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
@@ -13,7 +13,7 @@
 
 #define SENTENCE "the context is in a call of another thread: one thread at a time may use it"
 
-/* An allocator that stops the first thread within its call until it may go on. */
+/* An allocator that holds the first thread inside its call until it may go on. */
 typedef struct gate {
   cumega_context *ctx;
   sem_t arrived, may_go;
@@ -60,7 +60,7 @@ static void *reserve(void *argument) {
   return NULL;
 }
 
-/* What a second thread is told while the first is within reserve. */
+/* What a second thread gets while the first is inside reserve. */
 static void try_all_calls(cumega_context *ctx) {
   cumega_ema_config config;
   cumega_ema_config_init(&config, sizeof config, 3);
@@ -104,7 +104,7 @@ START_TEST(a_second_thread_is_refused_until_the_first_call_has_returned) {
   while (sem_wait(&g.arrived) != 0) {
   }
   try_all_calls(g.ctx);
-  cumega_context_destroy(g.ctx); /* refused too: the context is still there */
+  cumega_context_destroy(g.ctx); /* refused too: the context still exists */
   ck_assert_str_eq(cumega_context_message(NULL), SENTENCE);
   sem_post(&g.may_go);
   pthread_join(first, NULL);
@@ -123,7 +123,7 @@ typedef struct user {
   int64_t done, refused, other;
 } user;
 
-/* Until a hundred calls have been served. */
+/* Until a hundred calls have succeeded. */
 static void *use_without_asking(void *argument) {
   user *u = argument;
   for (int i = 0; u->done < 100 && u->other == 0; i++) {
@@ -168,7 +168,7 @@ START_TEST(threads_that_do_not_ask_each_other_are_served_or_refused) {
 }
 END_TEST
 
-/* Callbacks are the caller's code in the caller's thread, and may use the context. */
+/* Callbacks are the caller's code in the caller's thread and may use the context. */
 static void hear(void *argument, cumega_log_level level, const char *message) {
   user *u = argument;
   (void)level;

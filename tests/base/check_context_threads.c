@@ -1,4 +1,5 @@
-/* Contexts among threads and processes: fork, two threads at once, threads that cannot be had. */
+/* Contexts with threads and processes: fork, two threads at once, threads that cannot be
+ * started. */
 #include <fenv.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -30,7 +31,7 @@ static cumega_context_options options_with_ledger(void) {
   return options;
 }
 
-/* What a forked child finds; the number of the claim that is false, or 0. */
+/* What a forked child finds: the number of the false claim, or 0. */
 static int claims_of_a_child(cumega_context *ctx) {
   cumega_statistics statistics = {.struct_size = sizeof statistics};
   uint32_t bits = 77;
@@ -45,7 +46,7 @@ static int claims_of_a_child(cumega_context *ctx) {
   cumega_context_destroy(ctx);
   if (ledger.blocks != blocks) return 8;
   cumega_context_options options = options_with_ledger();
-#ifndef THREAD_SANITIZED /* it allows no threads after the fork of a program that had some */
+#ifndef THREAD_SANITIZED /* it allows no threads after a fork if the program had some */
   options.threads = 2;
 #endif
   cumega_context *own;
@@ -75,7 +76,7 @@ START_TEST(a_forked_child_cannot_use_the_context_and_the_parent_goes_on) {
 }
 END_TEST
 
-/* Fails again and again on a context of its own, and counts the sentences that are not its own. */
+/* Fails again and again on its own context, and counts the messages that belong to another. */
 static void *fail_in_a_thread(void *argument) {
   int64_t number = *(int64_t *)argument, wrong = 0;
   char on_context[80], on_thread[80];
@@ -126,8 +127,8 @@ START_TEST(the_most_threads_are_accepted_as_far_as_the_system_has_them) {
 }
 END_TEST
 
-#ifndef SANITIZED /* whose own memory would fall under the limit first */
-/* In a child whose address space has room for some stacks, but not for 1023. */
+#ifndef SANITIZED /* its own memory would exceed the limit first */
+/* In a child whose address space has room for a few stacks, but not for 1023. */
 START_TEST(threads_that_the_system_refuses_are_a_resource_error) {
   fflush(NULL);
   pid_t child = fork();

@@ -1,15 +1,16 @@
-/* Which runs of a CPU the context's threads share: much work wakes them, and little, which would be done before they
- * were awake, does not. Bits tell nothing of it; how often a thread went to sleep does. */
+/* Which CPU runs the context's threads share: much work wakes them; little work, which would be
+ * done before they woke, does not. The resulting bits cannot show this; the number of times that
+ * a thread went to sleep does. */
 #include <sys/resource.h>
 #include "defaults.h"
 #include "harness.h"
 #include "runner.h"
 #include "settled_threads.h"
 
-/* A run of every family, larger with size. */
+/* A run of every family; the work grows with size. */
 typedef void (*sized_run)(cumega_context *ctx, int64_t size);
 
-/* Of 64 channels and four heads. */
+/* With 64 channels and four heads. */
 static void run_ema(cumega_context *ctx, test_tensor *x, test_tensor *offsets,
                     cumega_ema_algorithm algorithm) {
   cumega_ema_config config;
@@ -37,7 +38,7 @@ static void run_slices(cumega_context *ctx, int64_t L) {
   run_ema(ctx, tensor_new_3(cumega_float32, L, 1, 64), NULL, CUMEGA_EMA_SLICED);
 }
 
-/* Two sequences of so many steps together. */
+/* Two sequences with `steps` steps in total. */
 static void run_packed(cumega_context *ctx, int64_t steps) {
   run_ema(ctx, tensor_new_2(cumega_float32, steps, 64),
           tensor_of_int64(3, (int64_t[]){0, 100, steps}), CUMEGA_EMA_DEFAULT);
@@ -84,7 +85,7 @@ static void run_pieces(cumega_context *ctx, int64_t D) {
   run_residual(ctx, 1, D);
 }
 
-/* How often the process's other threads went to sleep until now; all of them do. */
+/* How often the process's other threads have gone to sleep; waits until all of them sleep. */
 static long sleeps_of_others(void) {
   struct rusage all, own;
   wait_for_settled_threads();
@@ -103,7 +104,7 @@ START_TEST(much_work_is_shared_and_little_is_not) {
   static const struct {
     const char *name;
     sized_run run;
-    int64_t little, much; /* the largest run of the caller alone, and the next */
+    int64_t little, much; /* the largest run that the caller does alone, and the next */
   } runs[] = {{"sequences of an EMA", run_sequences, 255, 256},
               {"slices of an EMA", run_slices, 511, 512},
               {"packed sequences", run_packed, 511, 512},

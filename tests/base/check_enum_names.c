@@ -1,4 +1,5 @@
-/* The words of every public enum, in both directions; and the _init functions of every public struct. */
+/* The names of every public enum's values, in both directions, and the _init functions of every
+ * public struct. */
 #include <stddef.h>
 #include <string.h>
 #include <cumega/cumega.h>
@@ -15,7 +16,7 @@ typedef struct word {
 typedef struct words {
   const char *type;
   const char *(*name)(int value);
-  int (*from_name)(const char *name, int *value); /* value NULL is given on */
+  int (*from_name)(const char *name, int *value); /* whether NULL is accepted as a value */
   const word *all;
   int count;
 } words;
@@ -111,10 +112,11 @@ typedef struct initial {
   size_t bytes;
   void (*init)(void *made, size_t size);
   void (*expect)(void *made); /* every member, in a struct of zeros */
-  size_t gaps[2]; /* four bytes each between members, which may hold anything; 0: none */
+  size_t gaps[2]; /* four padding bytes each between members, which may hold anything; 0: none */
 } initial;
 
-/* init has the type's arguments after struct_size; the rest says what they and the defaults give. */
+/* init gets the type's arguments after struct_size; the rest says what these and the defaults
+ * give. */
 #define STRUCT(type, init, ...)                                                                    \
   static void type##_made(void *made, size_t size) {                                               \
     type *s = made;                                                                                \
@@ -191,8 +193,8 @@ static int is_gap(const initial *s, size_t at) {
   return 0;
 }
 
-/* A program's struct of any size, older or newer than the library's: exactly that many bytes are written,
- * the defaults as far as both reach, zeros after them. */
+/* A program's struct of any size, older or newer than the library's: exactly that many bytes are
+ * written, the defaults as far as both structs reach, zeros after that. */
 START_TEST(defaults_fill_a_struct_of_any_size_and_no_more) {
   const initial *s = &structs[_i];
   ck_assert_uint_lt(s->bytes, ROOM / 2);

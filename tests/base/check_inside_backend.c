@@ -1,5 +1,6 @@
-/* Where the CUDA backend is looked for, and what is said of what is found there. The loader's functions are this
- * file's; a process looks once, so each case has a process of its own. */
+/* Where the CUDA backend is looked for, and what is said about what is found there. This file
+ * replaces the loader's functions. A process looks only once, so each case runs in its own
+ * process. */
 #include "backend.h"
 #include <dlfcn.h>
 #include <limits.h>
@@ -11,9 +12,10 @@
 
 /* ---- the loader ---- */
 
-static const char *our_file;    /* what dladdr says; NULL with `known`: nothing */
-static int known;               /* whether dladdr finds anything */
-static int found_at;            /* which dlopen of the backend finds a library, from 1; 0: none */
+static const char *our_file; /* what dladdr reports; NULL with `known`: nothing */
+static int known;            /* whether dladdr finds anything */
+static int
+    found_at; /* the number of the dlopen, from 1, that finds the backend's library; 0: none */
 static char asked[3][PATH_MAX]; /* by which names */
 static int count;
 
@@ -24,7 +26,7 @@ int dladdr(const void *address, Dl_info *info) {
   return known;
 }
 
-/* The library that is found is one without the backend's entry. */
+/* The library that is found lacks the backend's entry. */
 void *dlopen(const char *name, int mode) {
   union {
     void *object;
@@ -54,7 +56,7 @@ static void ask(const finding *f) {
   found_at = f->found_at;
   const int tries = f->found_at > 0 ? f->found_at : 1 + (f->beside != NULL);
   int right = 1;
-  for (int i = 0; i < 2; i++) { /* the second time nothing is looked for */
+  for (int i = 0; i < 2; i++) { /* the second time it does not look */
     right &= cumega_context_create(&options, &ctx) == CUMEGA_ERROR_DEVICE && ctx == NULL;
     right &= strstr(cumega_context_message(NULL), "device cuda:3 was asked for, but ") != NULL;
     right &= strstr(cumega_context_message(NULL), f->sentence) != NULL;

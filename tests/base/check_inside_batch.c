@@ -1,4 +1,4 @@
-/* Index tensors: what a device reads where values are wrong, and what the front refuses in host
+/* Index tensors: what a device reads if values are wrong, and what the front refuses in host
  * memory. */
 #include "batch.h"
 #include "context_struct.h"
@@ -29,7 +29,7 @@ START_TEST(without_lengths_all_rows_count) {
 }
 END_TEST
 
-/* Pairs of offsets, each the only sequence of a batch of 7 rows. */
+/* Pairs of offsets, each for a batch of one sequence in 7 rows. */
 static const struct {
   int64_t offsets[2];
   int is_valid;

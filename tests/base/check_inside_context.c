@@ -1,4 +1,4 @@
-/* How calls begin, fail and find memory; structs from older and newer headers; CPU levels. */
+/* How calls begin, fail and get memory; structs from older and newer headers; CPU levels. */
 #include <stdio.h>
 #include <string.h>
 #include "backend.h"
@@ -128,7 +128,7 @@ START_TEST(scratch_that_cannot_grow_stays) {
 }
 END_TEST
 
-/* A struct as an older, this and a newer version of a header might have it. */
+/* A struct as in an older, this and a newer version of a header. */
 typedef struct published_once {
   size_t struct_size;
   int64_t a;
@@ -207,7 +207,7 @@ START_TEST(a_struct_is_filled_as_far_as_both_reach) {
 }
 END_TEST
 
-/* Arithmetic is asked, not fegetround, which may answer for another unit than the one that
+/* Looks at arithmetic instead of fegetround, which may answer for another unit than the one that
  * computes. */
 static int rounds_to_nearest(void) {
   volatile float one = 1.0f, little = 0x1p-30f, below = one - little;
@@ -251,7 +251,8 @@ START_TEST(levels_are_listed_from_plain_up_and_plain_runs_everywhere) {
 END_TEST
 
 #if defined(__x86_64__)
-/* The compiler's own detection is a second opinion on the sets that it can name. */
+/* Checks the CPU's features against the compiler's own detection, for the sets that it can
+ * name. */
 START_TEST(the_machines_levels_agree_with_the_compilers_detection) {
   int runs_here;
   __builtin_cpu_init();
@@ -303,8 +304,9 @@ START_TEST(without_a_name_the_best_level_of_the_machine_is_chosen) {
 }
 END_TEST
 
-/* What an x86-64-v4 machine says, and then each bit of it in turn missing: v3 needs those of the
- * psABI's v2 and v3, v4 also those of AVX-512, and both that the system saves their registers. */
+/* What an x86-64-v4 machine reports, then the same with each bit missing in turn. v3 needs the
+ * bits of v2 and v3 in the psABI, v4 also those of AVX-512. Both need the system to save their
+ * registers. */
 START_TEST(a_level_needs_every_bit_of_it) {
   static const int v3[4][12] = {
       {0, 9, 12, 13, 19, 20, 22, 23, 27, 28, 29, -1}, {3, 5, 8, -1}, {0, 5, -1}, {1, 2, -1}};
@@ -337,7 +339,7 @@ START_TEST(a_level_above_the_machines_is_never_chosen) {
       if (level > machine) {
         ck_assert_int_eq(status, CUMEGA_ERROR_UNSUPPORTED);
         ck_assert_ptr_null(chosen);
-      } else if (status == CUMEGA_OK) /* else this build has it not */
+      } else if (status == CUMEGA_OK) /* otherwise this build lacks it */
         last = chosen;
     }
     ck_assert_ptr_nonnull(last);

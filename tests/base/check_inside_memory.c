@@ -1,4 +1,4 @@
-/* The account: what is held, the limit, and who keeps it alive. */
+/* The account: what it holds, its limit, and what keeps it alive. */
 #include <pthread.h>
 #include <string.h>
 #include "memory.h"
@@ -52,7 +52,7 @@ START_TEST(the_peak_is_the_most_that_was_ever_held) {
 }
 END_TEST
 
-/* A device's memory, which another allocator gives out. */
+/* A device's memory, from another allocator. */
 START_TEST(what_is_charged_counts_like_what_is_allocated) {
   memory *m = new_memory(5000);
   const int64_t own = memory_held(m), room = 5000 - own;
@@ -190,7 +190,7 @@ END_TEST
 
 enum { THREADS = 4, ROUNDS = 5000, SLOTS = 3, BLOCK = 64 };
 
-/* Holds up to three blocks at a time, and gives all of them back. */
+/* Holds up to three blocks at a time and frees all of them. */
 static void *allocate_in_turns(void *argument) {
   memory *m = argument;
   void *held[SLOTS] = {NULL};
@@ -205,7 +205,7 @@ static void *allocate_in_turns(void *argument) {
   return NULL;
 }
 
-/* Four threads want twelve blocks at most, and the limit has room for five. */
+/* Four threads want up to twelve blocks, and the limit allows five. */
 START_TEST(threads_together_never_pass_the_limit) {
   memory *unlimited = new_memory(0);
   int64_t own = memory_held(unlimited), limit = own + 5 * BLOCK;

@@ -1,4 +1,5 @@
-/* The threads: every index once, no worker twice at a time, and what a thread is born with. */
+/* The threads: every index runs once, no worker is used twice at a time, and threads start in the
+ * right environment. */
 #include <fenv.h>
 #include <pthread.h>
 #include <signal.h>
@@ -39,11 +40,12 @@ static pool *new_pool(int threads) {
   return p;
 }
 
-/* What a job has seen. visits has no atomics: the pool itself must order them (TSan looks). */
+/* What a job has seen. visits is not atomic: the pool itself must order the accesses (TSan
+ * checks). */
 typedef struct record {
   unsigned char visits[MOST_INDICES];
   _Atomic int busy[MOST_THREADS];
-  _Atomic int faults; /* indices, workers or overlaps that should not be */
+  _Atomic int faults; /* wrong indices, workers or overlaps */
   int64_t count;
   int threads;
 } record;
@@ -92,7 +94,7 @@ START_TEST(jobs_of_random_sizes_in_random_rhythm_run_completely) {
     pool *p = new_pool(threads);
     for (int job = 0; job < 100; job++) {
       run_and_expect_every_index_once(p, threads, rand_r(&seed) % 50);
-      if (rand_r(&seed) % 4 == 0) /* long enough for the others to fall asleep, or nearly */
+      if (rand_r(&seed) % 4 == 0) /* long enough for the others to fall asleep, or nearly so */
         usleep((useconds_t)(rand_r(&seed) % 100));
     }
     pool_destroy(p);
@@ -102,10 +104,10 @@ END_TEST
 
 static void add_index(void *argument, int64_t index, int worker) {
   int64_t *sums = argument;
-  sums[worker * 8] += index + 1; /* eight apart: a cache line each */
+  sums[worker * 8] += index + 1; /* eight apart: one cache line each */
 }
 
-/* Nor does a worker that comes late take an index of the next run for its own. */
+/* A worker that comes late does not take an index of the next run. */
 START_TEST(many_runs_in_a_row_lose_nothing) {
   static int64_t sums[2][MOST_THREADS * 8];
   pool *p = new_pool(3);
@@ -119,7 +121,7 @@ START_TEST(many_runs_in_a_row_lose_nothing) {
 }
 END_TEST
 
-/* A meeting of all threads: nobody leaves its index before everybody has one. */
+/* All threads meet: no thread leaves its index before every thread has one. */
 typedef struct meeting {
   _Atomic int present;
   int expected;

@@ -1,6 +1,7 @@
-/* What the system may answer to the library's calls: each of them is interrupted, does less than it was asked, or
- * fails, and the library goes on, or says which file or thread it was and leaves nothing behind. The linker puts
- * __wrap_open in the place of open, and so on (base/CMakeLists.txt). */
+/* What the system may answer to the library's calls. Each call is interrupted, does less than it
+ * was asked to do, or fails. The library then goes on, or names the file or thread in its message
+ * and leaves nothing behind. The linker replaces open with __wrap_open, and so on
+ * (base/CMakeLists.txt). */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -41,7 +42,8 @@ static const char *const call_names[CALLS] = {"open",
                                               "pthread_attr_setstacksize",
                                               "pthread_create"};
 
-/* Calls number first to last, from 1, answer error; pieces: reads and writes of so many bytes at most. */
+/* Calls number first to last, from 1, fail with error; pieces: the most bytes that a read or
+ * write takes. */
 static struct {
   int64_t made, first, last;
   int error;
@@ -99,7 +101,7 @@ WRAP(PREAD, ssize_t, pread, (int fd, void *to, size_t n, off_t at), (fd, to, SHO
 WRAP(WRITE, ssize_t, write, (int fd, const void *from, size_t n), (fd, from, SHORTER(n)))
 WRAP(RENAME, int, rename, (const char *from, const char *to), (from, to))
 
-/* A close that fails has closed, as on Linux. */
+/* A close that fails has still closed the file, as on Linux. */
 int __real_close(int fd);
 int __wrap_close(int fd);
 int __wrap_close(int fd) {
@@ -139,7 +141,7 @@ long __wrap_sysconf(int name) {
 
 /* ---- weight files ---- */
 
-/* Together more than the writer's buffer, of 256 KiB; each less. */
+/* Together larger than the writer's buffer of 256 KiB; each one smaller. */
 enum { TENSORS = 40, BYTES = 20000, WRITES = 4 };
 
 static weights_files files;
@@ -184,7 +186,7 @@ static cumega_status load(void) {
   return status;
 }
 
-/* The descriptor that the next file would get: the same as before where none has been lost. */
+/* The descriptor that the next file would get: unchanged if no descriptor was lost. */
 static int next_descriptor(void) {
   int fd = dup(0);
   ck_assert_int_ge(fd, 0);
@@ -206,7 +208,7 @@ START_TEST(interrupted_and_short_calls_are_made_again) {
 }
 END_TEST
 
-/* Every call of a kind fails, one after the other, until one round makes too few of them. */
+/* Each call of a kind fails, one per round, until a round makes too few of them. */
 static int fail_each(call which, cumega_status (*action)(void), int files_left) {
   int64_t held = 0, n = 0;
   const int descriptor = next_descriptor();
@@ -226,7 +228,7 @@ static int fail_each(call which, cumega_status (*action)(void), int files_left) 
     ck_assert_int_eq(files_in_folder(&files, 0), files_left);
     ck_assert_int_eq(cumega_context_statistics(files.ctx, &statistics), CUMEGA_OK);
     ck_assert_int_eq(statistics.bytes_held, held);
-    if (files_left) ck_assert_int_eq(load(), CUMEGA_OK); /* the old one is whole */
+    if (files_left) ck_assert_int_eq(load(), CUMEGA_OK); /* the old file is complete */
   }
   mend();
   return (int)n - 1;
@@ -239,7 +241,7 @@ START_TEST(a_save_whose_call_fails_leaves_the_old_file_or_none) {
     ck_assert_int_eq(files_in_folder(&files, 1), 1);
   }
   ck_assert_int_eq(save(), CUMEGA_OK);
-  ck_assert_int_eq(fail_each(STAT, save, 1), 1); /* of the file that is to be replaced */
+  ck_assert_int_eq(fail_each(STAT, save, 1), 1); /* of the file to be replaced */
   ck_assert_int_eq(fail_each(WRITE, save, 1), WRITES);
 }
 END_TEST
@@ -252,7 +254,7 @@ START_TEST(an_open_or_a_read_whose_call_fails_is_a_file_error) {
 }
 END_TEST
 
-/* The file is cut short by someone else between a look at it and the read. */
+/* Another program cuts the file short between a look at it and the read. */
 START_TEST(parameters_that_cannot_be_read_any_more_are_a_file_error) {
   float numbers[3] = {1, 2, 3};
   const int64_t shape[] = {3};

@@ -1,14 +1,14 @@
-/* The tables of every backend and level are whole: a hole is a function that a run would jump to. */
+/* The tables of every backend and level are complete: a run would call a NULL entry. */
 #include <string.h>
 #include "backend.h"
 #include "build_id.h"
 #include "cpu_level.h"
 #include "runner.h"
 
-/* Tables hold nothing but pointers. */
+/* Tables hold only pointers. */
 #define WORDS(type) (sizeof(type) / sizeof(void *))
 
-/* A place that may be empty, where there is nothing to do. */
+/* An entry that may be empty because there is nothing to do. */
 #define HOLE(type, member) (offsetof(type, member) / sizeof(void *))
 
 static void must_be_whole(const char *name, const void *table, size_t words, const size_t *holes,

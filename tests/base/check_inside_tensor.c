@@ -1,4 +1,5 @@
-/* Tensor arguments from inside: types, devices, addresses, and whether two of them share memory. */
+/* Tensor arguments from inside the library: types, devices, addresses, and whether two of them
+ * share memory. */
 #include <stdint.h>
 #include <string.h>
 #include "call.h"
@@ -67,7 +68,7 @@ START_TEST(a_cuda_context_takes_its_own_devices_tensors_managed_or_not) {
 }
 END_TEST
 
-/* 100 elements of 4 bytes up from an address, and down from it. */
+/* 100 elements of 4 bytes, upwards and downwards from an address. */
 START_TEST(tensors_end_where_addresses_do) {
   static const struct {
     uintptr_t address;
@@ -126,11 +127,11 @@ START_TEST(tensors_are_the_same_where_everything_is) {
   static const int64_t flat[] = {1, 3}, far[] = {99, 1}, near[] = {3, 1};
   const tensor_view a = view_of(bytes, cumega_float32, 2, flat, far);
   const tensor_view b = view_of(bytes, cumega_float32, 2, flat, near);
-  ck_assert(tensor_view_same(&a, &b)); /* where there is one step, its stride is nothing */
+  ck_assert(tensor_view_same(&a, &b)); /* a dimension of one step ignores its stride */
 }
 END_TEST
 
-/* What is read of a description, and of an empty one nothing more. */
+/* What is read of a description, and how little of an empty one. */
 START_TEST(descriptions_are_judged_by_what_they_describe) {
   static float data[4];
   const struct {
@@ -184,7 +185,7 @@ START_TEST(descriptions_are_judged_by_what_they_describe) {
 }
 END_TEST
 
-/* Bytes, and the halves of complex numbers, which lie between each other. */
+/* Bytes, and interleaved halves of complex numbers. */
 START_TEST(interleaved_tensors_are_apart_and_tensors_that_share_a_byte_are_not) {
   static char block[256] __attribute__((aligned(8)));
   static const int64_t shape[] = {5, 3}, bytes[] = {8, 2}, halves[] = {6, 2};
@@ -201,7 +202,7 @@ START_TEST(interleaved_tensors_are_apart_and_tensors_that_share_a_byte_are_not) 
 }
 END_TEST
 
-/* One byte at an offset from `bytes`, beside a tensor of bytes. */
+/* One byte at an offset from `bytes`, next to a tensor of bytes. */
 static cumega_status check_byte(const tensor_view *a, char *byte) {
   const tensor_view one = view_of(byte, cumega_uint8, 0, NULL, NULL);
   const cumega_status status = tensor_view_check_apart(ctx, a, &one, 0);
@@ -209,7 +210,7 @@ static cumega_status check_byte(const tensor_view *a, char *byte) {
   return status;
 }
 
-/* Every byte in and around a tensor, by its own elements. */
+/* Every byte in and around a tensor, found through its elements. */
 START_TEST(a_byte_is_shared_where_an_element_is) {
   static const struct {
     int64_t shape[2], strides[2];
@@ -259,8 +260,8 @@ START_TEST(an_output_has_an_address_for_each_element) {
 }
 END_TEST
 
-/* All strides are even and the two begin an odd number of bytes from each other, which a search over sixteen
- * strides of nearly one size does not see in bounded time: it gives up, and says so in its way. */
+/* All strides are even and the two tensors begin an odd number of bytes apart. A search over
+ * sixteen strides of nearly one size cannot find that in bounded time: it gives up and says so. */
 START_TEST(tensors_too_tangled_to_tell_apart_count_as_overlapping) {
   static char bytes[1 << 20];
   static const int64_t four[] = {4, 4, 4, 4, 4, 4, 4, 4};

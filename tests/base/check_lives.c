@@ -1,6 +1,6 @@
-/* The caller's allocator fails at every call of a life in turn: RESOURCE with a sentence, and nothing is left
- * behind. Every life makes all kinds of objects and runs of an operation, on the suite's device, with one thread
- * and with three. */
+/* The caller's allocator fails at every call of a life in turn: the status is RESOURCE with a
+ * message, and nothing leaks. Every life makes all kinds of objects and runs of one operation, on
+ * the suite's device, with one thread and with three. */
 #include <stdio.h>
 #include "counting_allocator.h"
 #include "harness.h"

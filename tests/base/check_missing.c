@@ -1,7 +1,8 @@
-/* What is missing from a call: without a context every function says so in the thread's sentence, and without
- * its object, its io or a place for the answer in the context's; an object that it was to make is NULL. In
- * alphabetical order of objects; a new function has a line in each of the three lists. Where a profiler is attached
- * (tests/nvtx/recorder.c), each of these calls is one range with the function's name, and none where CUMEGA_NVTX is 0. */
+/* Missing arguments. Without a context, every function reports it in the thread's message;
+ * without its object, its io or a place for the answer, in the context's message. An object that
+ * the call should make is NULL. The lists are sorted by object; a new function needs a line in
+ * each of the three. If a profiler is attached (tests/nvtx/recorder.c), each of these calls is
+ * one range with the function's name, and no range if CUMEGA_NVTX is 0. */
 #include <stdio.h>
 #include <string.h>
 #include "defaults.h"
@@ -19,7 +20,7 @@ static cumega_weights *weights;
 static DLTensor *tensor; /* (3) */
 static test_tensor *three;
 
-static FILE *ranges; /* what the profiler wrote, up to the last call; NULL: there is none */
+static FILE *ranges; /* what the profiler wrote up to the last call; NULL: no profiler */
 static int has_ranges;
 
 static void begin(void) {
@@ -62,7 +63,7 @@ static void end(void) {
   cumega_context_destroy(ctx);
 }
 
-/* The call was the only range since the last one, and has ended; or it was none. */
+/* The call was the only range since the last one, and has ended; or there was no range. */
 static void check_range(const char *call, int is_one) {
   char line[200], expected[200];
   if (ranges == NULL) return;
@@ -79,7 +80,7 @@ static void check_range(const char *call, int is_one) {
 
 #define NO_CONTEXT(call)                                                                           \
   do {                                                                                             \
-    (void)!cumega_context_create(NULL, NULL); /* another sentence of this thread */                \
+    (void)!cumega_context_create(NULL, NULL); /* another message of this thread */                 \
     ck_assert_msg((call) == ARGUMENT, "%s", #call);                                                \
     ck_assert_str_eq(cumega_context_message(NULL), "ctx is NULL");                                 \
     check_range(#call, 0);                                                                         \
@@ -325,7 +326,7 @@ START_TEST(a_call_without_io_or_a_place_for_its_answer_names_it) {
   MISSING("config", cumega_residual_get_config(ctx, residual, NULL));
   MISSING("parameters", cumega_residual_get_parameters(ctx, residual, NULL));
   MISSING("io", cumega_residual_workspace_size(ctx, residual, NULL, &bytes));
-  if (!device_is_cuda()) { /* there the tensors of io would have to be on the device */
+  if (!device_is_cuda()) { /* on that device io's tensors would have to be on the device */
     MISSING("bytes", cumega_residual_gated_workspace_size(ctx, &gi, NULL));
     MISSING("bytes", cumega_residual_workspace_size(ctx, residual, &ri, NULL));
   }
@@ -349,7 +350,7 @@ START_TEST(what_may_be_missing) {
 }
 END_TEST
 
-/* Calls that have no status. */
+/* Calls that return no status. */
 START_TEST(functions_without_a_status_do_nothing_for_null) {
   const int order[] = {0};
   cumega_tensor view;

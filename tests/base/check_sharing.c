@@ -1,6 +1,7 @@
-/* Threads of a server: each with a context of its own and threads of its own, all with the same weights, in
- * random order and at random moments. Each request has the bits that it has alone.
- * CUMEGA_TEST_SEED says which requests; with CUMEGA_TEST_DEVICE=cuda the contexts are on a GPU. */
+/* Threads of a server. Each has its own context with its own threads; all use the same weights,
+ * in random order and at random moments. Each request gets the same bits as when it runs alone.
+ * CUMEGA_TEST_SEED chooses the requests; with CUMEGA_TEST_DEVICE=cuda the contexts are on a
+ * GPU. */
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -21,7 +22,7 @@ typedef struct server {
   int64_t failures, differences;
 } server;
 
-/* Between two requests: nothing, the next thread's turn, or a moment's sleep. */
+/* Between two requests: nothing, a yield to the next thread, or a short sleep. */
 static void pause_at_random(uint64_t *seed) {
   switch (random_below(seed, 4)) {
   case 0: sched_yield(); break;
@@ -93,7 +94,7 @@ START_TEST(contexts_in_threads_share_weights_and_give_the_bits_of_one_alone) {
 }
 END_TEST
 
-/* A sharing that could not fail would prove nothing: requests differ. */
+/* A sharing test that could not fail would prove nothing: requests differ. */
 START_TEST(requests_have_bits_of_their_own) {
   cumega_context *ctx = context_new();
   block weights;

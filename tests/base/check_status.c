@@ -1,4 +1,4 @@
-/* Statuses and versions: the values and texts that programs and documents rely on. */
+/* Statuses and versions: the values and texts that programs and documents depend on. */
 #include <stdio.h>
 #include <string.h>
 #include <cumega/cumega.h>
@@ -17,7 +17,7 @@ static const entry entries[] = {
 };
 enum { ENTRIES = sizeof entries / sizeof *entries };
 
-/* The whole of a file of the source tree, to be freed. */
+/* A whole file of the source tree; the caller frees it. */
 static char *read_source(const char *path) {
   FILE *file = fopen(path, "rb");
   ck_assert_msg(file != NULL, "cannot open %s", path);

@@ -1,5 +1,6 @@
-/* What a program may do around the calls, and a machine may lack: the bits stay, and what cannot be had is a
- * status and a sentence. What changes a process for good is tried in a child. */
+/* What a program may do around the calls, and what a machine may lack: the bits stay the same,
+ * and anything missing gives a status and a message. Tests that change a process for good run in
+ * a child. */
 #include <dirent.h>
 #include <errno.h>
 #include <fenv.h>
@@ -29,7 +30,7 @@
 
 enum { SEED = 7, SKIPPED = 77 };
 
-static char folder[64], file[96]; /* of this suite, and a file in it */
+static char folder[64], file[96]; /* this suite's folder, and a file in it */
 static uint64_t right;            /* the bits of block_run with SEED */
 
 static void setup(void) {
@@ -50,8 +51,8 @@ static cumega_status save(cumega_context *ctx, const char *path, int64_t bytes) 
   return cumega_weights_save(ctx, path, &tensor, 1, &metadata, 1);
 }
 
-/* All that the library does, with threads, and files in `file`. The number of the claim that is false, or
- * 0. It asserts nothing: it is called in odd threads and in children. */
+/* Everything the library does, with threads, and files in `file`. Returns the number of the false
+ * claim, or 0. It asserts nothing, because it is called in odd threads and in children. */
 static int everything_works(int threads) {
   cumega_context_options options;
   cumega_context_options_init(&options, sizeof options);
@@ -74,7 +75,7 @@ static int everything_works(int threads) {
   return wrong;
 }
 
-/* The test's claims in a child; SKIPPED where this machine does not let it be tried. */
+/* Checks the test's claims in a child; SKIPPED if this machine does not allow it. */
 static void in_a_child(const char *what, int (*claims)(void)) {
   fflush(NULL);
   wait_for_settled_threads();
@@ -123,7 +124,7 @@ START_TEST(rounding_mode_and_flush_to_zero_change_no_bit_and_are_kept) {
 }
 END_TEST
 
-/* Turkish: numbers with commas, and an i whose capital is no I. */
+/* Turkish: numbers with commas, and an i whose capital is not I. */
 static int odd_locale(void) {
   char command[256];
   if (setlocale(LC_ALL, "tr_TR.UTF-8") != NULL) return 1;
@@ -168,7 +169,7 @@ static void hear(int number) {
   signals_elsewhere += !pthread_equal(pthread_self(), listener);
 }
 
-/* A timer of a profiler or a watchdog, whose handler interrupts system calls. */
+/* A timer, as of a profiler or a watchdog, whose handler interrupts system calls. */
 START_TEST(signals_during_work_change_nothing_and_meet_no_thread_of_ours) {
   struct sigaction action = {.sa_handler = hear}, before;
   const struct itimerval often = {{0, 200}, {0, 200}}, never = {{0, 0}, {0, 0}};
@@ -262,7 +263,7 @@ END_TEST
 
 /* ---- what a machine lacks ---- */
 
-#ifndef SANITIZED /* whose own memory would fall under the limit first */
+#ifndef SANITIZED /* its own memory would exceed the limit first */
 static int claims_with_little_memory(void) {
   const struct rlimit limit = {200 << 20, 200 << 20};
   cumega_context *ctx = context_of_level(NULL, 2);
@@ -289,7 +290,7 @@ static int claims_without_descriptors(void) {
   cumega_weights *weights;
   if (save(ctx, file, 100) != CUMEGA_OK) return 10;
   for (int fd = 0; fd < 3; fd++) close(fd);
-  if (save(ctx, file, 100) != CUMEGA_OK) return 11; /* whose file is then descriptor 0 */
+  if (save(ctx, file, 100) != CUMEGA_OK) return 11; /* its file then gets descriptor 0 */
   if (cumega_weights_open(ctx, file, &weights) != CUMEGA_OK) return 12;
   cumega_weights_close(weights);
   if (setrlimit(RLIMIT_NOFILE, &none) != 0) return SKIPPED;
@@ -306,7 +307,7 @@ START_TEST(closed_standard_streams_do_no_harm_and_no_descriptor_is_a_file_error)
 }
 END_TEST
 
-/* A file system of this child alone, over `place`. */
+/* A file system for this child alone, mounted over `place`. */
 static int mount_here(const char *place, unsigned long flags, const char *options) {
   if (unshare(geteuid() == 0 ? CLONE_NEWNS : CLONE_NEWUSER | CLONE_NEWNS) != 0) return 0;
   if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0) return 0;

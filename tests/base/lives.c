@@ -5,7 +5,7 @@
 
 enum { D = 8, ROWS = 5, LONG = 17000, BYTES = 4 * LONG };
 
-/* What a life has; NULL where there is none yet, or no more. */
+/* What a life has; NULL for what does not exist yet, or no longer. */
 typedef struct scene {
   cumega_context *ctx;
   DLDevice device;
@@ -24,15 +24,15 @@ typedef struct scene {
     if (did != CUMEGA_OK) return did;                                                              \
   } while (0)
 
-/* The device's memory, as a tensor; all that a life has share it where they may. */
+/* The device's memory as a tensor; everything in a life shares it where possible. */
 static DLTensor *view_at(scene *s, int64_t offset, DLDataType dtype, int ndim,
                          const int64_t *shape) {
   cumega_tensor *t = &s->views[s->used++ % 8];
   return cumega_tensor_init(t, (char *)s->memory + offset, s->device, dtype, ndim, shape);
 }
 
-/* What could not wait for the stream has released nothing, and is called again. Returns memory that is
- * lost with its device. */
+/* What could not wait for the stream has released nothing, and is called again. Returns memory
+ * that is lost with its device. */
 static void *end(scene *s) {
   void *lost = NULL;
   if (s->memory && cumega_memory_release(s->ctx, s->memory, BYTES) != CUMEGA_OK &&
@@ -64,7 +64,8 @@ static life_end live(const cumega_context_options *options, cumega_status (*body
 
 /* ---- position biases ---- */
 
-/* In place. Only rows of more than 16K keys need scratch; without a bias, whose table would take long to make. */
+/* In place. Only rows of more than 16K keys need scratch. There is no bias, since its table would
+ * take long to make. */
 static cumega_status use_bias(scene *s) {
   const int64_t matrix[] = {4, 4}, lengthy[] = {1, 1, 1, LONG}, shape[] = {1, 1, 2, 40};
   int64_t bytes;
@@ -96,7 +97,7 @@ static cumega_status rotary_body(scene *s) {
 
 /* ---- residual connections ---- */
 
-/* In the place of the one that there is. */
+/* Replaces the existing one. */
 static cumega_status make_highway(scene *s, DLDataType dtype, cumega_residual_parameters *p) {
   cumega_residual_config config;
   cumega_residual_config_init(&config, sizeof config, CUMEGA_RESIDUAL_HIGHWAY, 0, D);
@@ -106,7 +107,7 @@ static cumega_status make_highway(scene *s, DLDataType dtype, cumega_residual_pa
   return cumega_residual_create(s->ctx, &config, p, &s->residual);
 }
 
-/* dtype: half precision is what the products cannot read as it lies. */
+/* dtype: half precision, which the products cannot read in place. */
 static cumega_status run_highway(scene *s, DLDataType dtype) {
   const int64_t shape[] = {ROWS, D};
   int64_t bytes;
@@ -127,7 +128,7 @@ static cumega_status highway_body(scene *s) {
   cumega_residual_parameters p = {sizeof p, NULL, weight, bias, weight, bias, NULL};
   DO(make_highway(s, cumega_float64, &p));
   DO(cumega_residual_prepare(s->ctx, s->residual));
-  DO(run_highway(s, cumega_float64)); /* the largest first: the scratch is made once */
+  DO(run_highway(s, cumega_float64)); /* the largest first: one allocation of scratch */
   DO(make_highway(s, cumega_float32, &p));
   DO(run_highway(s, cumega_float16));
   DO(run_highway(s, cumega_float32));
@@ -199,7 +200,8 @@ static cumega_status ema_body_f64(scene *s) {
   return ema_body_of(s, cumega_float64);
 }
 
-/* One sequence, whose row of the pool is read and written in place; both slots are the memory's zeros. */
+/* One sequence, whose row of the pool is read and written in place; both slots are zeros in the
+ * memory. */
 static cumega_status slots_body(scene *s) {
   const int64_t x[] = {3, 1, D}, pool[] = {2, D, 4}, slots[] = {1};
   cumega_ema_config config;

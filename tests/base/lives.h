@@ -1,5 +1,6 @@
-/* Lives of objects, for suites that let something fail in them: contexts, objects, runs and ends, as a
- * server has them. A life gives the first status that is not OK, and ends everything whatever happened. */
+/* Lives of objects, for suites that make something fail in them: contexts, objects, runs and
+ * ends, as a server has them. A life returns the first status that is not OK, and destroys
+ * everything in any case. */
 #ifndef CUMEGA_TESTS_LIVES_H
 #define CUMEGA_TESTS_LIVES_H
 

@@ -1,6 +1,6 @@
-/* What another project's program does: one EMA whose answer is known exactly. Compiled as C11 and
- * as C++17. damping = decay = 0 gives p = 1/2 and q = 3/4; with expansion 2 and projection 1 the
- * response to a one is 1, 3/4, 9/16. */
+/* What another project's program does: it runs one EMA whose answer is known exactly. Compiled as
+ * C11 and as C++17. damping = decay = 0 gives p = 1/2 and q = 3/4; with expansion 2 and
+ * projection 1 the response to a one is 1, 3/4, 9/16. */
 #include <stdio.h>
 #include <cumega/cumega.h>
 

@@ -13,7 +13,7 @@ skip() { echo "skipped: $*"; exit 77; }
 need() { command -v "$1" >/dev/null || skip "no $1 here"; }
 fail() { echo "FAILED: $*" >&2; exit 1; }
 
-# configure [-DNAME=VALUE...]: the finding project, against $prefix unless told otherwise.
+# configure [-DNAME=VALUE...]: the project that finds cumega, in $prefix unless told otherwise.
 configure() {
   cmake -S "$source/tests/consumers/found" -B "$here/build" -DCMAKE_PREFIX_PATH="$prefix" \
     -DCMAKE_FIND_PACKAGE_NO_PACKAGE_REGISTRY=ON "$@"
@@ -22,7 +22,7 @@ build_and_run() {
   cmake --build "$here/build" -j "$(nproc)"
   "$here/build/consumer"
 }
-# Configuring must fail and say a sentence (CMake wraps its lines).
+# Configuring must fail with a given sentence (CMake wraps its lines).
 must_not_configure() {
   local sentence=$1
   shift
@@ -30,18 +30,18 @@ must_not_configure() {
   tr -s ' \n' '  ' <"$here/log" | grep -F -- "$sentence" >/dev/null ||
     { cat "$here/log"; fail "no sentence '$sentence'"; }
 }
-# make_and_run FILE [VARIABLE=VALUE...]: the Makefile's project, of that one file.
+# make_and_run FILE [VARIABLE=VALUE...]: the Makefile's project, built from that file alone.
 make_and_run() {
   need make
   cp "$source/tests/consumers/makefile/Makefile" "$here"
-  cp "$1" "$here/program.c" # make knows no names with spaces
+  cp "$1" "$here/program.c" # make does not support names with spaces
   shift
   PKG_CONFIG_PATH=$(dirname "$(find "$prefix" -name cumega.pc)") make -C "$here" "$@"
   LD_LIBRARY_PATH=$(dirname "$(find "$prefix" -name libcumega.so.0)") "$here/program"
 }
 has_cuda() { [ -n "$(find "$prefix" -name 'libcumega_cuda.so*')" ]; }
 has_archive() { [ -n "$(find "$prefix" -name libcumega.a)" ]; }
-# An installed program finds its own library and verifies its own data.
+# An installed program finds its library and verifies its data.
 verify_below() {
   local program data
   program=$(find "$1" -path '*/bin/cumega')

@@ -1,5 +1,6 @@
-/* The rules that a CUDA context keeps, on emulated CUDA, which can be made to have no driver, to lose a
- * device, and to list every call. Whether each call can fail anywhere is check_emulated_faults.c. */
+/* The rules that a CUDA context keeps. They are tested on emulated CUDA, which can be told to
+ * have no driver, to lose a device, and to list every call. check_emulated_faults.c tests that
+ * every call may fail. */
 #include <string.h>
 #include "emulated_run.h"
 #include "runner.h"
@@ -60,7 +61,7 @@ START_TEST(a_device_beyond_the_last_is_refused) {
 }
 END_TEST
 
-/* What a launch gives on a device that none of the compiled architectures is for. */
+/* The result of a launch on a device that none of the compiled architectures fits. */
 START_TEST(a_device_without_code_is_refused_at_once) {
   int64_t count, launch = 0;
   cumega_status status;
@@ -135,7 +136,7 @@ static int is_allowed(const char *call) {
 
 START_TEST(a_prepared_run_neither_allocates_nor_waits) {
   counting_allocator ledger = {0};
-  emulation_set_schedule(EMULATION_FIXED, 0); /* work waits until somebody waits for it */
+  emulation_set_schedule(EMULATION_FIXED, 0); /* work stays queued until the host waits for it */
   emulated_run *run = emulated_run_new(&run_shapes[_i], 1);
   cumega_context *ctx = emulated_context(&ledger, NULL, NULL);
   run_objects objects = emulated_objects_new(ctx, run->shape);
@@ -193,7 +194,7 @@ START_TEST(contexts_with_streams_of_their_own_share_objects) {
 }
 END_TEST
 
-/* Managed memory is the device's. */
+/* Managed memory belongs to the device. */
 START_TEST(a_context_for_managed_memory_takes_the_devices_objects) {
   cumega_context *managed = context_on(kDLCUDAManaged, 0), *ctx = context_on(kDLCUDA, 0);
   cumega_ema_config config;
@@ -221,8 +222,8 @@ START_TEST(an_object_of_another_device_is_refused) {
 }
 END_TEST
 
-/* What the run reads of the context's is there until it is done. */
-START_TEST(a_context_destroyed_behind_a_run_waits_for_it) {
+/* What the run reads from the context's memory stays there until it is done. */
+START_TEST(a_context_destroyed_after_a_run_waits_for_it) {
   emulation_set_schedule(EMULATION_FIXED, 0);
   emulated_run *run = emulated_run_new(&run_shapes[_i], 1);
   cumega_context *ctx = emulated_context(NULL, NULL, NULL);
@@ -235,7 +236,7 @@ START_TEST(a_context_destroyed_behind_a_run_waits_for_it) {
 }
 END_TEST
 
-/* Behind what the stream has to do, so by a call of CUDA. */
+/* Ordered after the stream's earlier work, so by a CUDA call. */
 START_TEST(memory_is_written_and_read_in_the_stream) {
   cumega_context *ctx = emulated_context(NULL, NULL, NULL);
   void *memory;
@@ -255,7 +256,7 @@ END_TEST
 
 /* ---- streams ---- */
 
-/* The run before is waited for through the stream that comes after, and has done with the scratch by then. */
+/* The next stream waits for the previous run, which has finished with the scratch by then. */
 START_TEST(a_new_stream_follows_the_old_one) {
   for (int seed = 0; seed < 5; seed++) {
     emulation_set_schedule(seed == 0 ? EMULATION_FIXED : EMULATION_RANDOM, (uint64_t)seed);
@@ -285,7 +286,7 @@ START_TEST(a_context_has_one_stream_of_its_own) {
   ck_assert_int_eq(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), cudaSuccess);
   emulation_calls_begin();
   cumega_context *ctx = emulated_context(NULL, NULL, NULL);
-  ck_assert(!emulated_calls_of("cudaEventRecord")); /* it follows no other */
+  ck_assert(!emulated_calls_of("cudaEventRecord")); /* it follows no other work */
   emulation_calls_begin();
   MUST(ctx, cumega_context_set_stream(ctx, NULL)); /* where it is already */
   ck_assert(!emulated_calls_of("cudaEventRecord"));
@@ -298,7 +299,8 @@ START_TEST(a_context_has_one_stream_of_its_own) {
 }
 END_TEST
 
-/* What the driver says of a stream that it does not know; anything else it says is its own trouble. */
+/* How the driver refuses a stream that it does not know; its other errors are reported as they
+ * are. */
 START_TEST(a_stream_that_there_is_not_is_an_argument) {
   static const struct {
     cudaError_t error;
@@ -338,7 +340,7 @@ START_TEST(a_stream_that_cannot_follow_is_not_taken) {
   ck_assert_int_eq(cumega_context_set_stream(ctx, stream), CUMEGA_ERROR_DEVICE);
   MUST(ctx, emulated_run_start(ctx, &objects, run));
   ck_assert_int_eq(cudaStreamSynchronize(stream), cudaSuccess);
-  ck_assert(emulated_run_is_clear(run)); /* for it is in the context's own stream */
+  ck_assert(emulated_run_is_clear(run)); /* since it is in the context's stream */
   MUST(ctx, cumega_context_synchronize(ctx));
   ck_assert(emulated_run_is_right(run));
   cumega_context_destroy(ctx);
@@ -348,7 +350,7 @@ START_TEST(a_stream_that_cannot_follow_is_not_taken) {
 }
 END_TEST
 
-/* Neither of two streams gets into the capture of the other. */
+/* Neither of two streams enters the other's capture. */
 START_TEST(a_capture_is_entered_and_left_alone) {
   cudaStream_t stream;
   cudaGraph_t graph;
@@ -417,7 +419,8 @@ START_TEST(what_the_device_cannot_give_is_named) {
 }
 END_TEST
 
-/* Of the libraries the call as well; of a file its name, not the folder of whoever built it. */
+/* For a library's failure the message has the call as well. It has a file's name, but not the
+ * folder it was built in. */
 START_TEST(a_failing_call_is_named_without_folders) {
   static const char *const parts[] = {
       "sgemm on cuda:0: cuBLAS", "dgemm on cuda:0: cuBLAS",
@@ -476,7 +479,7 @@ START_TEST(a_lost_device_poisons_its_contexts_and_no_others) {
 }
 END_TEST
 
-/* A kernel that goes wrong is met by whoever waits for it. */
+/* A kernel's fault is reported by whichever call waits for the kernel. */
 START_TEST(an_error_of_earlier_work_is_fatal_where_it_is_met) {
   emulated_run *run = emulated_run_new(&run_shapes[0], 1);
   cumega_context *ctx = emulated_context(NULL, NULL, NULL);
@@ -507,7 +510,7 @@ int main(void) {
   tcase_add_loop_test(tests, contexts_with_streams_of_their_own_share_objects, 0, run_shape_count);
   tcase_add_test(tests, a_context_for_managed_memory_takes_the_devices_objects);
   tcase_add_test(tests, an_object_of_another_device_is_refused);
-  tcase_add_loop_test(tests, a_context_destroyed_behind_a_run_waits_for_it, 0, run_shape_count);
+  tcase_add_loop_test(tests, a_context_destroyed_after_a_run_waits_for_it, 0, run_shape_count);
   tcase_add_test(tests, memory_is_written_and_read_in_the_stream);
   tcase_add_loop_test(tests, a_new_stream_follows_the_old_one, 0, run_shape_count);
   tcase_add_test(tests, a_context_has_one_stream_of_its_own);

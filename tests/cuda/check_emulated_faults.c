@@ -1,6 +1,6 @@
-/* Every fallible call of every public function fails in turn (emulated_faults.h says how, and what has to
- * hold then). An operation adds its calls to its emulated_faults_<noun>.c, and its runs as shapes of
- * emulated_run.c. */
+/* Every fallible call in every public function fails in turn (emulated_faults.h says how, and
+ * what must hold afterwards). A new operation adds its calls to an emulated_faults_<noun>.c, and
+ * its runs to the shapes of emulated_run.c. */
 #include <glob.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -14,7 +14,7 @@ static cumega_status run(world *w) {
   return emulated_run_start(w->ctx, &w->objects, w->run);
 }
 
-/* After a failure nothing is written or all of it. */
+/* After a failure the output is written completely or not at all. */
 static int written_or_not(world *w, cumega_status status) {
   if (cudaDeviceSynchronize() != cudaSuccess) return 0;
   if (status == CUMEGA_OK) return emulated_run_is_right(w->run);
@@ -22,7 +22,7 @@ static int written_or_not(world *w, cumega_status status) {
          emulated_run_is_clear(w->run);
 }
 
-/* The run is captured; the capture is ended whatever happened, and replayed where it is whole. */
+/* Captures the run; ends the capture whatever happened, and replays it if it is complete. */
 static cumega_status run_in_capture(world *w) {
   cudaGraph_t graph = NULL;
   cudaGraphExec_t ready = NULL;
@@ -66,7 +66,8 @@ static const struct {
               {residual_scenarios, &residual_scenario_count}};
 #define TABLES (int)(sizeof tables / sizeof tables[0])
 
-/* Once with work that runs only when somebody waits for it, once with work that runs at any moment. */
+/* Once with work that runs only when the host waits for it, once with work that runs at any
+ * moment. */
 START_TEST(every_call_of_every_function_may_fail) {
   int64_t failures = 0, injections = 0;
   for (int seed = 0; seed < 2; seed++) {
@@ -82,16 +83,16 @@ START_TEST(every_call_of_every_function_may_fail) {
 }
 END_TEST
 
-/* ---- whether a function is forgotten ---- */
+/* ---- whether a function is missing ---- */
 
-/* Functions that call nothing that could fail; "*" stands for the beginning of any name. */
+/* Functions that make no calls that could fail; "*" stands for the beginning of any name. */
 static const char *const infallible[] = {
-    "*_name", /* a text of a table, or the value with that text */
+    "*_name", /* the text of a table's value, or the value with that text */
     "*_init", /* fills a struct of the caller's */
     "cumega_status_string",
     "cumega_version_number",
     "cumega_version_string",
-    "cumega_context_backend", /* a member of what it is given */
+    "cumega_context_backend", /* returns a member of its argument */
     "cumega_context_kernels",
     "cumega_context_message",
     "cumega_weights_at",
@@ -99,7 +100,7 @@ static const char *const infallible[] = {
     "cumega_weights_find",
     "cumega_weights_metadata",
     "cumega_weights_metadata_at",
-    "cumega_weights_close", /* frees on the host; after every scenario that opens */
+    "cumega_weights_close", /* frees on the host; called after every scenario that opens a file */
     "cumega_tensor_permute",
 };
 #define INFALLIBLE (int)(sizeof infallible / sizeof infallible[0])
@@ -124,8 +125,8 @@ static int has_scenario(const char *function) {
   return 0;
 }
 
-/* The functions that a header declares: the name before the first bracket after CUMEGA_API. Returns
- * how many there are. */
+/* The functions that a header declares: the name before the first parenthesis after CUMEGA_API.
+ * Returns their number. */
 static int check_header(const char *path, int *seen) {
   char *text = memory_new(100000);
   FILE *file = fopen(path, "r");

@@ -1,5 +1,6 @@
-/* Capture and replay: every run may be captured once what it needs is there, a graph serves other values,
- * lengths, masks and slots, and what would have to allocate or wait is refused politely. */
+/* Capture and replay. Every run may be captured once everything it needs exists. A graph accepts
+ * other values, lengths, masks and slots. A run that would have to allocate or wait is refused,
+ * and the capture survives. */
 #include <string.h>
 #include "emulated_run.h"
 #include "defaults.h"
@@ -35,7 +36,7 @@ static cudaGraphExec_t end_capture(cudaStream_t stream) {
   return ready;
 }
 
-/* A context, a run, its objects, and all that the run needs. */
+/* A context, a run, its objects, and everything that the run needs. */
 typedef struct server {
   cumega_context *ctx;
   run_objects objects;
@@ -78,7 +79,7 @@ static void set_schedule(int seed) {
   emulation_set_schedule(seed == 0 ? EMULATION_FIXED : EMULATION_RANDOM, (uint64_t)seed);
 }
 
-/* Values, lengths, offsets, slots and masks are others at each replay. */
+/* Values, lengths, offsets, slots and masks change at each replay. */
 START_TEST(a_graph_serves_other_values_and_indices) {
   server s = open_server(&run_shapes[_i], streams[0], 1);
   emulated_run_clear(s.run);
@@ -94,8 +95,8 @@ START_TEST(a_graph_serves_other_values_and_indices) {
 }
 END_TEST
 
-/* Runs of other sizes with the same objects in the same context: scratch and tables grow, and of plans
- * and spectra there are more than a context keeps. */
+/* Runs of other sizes with the same objects in the same context: scratch and tables grow, and
+ * there are more plans and spectra than a context keeps. */
 static void compute_others(server *s, int count) {
   for (int step = 1; step <= count; step++) {
     const run_shape shape = s->run->shape->operation->larger(s->run->shape, step);
@@ -107,7 +108,7 @@ static void compute_others(server *s, int count) {
   }
 }
 
-/* What the graph names stays when others need more. */
+/* What the graph refers to stays when other runs need more. */
 START_TEST(a_graph_is_right_after_other_calls_have_grown_what_it_uses) {
   const int is_fft =
       run_shapes[_i].operation == &ema_operation && run_shapes[_i].ema.algorithm == CUMEGA_EMA_FFT;
@@ -123,7 +124,7 @@ START_TEST(a_graph_is_right_after_other_calls_have_grown_what_it_uses) {
     set_schedule(seed);
     emulated_run_refill(s.run, (uint64_t)seed);
     replay_is_right(&s, graph);
-    emulated_run_clear(s.run); /* and so are runs beside the graph */
+    emulated_run_clear(s.run); /* so do runs outside the graph */
     enqueue(&s);
     MUST(s.ctx, cumega_context_synchronize(s.ctx));
     ck_assert(emulated_run_is_right(s.run));
@@ -134,8 +135,8 @@ START_TEST(a_graph_is_right_after_other_calls_have_grown_what_it_uses) {
 }
 END_TEST
 
-/* Two contexts capture at once, each in its own stream, with the same objects; the graphs run side by
- * side. */
+/* Two contexts capture at once, each in its own stream, with the same objects; the graphs run at
+ * the same time. */
 START_TEST(graphs_of_two_contexts_run_side_by_side) {
   server a = open_server(&run_shapes[_i], streams[0], 1);
   server b = open_server(&run_shapes[_i], streams[1], 2);
@@ -162,7 +163,8 @@ START_TEST(graphs_of_two_contexts_run_side_by_side) {
 }
 END_TEST
 
-/* What kernels meet in a replay is reported, and nothing of that sequence is written. */
+/* Wrong values that kernels meet in a replay are reported, and nothing of that sequence is
+ * written. */
 START_TEST(a_replay_reports_what_it_meets_in_index_tensors) {
   enum { PACKED_WITH_POOLS = 1, FINAL_SLOTS = 6 };
   server s = open_server(&run_shapes[PACKED_WITH_POOLS], streams[0], 1);
@@ -193,7 +195,7 @@ END_TEST
 
 static const char *const making = "making or changing an object is not allowed";
 
-/* Each with its sentence, and the capture is as good as before. */
+/* Each refusal has its message and leaves the capture intact. */
 START_TEST(what_waits_or_allocates_is_refused_during_capture) {
   server s = open_server(&run_shapes[_i], streams[0], 1);
   void *memory = NULL, *other = NULL;
@@ -256,7 +258,7 @@ START_TEST(making_or_changing_an_object_is_refused_during_capture) {
 }
 END_TEST
 
-/* The call that a refusal names. */
+/* The call that a refusal's message names. */
 static const char *help(server *s) {
   static const char *const names[] = {"cumega_context_reserve", "cumega_ema_prepare",
                                       "cumega_position_bias_prepare", "cumega_residual_prepare"};
@@ -274,8 +276,8 @@ static const char *help(server *s) {
   return names[i];
 }
 
-/* Each refusal names a call, nothing of the run is in that graph, and after the calls that the shape's
- * table says the capture succeeds. */
+/* Each refusal names a call, and the graph contains nothing of the run. After the calls in the
+ * shape's table the capture succeeds. */
 START_TEST(an_unprepared_run_is_refused_by_the_name_of_what_prepares_it) {
   const run_shape *shape = &run_shapes[_i];
   server s = {.ctx = emulated_context(NULL, streams[0], NULL),

@@ -1,6 +1,6 @@
-/* What a process looks for once: the driver's functions, cuFFT's and cuBLAS's, some of which an older
- * installation lacks, and the backend's own table. Each of these tests has processes of its own, in which nothing
- * has been found yet. */
+/* What a process looks up only once: the functions of the driver, cuFFT and cuBLAS, some of which
+ * an older installation lacks, and the backend's own table. Each test here runs in new processes,
+ * in which nothing has been looked up yet. */
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -9,7 +9,7 @@
 #include "emulated_run.h"
 #include "runner.h"
 
-/* What a new process does; NULL, or what was not as it should be. */
+/* What a new process does; returns NULL, or what went wrong. */
 typedef const char *(*errand)(int i);
 
 static void in_a_new_process(errand what, int i) {
@@ -53,8 +53,7 @@ static const char *look_for_the_driver(int i) {
   }
   cumega_context *ctx = NULL;
   int failures = 0;
-  for (; ctx == NULL;
-       failures++) { /* every call of it, the questions for these functions as well */
+  for (; ctx == NULL; failures++) { /* every call of it, and the lookups of these functions */
     emulation_fail(failures + 1, cudaErrorInvalidValue, 0, 0);
     ctx = open_context(&status);
     HOLDS(ctx != NULL || (status == CUMEGA_ERROR_DEVICE && says(NULL, "invalid")));
@@ -62,7 +61,7 @@ static const char *look_for_the_driver(int i) {
   }
   emulation_fail(0, cudaSuccess, 0, 0);
   HOLDS(failures > 3);
-  emulation_hide("cuCtxGetCurrent"); /* nobody asks again */
+  emulation_hide("cuCtxGetCurrent"); /* no later call asks again */
   HOLDS(cumega_context_synchronize(ctx) == CUMEGA_OK);
   cumega_context_destroy(ctx);
   HOLDS(emulation_leaks(&leaks) == 0);
@@ -76,14 +75,14 @@ END_TEST
 
 /* ---- cuFFT ---- */
 
-/* In the order in which they are looked for. */
+/* In the order of the lookups. */
 #define FFT_FUNCTIONS 10
 static const char *const fft_functions[FFT_FUNCTIONS] = {
     "cufftCreate",    "cufftDestroy",     "cufftSetAutoAllocation", "cufftMakePlanMany64",
     "cufftSetStream", "cufftSetWorkArea", "cufftExecR2C",           "cufftExecC2R",
     "cufftExecD2Z",   "cufftExecZ2D"};
 
-/* Without function i, and without the last one too; i of FFT_FUNCTIONS: without cuFFT. */
+/* Without function i, with and without the last one; i of FFT_FUNCTIONS: without cuFFT. */
 static const char *look_for_cufft(int i) {
   char sentence[100];
   void *data;
@@ -162,7 +161,7 @@ START_TEST(a_cublas_that_lacks_something_is_needed_by_highway_alone) {
 }
 END_TEST
 
-/* Which cuBLAS says where the memory is short too. */
+/* The message names cuBLAS even if memory is short too. */
 START_TEST(a_cublas_that_cannot_begin_is_a_resource_error) {
   cumega_context *ctx = open_context(NULL);
   cumega_residual *highway = residual_of(ctx, CUMEGA_RESIDUAL_HIGHWAY);
@@ -196,7 +195,7 @@ const backend *cumega_backend_cuda(const backend_front *front);
 START_TEST(a_front_of_another_build_gets_no_table) {
   const backend_front other = {.build_id = "0123456789abcdef0123456789abcdef"};
   ck_assert_ptr_null(cumega_backend_cuda(&other));
-  cumega_context *ctx = open_context(NULL); /* by the front that it had */
+  cumega_context *ctx = open_context(NULL); /* from the front that it was built for */
   ck_assert_ptr_nonnull(ctx);
   cumega_context_destroy(ctx);
 }

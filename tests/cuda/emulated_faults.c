@@ -14,7 +14,7 @@ typedef struct plan {
   int for_ever, sticky;
 } plan;
 
-/* Every error once, and for ever; those behind the dash lose the device. */
+/* Every error, once and forever; those after the dash lose the device. */
 static const plan plans[] = {
     {CUDA_CALL, cudaErrorMemoryAllocation, 0, 0},
     {CUDA_CALL, cudaErrorMemoryAllocation, 1, 0},
@@ -44,8 +44,9 @@ static struct {
   int for_ever;
 } json;
 
-/* jansson 2.14 does not notice when the buffer of a token cannot grow, and then writes beyond it (lex_save
- * in its load.c). That buffer's sizes are powers of two from 32 on, and those are left alone. */
+/* jansson 2.14 does not notice when a token's buffer cannot grow, and then writes past its end
+ * (lex_save in its load.c). That buffer's sizes are powers of two from 32 on, so allocations of
+ * these sizes do not fail here. */
 static void *json_allocate(size_t bytes) {
   if (bytes >= 32 && (bytes & (bytes - 1)) == 0) return malloc(bytes);
   json.calls++;
@@ -136,7 +137,7 @@ static void world_close(world *w) {
   emulated_objects_destroy(&w->objects);
   cumega_context_destroy(w->ctx);
   emulation_revive();
-  (void)cudaFree(w->memory); /* which a poisoned context could not release */
+  (void)cudaFree(w->memory); /* which a context on a lost device could not release */
   ck_assert_int_eq(w->ledger.blocks, 0);
   ck_assert_int_eq(w->ledger.bytes, 0);
 }
@@ -163,7 +164,8 @@ typedef struct manners {
   cudaError_t pending;
 } manners;
 
-/* In turn: none current, the primary one, a foreign one; with and without a pending error. */
+/* In turn: no context is current, the primary one, a foreign one; with and without a pending
+ * error. */
 static manners manners_begin(int64_t turn, struct CUctx_st *foreign) {
   manners before;
   void *too_much;
@@ -179,7 +181,7 @@ static manners manners_begin(int64_t turn, struct CUctx_st *foreign) {
   return before;
 }
 
-/* Whether a call that puts the context back was made to fail: then nobody can. */
+/* Whether a call that restores the context was made to fail: then it stays wrong. */
 static int context_calls_failed(const plan *p, int64_t nth) {
   int64_t count;
   if (p->from != CUDA_CALL) return 0;
@@ -204,8 +206,8 @@ static void manners_held(const manners *before, const plan *p, int excused, int 
 
 /* ---- one injection ---- */
 
-/* Whether a call has nothing to say where this one failed: it returns nothing or makes calls of its own, or what failed
- * gives back memory or the caller's context, after the work. */
+/* Whether a call may succeed although this call in it failed: it returns no status or makes calls
+ * of its own, or the failed call frees memory or restores the caller's context after the work. */
 static int may_succeed(const scenario *s, const plan *p, int64_t nth) {
   static const char *const releases[] = {"cudaFree", "cudaStreamDestroy", "cudaEventDestroy",
                                          "cufftDestroy", "cublasDestroy"};
@@ -221,8 +223,8 @@ static int may_succeed(const scenario *s, const plan *p, int64_t nth) {
   return nth > 1 && strncmp(failed, "cuCtx", 5) == 0;
 }
 
-/* Whether a copy had been enqueued when the nth call failed. An object whose parameters were being
- * replaced then has neither the old ones nor the new ones for certain. */
+/* Whether a copy had been enqueued when the nth call failed. If an object's parameters were being
+ * replaced, it may then have the old ones, the new ones or a mixture. */
 static int has_copied(const plan *p, int64_t nth) {
   int64_t count;
   if (p->from != CUDA_CALL) return 0;
@@ -257,7 +259,7 @@ static void judge(const scenario *s, world *w, const plan *p, int64_t nth, cumeg
   run_is_right(w);
 }
 
-/* A capture that the call could not end, which forbids everybody to free. */
+/* A capture that the call could not end, which prevents every free. */
 static void end_capture(cudaStream_t stream, const plan *p) {
   enum cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
   cudaGraph_t graph = NULL;
@@ -270,7 +272,7 @@ static void end_capture(cudaStream_t stream, const plan *p) {
   (void)cudaDeviceSynchronize();
 }
 
-/* Whether the nth call was reached. */
+/* Returns whether the nth call was reached. */
 static int inject(const scenario *s, emulated_run *run, cudaStream_t stream,
                   struct CUctx_st *foreign, const plan *p, int64_t nth, int *failed) {
   world w;

@@ -1,4 +1,4 @@
-/* The calls of contexts, memory and weight files that may fail. */
+/* Calls for contexts, memory and weight files that may fail. */
 #include <stdio.h>
 #include <string.h>
 #include "emulated_faults.h"
@@ -46,7 +46,7 @@ static cumega_status set_stream(world *w) {
   return cumega_context_set_stream(w->ctx, w->stream);
 }
 
-/* A queued run writes behind whatever came before it in its stream. */
+/* A queued run writes after all earlier work in its stream. */
 static cumega_status wait_in_set_stream(world *w) {
   return cumega_context_set_stream(w->ctx, NULL);
 }
@@ -138,7 +138,7 @@ static cumega_status run(world *w) {
   return emulated_run_start(w->ctx, &w->objects, w->run);
 }
 
-/* A server's day: all of it, with whatever comes first as the status. */
+/* A server's day: all of the above; the result is the first status that is not OK. */
 static cumega_status whole_life(world *w) {
   const cumega_ema_config config = emulated_ema_config(w->run->shape);
   cumega_status status = create_context(w);

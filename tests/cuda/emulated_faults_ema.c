@@ -1,4 +1,4 @@
-/* The calls of the EMA that may fail, but for its runs. */
+/* The EMA's calls that may fail, except its runs. */
 #include "emulated_faults.h"
 
 static cumega_status create(world *w) {
@@ -15,7 +15,7 @@ static int is_defined(world *w, cumega_status status) {
   return (w->objects.ema != NULL) == (status == CUMEGA_OK);
 }
 
-/* Other parameters; where they are refused, the old ones stay and the next run says so. */
+/* Other parameters; if they are refused, the old ones stay, as the next run shows. */
 static cumega_status reset_parameters(world *w) {
   return cumega_ema_reset_parameters(w->ctx, w->objects.ema, 0.1, 0.3, 0.5, 99);
 }

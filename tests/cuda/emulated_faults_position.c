@@ -1,4 +1,4 @@
-/* The calls of position biases that may fail, but for their runs. */
+/* Calls for position biases that may fail, except their runs. */
 #include "defaults.h"
 #include "emulated_faults.h"
 
@@ -24,7 +24,7 @@ static int is_defined(world *w, cumega_status status) {
   return (w->objects.bias != NULL) == (status == CUMEGA_OK);
 }
 
-/* Other parameters; where they are refused, the old ones stay and the next run says so. */
+/* Other parameters; if they are refused, the old ones stay, as the next run shows. */
 static cumega_status reset_parameters(world *w) {
   return cumega_position_bias_reset_parameters(w->ctx, w->objects.bias, 0.1, 0.3, 99);
 }
@@ -41,7 +41,7 @@ static cumega_status get(cumega_context *ctx, cumega_position_bias *bias,
   return cumega_position_bias_get_parameters(ctx, bias, parameters);
 }
 
-/* Zeros given, or room for what is taken. */
+/* Zeros to set, or room for what is read. */
 static cumega_status call_with_tensors(world *w, with_parameters call) {
   const int64_t positions = 2 * emulated_positions(w->run->shape) - 1;
   test_tensor *a = tensor_new_1(cumega_float64, is_relative(w) ? positions : EMULATED_ROTARY_SIZE);
@@ -69,7 +69,7 @@ static cumega_status get_config(world *w) {
   return cumega_position_bias_get_config(w->ctx, w->objects.bias, &config);
 }
 
-/* Beyond the table that is there. */
+/* Beyond the existing table. */
 static cumega_status prepare_more(world *w) {
   return cumega_position_bias_prepare(w->ctx, w->objects.bias, 300);
 }

@@ -1,4 +1,4 @@
-/* The calls of residual connections and norms that may fail, but for their runs. */
+/* Calls for residual connections and norms that may fail, except their runs. */
 #include "emulated_faults.h"
 
 static cumega_status create(world *w) {
@@ -24,8 +24,8 @@ static cumega_status create_norm_from_weights(world *w) {
   return cumega_norm_create_from_weights(w->ctx, w->weights, "n", &config, &w->objects.norm);
 }
 
-/* Other parameters than the objects were made with; where they are refused, the old ones stay and the
- * next run says so. After a success the objects are made anew. */
+/* Other parameters than the objects were made with; if they are refused, the old ones stay, as
+ * the next run shows. After a success the objects are made again. */
 static cumega_status set_residual_parameters(world *w) {
   test_tensor *c = tensor_new_1(cumega_float64, w->run->shape->residual.D);
   for (int64_t i = 0; i < c->view.shape[0]; i++) tensor_set(c, i, 0, 0, 0.25);

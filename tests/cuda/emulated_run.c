@@ -133,7 +133,7 @@ static void compute_on_the_cpu(emulated_run *run) {
   cumega_context_destroy(ctx);
 }
 
-/* By emulated CUDA, on what is already there. */
+/* On emulated CUDA, in existing memory. */
 static void compute_on_the_device(emulated_run *run) {
   cumega_context *ctx = emulated_context(NULL, NULL, NULL);
   run_objects objects = emulated_objects_new(ctx, run->shape);
@@ -168,7 +168,7 @@ emulated_run *emulated_run_new(const run_shape *shape, uint64_t seed) {
   return run;
 }
 
-/* The device's memory may have gone before, with emulation_reset. */
+/* emulation_reset may already have released the device's memory. */
 void emulated_run_free(emulated_run *run) {
   for (int i = 0; i < RUN_TENSORS; i++) {
     if (run->bytes[i] > 0) (void)cudaFree(run->views[i].dl.data);

@@ -1,6 +1,7 @@
-/* Small runs of every operation on emulated CUDA whose tensors are in memory of the test's own CUDA, with
- * the CPU's answer beside. The calls are the library's own, without staging. The suites of contexts, graphs
- * and faults go through all of run_shapes; an operation that adds its shapes there is in all of them. */
+/* Small runs of every operation on emulated CUDA. Their tensors are in memory that the test
+ * allocated with CUDA, and the CPU's results are there for comparison. The library is called
+ * directly, without staging. The suites of contexts, graphs and faults go through all of
+ * run_shapes; a shape that an operation adds there is tested in all of them. */
 #ifndef CUMEGA_TESTS_EMULATED_RUN_H
 #define CUMEGA_TESTS_EMULATED_RUN_H
 
@@ -9,21 +10,21 @@
 #include "emulation.h"
 #include "harness.h"
 
-/* L 0 makes it a step. */
+/* L = 0 makes it a step. */
 typedef struct ema_shape {
   int64_t L, B, D, N;
   DLDataType dtype, state_dtype;
-  int packed; /* (L * B, D) with offsets, else padded with lengths; not for a step */
-  int pooled; /* states lie in pools, by slots */
+  int packed; /* (L * B, D) with offsets, otherwise padded with lengths; not for a step */
+  int pooled; /* states are in pools, by slots */
   int masked;
-  int stateless;      /* what FFT and truncated runs are */
+  int stateless;      /* FFT and truncated runs are */
   int64_t truncation; /* 0: none */
   cumega_ema_algorithm algorithm;
 } ema_shape;
 
 typedef enum position_call { POSITION_MATRIX, POSITION_SCORES, POSITION_SOFTMAX } position_call;
 
-/* A matrix is (Lk, Lk). With `ragged` there are lengths and masks. */
+/* A matrix is (Lk, Lk). A ragged run has lengths and masks. */
 typedef struct position_shape {
   position_call call;
   cumega_position_bias_kind kind;
@@ -47,8 +48,8 @@ typedef struct run_shape {
   const char *name;
   const run_operation *operation;
   const char *kernel; /* a part of its name */
-  const char *needs;  /* what a capture has to be preceded by, in order; NULL: nothing */
-  int own_bits;       /* that the CPU has not: right is a run of another context */
+  const char *needs;  /* the calls that must precede a capture, in order; NULL: none */
+  int own_bits;       /* the CPU lacks it: the expected result is a run in another context */
   int steps_show;     /* a run that fails between its launches may leave parts of its outputs */
   union {
     ema_shape ema;
@@ -57,11 +58,11 @@ typedef struct run_shape {
   };
 } run_shape;
 
-/* One shape of each kernel and path, small. */
+/* One small shape for each kernel and path. */
 extern const run_shape run_shapes[];
 extern const int run_shape_count;
 
-/* What a run needs; the other ones are NULL. */
+/* What a run needs; unused members are NULL. */
 typedef struct run_objects {
   cumega_ema *ema;
   cumega_position_bias *bias;
@@ -73,21 +74,21 @@ typedef struct run_objects {
 
 typedef struct emulated_run {
   const run_shape *shape;
-  cumega_tensor views[RUN_TENSORS];  /* on the device; of those that there are */
-  unsigned char *host[RUN_TENSORS];  /* what was given */
+  cumega_tensor views[RUN_TENSORS];  /* on the device; only those that exist */
+  unsigned char *host[RUN_TENSORS];  /* the given values */
   unsigned char *right[RUN_TENSORS]; /* of the outputs */
-  int64_t bytes[RUN_TENSORS];        /* 0 where there is none */
+  int64_t bytes[RUN_TENSORS];        /* 0 if there is none */
   int is_output[RUN_TENSORS];
 } emulated_run;
 
-/* Given values depend on seed, parameters on the shape alone. */
+/* Given values depend on the seed, parameters only on the shape. */
 emulated_run *emulated_run_new(const run_shape *shape, uint64_t seed);
 void emulated_run_free(emulated_run *run);
 
 /* Other values, and other lengths, masks and slots, at the same addresses. */
 void emulated_run_refill(emulated_run *run, uint64_t seed);
 
-/* The outputs become a pattern; whether they still are; whether they are right. */
+/* Sets the outputs to a pattern; checks that they still have it; checks that they are right. */
 void emulated_run_clear(emulated_run *run);
 int emulated_run_is_clear(const emulated_run *run);
 int emulated_run_is_right(const emulated_run *run);
@@ -97,33 +98,37 @@ void emulated_objects_destroy(run_objects *objects);
 
 cumega_status emulated_run_start(cumega_context *ctx, const run_objects *objects,
                                  emulated_run *run);
-/* All that the header says makes a later run allocate nothing. */
+/* Every call that lets a later run allocate nothing, according to the header. */
 cumega_status emulated_run_workspace_size(cumega_context *ctx, const run_objects *objects,
                                           emulated_run *run, int64_t *bytes);
 cumega_status emulated_run_prepare(cumega_context *ctx, const run_objects *objects,
                                    emulated_run *run);
 
-/* A context on emulated CUDA; NULL with the status where it fails. allocator and stream may be NULL. */
+/* A context on emulated CUDA; NULL and the status if it fails. allocator and stream may be
+ * NULL. */
 cumega_context *emulated_context(counting_allocator *ledger, cudaStream_t stream,
                                  cumega_status *status);
 
-/* After a test: nothing is left, and no kernel did anything wrong. Ends with emulation_reset. */
+/* After a test: checks that nothing is left and that no kernel made a fault. Ends with
+ * emulation_reset. */
 void emulated_nothing_is_left(void);
 
-/* How many calls of that name emulation_calls lists, and which is the first (as emulation_fail counts). */
+/* How many calls of that name emulation_calls lists, and the position of the first (as
+ * emulation_fail counts). */
 int64_t emulated_calls_of(const char *name);
 int64_t emulated_first_call(const char *name);
 
-/* The driver's context that is current in this thread, and another one: as a program's own. */
+/* The driver's context that is current in this thread, and another one, such as a program's
+ * own. */
 struct CUctx_st *current_context(void);
 void set_current_context(struct CUctx_st *context);
 
-/* ---- what an operation is made of; emulated_run_<operation>.c ---- */
+/* ---- the parts of an operation; emulated_run_<operation>.c ---- */
 
-/* views: of the run's tensors, on the device or the host. */
+/* views: of the run's tensors, on the device or on the host. */
 struct run_operation {
   void (*lay_out)(emulated_run *run);
-  void (*fill)(emulated_run *run, uint64_t *seed); /* of the host's inputs */
+  void (*fill)(emulated_run *run, uint64_t *seed); /* from the host's inputs */
   run_objects (*make)(cumega_context *ctx, const run_shape *shape);
   cumega_status (*workspace_size)(cumega_context *ctx, const run_objects *objects,
                                   const emulated_run *run, cumega_tensor *views, int64_t *bytes);
@@ -133,26 +138,27 @@ struct run_operation {
                          cumega_tensor *views);
   /* The public function that start calls. */
   const char *(*function)(const run_shape *shape);
-  /* A shape for the same objects that needs more: tables, scratch, plans; of another size by step. */
+  /* A shape for the same objects that needs more: tables, scratch, plans; each step has another
+   * size. */
   run_shape (*larger)(const run_shape *shape, int step);
 };
 
 extern const run_operation ema_operation, position_operation, residual_operation;
 
-/* What `make` makes objects with. */
+/* The parts from which `make` makes objects. */
 cumega_ema_config emulated_ema_config(const run_shape *shape);
 cumega_residual_config emulated_residual_config(const run_shape *shape);
 cumega_norm_config emulated_norm_config(const run_shape *shape);
-int64_t emulated_positions(const run_shape *shape); /* of a relative bias */
+int64_t emulated_positions(const run_shape *shape); /* for a relative bias */
 #define EMULATED_ROTARY_SIZE 8
-/* Both objects of a connection, as far as the shape has them. */
+/* Both objects of a connection, if the shape has them. */
 cumega_status emulated_residual_create(cumega_context *ctx, const run_shape *shape,
                                        run_objects *objects);
 
 /* For lay_out: an absent tensor has no elements. */
 void emulated_run_add(emulated_run *run, int which, int is_output, DLDataType dtype, int ndim,
                       const int64_t *shape);
-/* The tensor, or NULL where there is none. */
+/* The tensor, or NULL if there is none. */
 DLTensor *emulated_run_view(const emulated_run *run, cumega_tensor *views, int which);
 void emulated_run_fill_numbers(emulated_run *run, int which, uint64_t *seed);
 

@@ -1,6 +1,6 @@
 #include "emulated_run.h"
 
-#define SPARE 3 /* rows of a pool beside those that are used */
+#define SPARE 3 /* rows of a pool that are not used */
 
 enum { X, Y, INITIAL, FINAL, LENGTHS, FROM, TO, MASK };
 
@@ -28,7 +28,7 @@ static void lay_out(emulated_run *run) {
   if (s->masked) emulated_run_add(run, MASK, 0, cumega_uint8, 2, (int64_t[]){s->B, L});
 }
 
-/* Lengths from 0 to L, or offsets with such distances; slots, none twice, some negative. */
+/* Lengths from 0 to L, or offsets with such distances; distinct slots, some of them negative. */
 static void fill_indices(emulated_run *run, uint64_t *seed) {
   const ema_shape *s = &run->shape->ema;
   int64_t *lengths = (int64_t *)(void *)run->host[LENGTHS], at = 0;
@@ -109,7 +109,7 @@ static const char *function(const run_shape *shape) {
   return shape->ema.L == 0 ? "cumega_ema_step" : "cumega_ema_forward";
 }
 
-/* Longer where there is a length, and more sequences. */
+/* A longer length, if there is one, and more sequences. */
 static run_shape larger(const run_shape *shape, int step) {
   run_shape other = *shape;
   if (shape->ema.L > 0) other.ema.L += 8 * step;

@@ -96,7 +96,7 @@ static const char *function(const run_shape *shape) {
   }
 }
 
-/* Beyond a rotary table's first 256 positions, within a relative bias's. */
+/* Beyond a rotary table's first 256 positions, within a relative bias's table. */
 static run_shape larger(const run_shape *shape, int step) {
   run_shape other = *shape;
   other.position.Lk += shape->position.kind == CUMEGA_POSITION_BIAS_ROTARY ? 256 * step : step;

@@ -1,6 +1,6 @@
-/* What a CUDA context does otherwise than a CPU's: index tensors whose values are met by kernels,
- * scratch on the device, memory spaces. What both do alike is in the other suites of the EMA, which
- * run here with CUMEGA_TEST_DEVICE=cuda. */
+/* Where a CUDA context differs from a CPU context: kernels meet wrong values in index tensors,
+ * scratch is on the device, and there are memory spaces. What both do alike is tested in the
+ * EMA's other suites, which run here with CUMEGA_TEST_DEVICE=cuda. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -81,7 +81,7 @@ static DLTensor *dl_of(device_tensor *t) {
   return t == NULL ? NULL : &t->view.dl;
 }
 
-/* x, y and states of one run; y and the final pool begin as 99. */
+/* x, y and the states of one run; y and the final pool start as 99. */
 typedef struct fixture {
   cumega_ema *ema;
   device_tensor *x, *y, *initial, *final, *lengths, *offsets, *from, *to;
@@ -130,7 +130,7 @@ static void set_index(device_tensor *t, int64_t at, int64_t value) {
   upload(t);
 }
 
-/* Runs, brings y and the final pool back; returns what was reported. */
+/* Runs, and copies y and the final pool back; returns what was reported. */
 static uint32_t run(fixture *f) {
   uint32_t bits = 77;
   MUST(ctx, cumega_ema_forward(ctx, f->ema, &f->io));
@@ -141,7 +141,7 @@ static uint32_t run(fixture *f) {
   return bits;
 }
 
-/* Row t of sequence b begins here in y; padded, or packed with L rows each. */
+/* Where row t of sequence b begins in y, which is padded, or packed with L rows each. */
 static const float *row_of(const fixture *f, int64_t b, int64_t t) {
   int64_t row = f->offsets != NULL ? b * L + t : t * B + b;
   return (const float *)f->y->host + row * D;
@@ -177,7 +177,7 @@ START_TEST(lengths_outside_are_clamped_and_reported_once) {
   f->io.sequence_lengths = dl_of(f->lengths);
   ck_assert_uint_eq(run(f), 0);
   float *right = copy_of_y(f);
-  for (int i = 0; i < 2; i++) { /* each by itself */
+  for (int i = 0; i < 2; i++) { /* one at a time */
     set_index(f->lengths, 0, i == 0 ? L + 1 : L);
     set_index(f->lengths, 1, i == 0 ? 0 : -5);
     fill(f->y, 99.0f, 0.0f);
@@ -193,7 +193,7 @@ END_TEST
 
 START_TEST(a_sequence_with_bad_offsets_is_skipped_and_reported) {
   static const int64_t bad[][3] = {
-      /* index, value, sequences that it spoils as bits */
+      /* index, value, and a bit for each sequence that it spoils */
       {2, 3 * L + 1, 1 << 2}, /* more than the next: sequence 1 is longer, 2 decreases */
       {0, -1, 1 << 0},
       {4, L * B + 1, 1 << 3},
@@ -209,7 +209,7 @@ START_TEST(a_sequence_with_bad_offsets_is_skipped_and_reported) {
     fill(f->final, 99.0f, 0.0f);
     ck_assert_uint_eq(run(f), CUMEGA_REPORT_OFFSET);
     for (int64_t b = 0; b < B; b++) {
-      if (i == 0 && b > 0) continue; /* rows that another sequence has as well, in any order */
+      if (i == 0 && b > 0) continue; /* rows that another sequence also has, in any order */
       ck_assert_int_eq(is_untouched(f, b), (int)(bad[i][2] >> b & 1));
       ck_assert_int_eq(same_rows(f, right, b), !(bad[i][2] >> b & 1));
     }
@@ -321,14 +321,14 @@ START_TEST(memory_calls_refuse_what_they_cannot_do) {
   ck_assert_int_eq(cumega_memory_read(NULL, &byte, &byte, 1), CUMEGA_ERROR_ARGUMENT);
   MUST(ctx, cumega_memory_write(ctx, NULL, NULL, 0));
   MUST(ctx, cumega_memory_release(ctx, NULL, 10));
-  MUST(ctx, cumega_memory_allocate(ctx, 0, &pointer)); /* nothing has a place too */
+  MUST(ctx, cumega_memory_allocate(ctx, 0, &pointer)); /* an empty tensor has a place too */
   ck_assert_ptr_nonnull(pointer);
   MUST(ctx, cumega_memory_release(ctx, pointer, 0));
 }
 END_TEST
 
-/* A child that ends by exit has its coverage counted; a driver expects none of a child, and a leak sanitizer takes
- * the parent's memory on the device for the child's. */
+/* exit counts the child's coverage. A driver expects no exit of a child, and a leak sanitizer
+ * mistakes the parent's device memory for the child's. */
 static int child_may_exit(void) {
 #if defined(__SANITIZE_ADDRESS__)
   return 0;
@@ -337,7 +337,7 @@ static int child_may_exit(void) {
 #endif
 }
 
-/* The device is the parent's: everything is refused, and destroying releases nothing. */
+/* The device belongs to the parent: every call is refused, and destroying releases nothing. */
 START_TEST(a_forked_child_is_refused) {
   fixture *f = fixture_new(0);
   const int may_exit = child_may_exit();

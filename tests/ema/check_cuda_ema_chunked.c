@@ -1,4 +1,4 @@
-/* CHUNKED: as exact as its grid lets it be, the same bits in every surrounding, and as if whole where
+/* CHUNKED: as exact as its grid allows, the same bits in any surroundings, and the same bits when
  * a sequence is cut at grid points. */
 #include <math.h>
 #include <stdio.h>
@@ -8,9 +8,9 @@
 
 #define UNIT 0x1p-24
 
-/* Of CHUNKED a state takes one rounded step per cell and at most 64 within one, so the chain's bound,
- * 8 + 1 / (1 - q) roundings of the sum of |k| |x| (docs/ema.md), holds with room: the roundings of
- * the cells before die out as q^64 each. */
+/* In CHUNKED, a state takes one rounded step per cell and at most 64 within a cell. So the
+ * chain's bound, 8 + 1 / (1 - q) roundings of the sum of |k| |x| (docs/ema.md), holds with room
+ * to spare: the roundings of earlier cells fade by q^64 per cell. */
 static void check_error(int64_t length, double slowest, DLDataType state_dtype) {
   enum { D = 2, N = 3 };
   uint64_t seed = 3;
@@ -74,11 +74,12 @@ static int differ(const uint64_t *a, const uint64_t *b, int64_t count) {
   return memcmp(a, b, (size_t)count * sizeof *a) != 0;
 }
 
-/* Alone and plain, against a batch, layouts, padding, strangers, pools, in place. */
+/* Alone and compact, compared with: batches, layouts, padding, other sequences, pools, in
+ * place. */
 START_TEST(bits_do_not_depend_on_the_surroundings) {
   static const DLDataType types[] = {
       {kDLFloat, 32, 1}, {kDLFloat, 16, 1}, {kDLBfloat, 16, 1}, {kDLFloat, 64, 1}};
-  static const int64_t most_heads[] = {1, 2, 4, 8, 16}; /* of a kernel */
+  static const int64_t most_heads[] = {1, 2, 4, 8, 16}; /* for one kernel */
   uint64_t seed = 77;
   for (int i = 0; i < 40; i++) {
     recipe r = {.D = 1 + random_below(&seed, 40),
@@ -123,7 +124,7 @@ START_TEST(bits_do_not_depend_on_the_surroundings) {
 }
 END_TEST
 
-/* Cut at multiples of the grid, with the state handed on. */
+/* Cut at multiples of the grid; each part starts from the state of the part before. */
 START_TEST(a_cut_at_grid_points_changes_nothing) {
   enum { D = 3, N = 4, L = 2500 };
   static const int64_t cuts[] = {0, 64, 192, 1216, 1280, L};
@@ -163,7 +164,7 @@ START_TEST(a_cut_at_grid_points_changes_nothing) {
 }
 END_TEST
 
-/* Packed sequences of a small EMA: x of their steps, states to begin with, and what came of both. */
+/* Packed sequences of a small EMA: x for all steps, initial states, and the results of both. */
 enum { PACKED_D = 3, PACKED_N = 4, PACKED_B = 3, PACKED_STEPS = 200 };
 
 typedef struct packed_run {
@@ -219,7 +220,7 @@ START_TEST(an_empty_sequence_hands_its_state_on) {
 }
 END_TEST
 
-/* Its block takes the next unit at once. */
+/* Its block takes the next unit immediately. */
 START_TEST(a_skipped_sequence_disturbs_no_other) {
   packed_run bad = packed_new((const int64_t[]){0, 70, PACKED_STEPS + 1, PACKED_STEPS + 1});
   packed_run good = packed_new((const int64_t[]){0, 70, 70, 70});
@@ -234,7 +235,8 @@ START_TEST(a_skipped_sequence_disturbs_no_other) {
 }
 END_TEST
 
-/* By the scratch that a run of such a shape would take, in place, where slices never are. */
+/* Tells the algorithm by the scratch that such a run in place would take; slices are never in
+ * place. */
 START_TEST(auto_means_chunked_for_few_channels_and_heads) {
   static const struct {
     int64_t D, N;

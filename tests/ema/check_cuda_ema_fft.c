@@ -1,6 +1,6 @@
-/* FFT: what it computes, against the chain in float64 on the CPU, in every form of a run that has no
- * state. On emulated CUDA the transforms themselves are exact to float64, so what is tested there is
- * everything around them; on a GPU cuFFT's roundings count as well. */
+/* FFT: its results against the chain in float64 on the CPU, for every kind of run that has no
+ * state. On emulated CUDA the transforms are exact to float64, so the test covers everything
+ * around them; on a GPU, cuFFT's roundings count too. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,7 +9,7 @@
 
 #define UNIT 0x1p-24
 
-/* A run and its exact twin. */
+/* A run and its exact counterpart. */
 typedef struct fft_case {
   int64_t L, B, D, N, truncation;
   DLDataType dtype, state_dtype;
@@ -27,7 +27,7 @@ static test_tensor *sequences(const fft_case *c, DLDataType dtype, int which) {
   return tensor_new(dtype, 3, (int64_t[]){c->L, c->B, c->D}, &layouts[which]);
 }
 
-/* y of `algorithm` on ctx; x, mask, lengths and offsets are the same for the same case. */
+/* y of `algorithm` on ctx; the same case always has the same x, mask, lengths and offsets. */
 static test_tensor *run(cumega_context *ctx, const fft_case *c, cumega_ema_algorithm algorithm,
                         int exact, int layout) {
   uint64_t seed = 21;
@@ -79,9 +79,9 @@ static test_tensor *run(cumega_context *ctx, const fft_case *c, cumega_ema_algor
   return y;
 }
 
-/* Relative to the exact answer in the Euclidean norm: half a unit for each doubling of 2 L, which is
- * what the transforms may lose (two transforms, log2(2 L) levels each, random roundings), and the
- * rounding of y to its type. */
+/* Relative to the exact answer, in the Euclidean norm: half a unit for each doubling of 2 L,
+ * which the transforms may lose (two transforms of log2(2 L) levels each, with random roundings),
+ * and the rounding of y to its type. */
 static void check(const fft_case *c, int number) {
   cumega_context *ctx = context_new(), *cpu = context_of_level(NULL, 1);
   test_tensor *found = run(ctx, c, CUMEGA_EMA_FFT, 0, c->layout);
@@ -133,7 +133,7 @@ START_TEST(it_gives_the_convolution) {
 }
 END_TEST
 
-/* With a limit that the rows of all sequences together do not fit in. */
+/* With a memory limit too small for the rows of all sequences together. */
 START_TEST(memory_is_bounded_by_tiles_of_rows) {
   enum { L = 1000, B = 4, D = 20 };
   cumega_context_options options;
@@ -151,7 +151,7 @@ START_TEST(memory_is_bounded_by_tiles_of_rows) {
     cumega_ema_config config;
     cumega_ema_config_init(&config, sizeof config, D);
     cumega_ema *ema = NULL;
-    MUST(ample, cumega_ema_create(ample, &config, NULL, &ema)); /* on ample's account */
+    MUST(ample, cumega_ema_create(ample, &config, NULL, &ema)); /* counted on ample's account */
     test_tensor *x = tensor_new_3(cumega_float32, L, B, D);
     y[i] = tensor_new_3(cumega_float32, L, B, D);
     for (int64_t j = 0; j < L * B * D; j++)
@@ -176,7 +176,7 @@ START_TEST(memory_is_bounded_by_tiles_of_rows) {
 }
 END_TEST
 
-/* A spectrum belongs to the parameters that it was made from, not to the object. */
+/* A spectrum belongs to the parameters it was made from, not to the object. */
 START_TEST(new_parameters_are_seen) {
   enum { L = 50, D = 3 };
   cumega_context *ctx = context_new();

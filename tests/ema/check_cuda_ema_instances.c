@@ -1,5 +1,5 @@
-/* The kernels of the EMA are compiled for numbers of heads, types and activations: each of these instances, in runs
- * that come by all that it has, gives the bits that the CPU has. */
+/* The kernels of the EMA are compiled for certain numbers of heads, types and activations. Each
+ * of these instances, in runs that use every part of it, gives the same bits as the CPU. */
 #include <stdio.h>
 #include <stdlib.h>
 #include "ema_runs.h"
@@ -18,13 +18,15 @@ static void must_agree(const recipe *r, way w, const char *kernel) {
   problem_free(p);
 }
 
-/* Channels of all sequences together from which on each has a thread (src/cuda/tuning.h). */
+/* The number of channels, over all sequences, from which each gets a thread
+ * (src/cuda/tuning.h). */
 static int64_t many_channels(void) {
   const int is_emulated = strcmp(cumega_context_backend(runs_device()), "cuda-emulation") == 0;
   return is_emulated ? 1024 : 16384;
 }
 
-/* The channels of a sequence are a warp's and a part of one; lengths are several stages and a part. */
+/* A sequence's channels fill one warp and a part of another; lengths fill several stages and a
+ * part. */
 START_TEST(many_channels_of_every_kind_have_the_cpus_bits) {
   static const int64_t heads[] = {1, 2, 4, 8};
   static const cumega_activation kinds[] = {CUMEGA_ACTIVATION_IDENTITY, CUMEGA_ACTIVATION_RELU,
@@ -47,7 +49,7 @@ START_TEST(many_channels_of_every_kind_have_the_cpus_bits) {
 }
 END_TEST
 
-/* Their rows are no whole pieces of 16 bytes. */
+/* Their rows are not a whole number of 16-byte pieces. */
 START_TEST(one_channel_more_goes_by_tiles) {
   recipe r = {.D = many_channels() + 1, .N = 4, .B = 1, .L = 20, .dtype = types[0]};
   r.state_dtype = cumega_float32;
@@ -55,7 +57,7 @@ START_TEST(one_channel_more_goes_by_tiles) {
 }
 END_TEST
 
-/* The states before slices come without y. */
+/* The states before the slices are computed without y. */
 START_TEST(slices_of_many_channels_have_the_cpus_bits) {
   for (int i = 0; i < 3; i++) {
     recipe r = {.D = many_channels() / 2,
@@ -90,14 +92,14 @@ START_TEST(truncated_runs_of_every_number_of_heads_have_the_cpus_bits) {
 }
 END_TEST
 
-/* More sequences than emulated grids have blocks. */
+/* More sequences than an emulated grid has blocks. */
 START_TEST(slices_of_many_sequences_have_the_cpus_bits) {
   recipe r = {.D = 3, .N = 4, .B = 20, .L = 30, .dtype = types[0], .state_dtype = types[0]};
   must_agree(&r, (way){.form = PACKED, .algorithm = CUMEGA_EMA_SLICED}, "ema_sliced_check_kernel");
 }
 END_TEST
 
-/* A raw step, whose y is the sum of its heads alone. */
+/* A raw step: its y is the sum of its heads alone. */
 START_TEST(raw_steps_of_every_type_have_the_cpus_bits) {
   static const DLDataType all[] = {
       {kDLFloat, 32, 1}, {kDLFloat, 16, 1}, {kDLBfloat, 16, 1}, {kDLFloat, 64, 1}};
@@ -138,7 +140,7 @@ START_TEST(raw_steps_of_every_type_have_the_cpus_bits) {
 }
 END_TEST
 
-/* ---- sequences that kernels refuse, and rows that are no whole pieces ---- */
+/* ---- sequences that kernels refuse, and rows that end within a piece ---- */
 
 typedef struct odd_run {
   int64_t D, N;
@@ -149,7 +151,7 @@ typedef struct odd_run {
 
 enum { STEPS = 60, FIRST = 25 };
 
-/* y (STEPS, D) of sequences with these offsets, packed; y begins as 7. */
+/* y (STEPS, D) of sequences with these offsets, packed; y starts as 7. */
 static test_tensor *packed_run(cumega_context *ctx, const odd_run *o, const int64_t *offsets,
                                cumega_status expected) {
   uint64_t seed = 6;
@@ -211,7 +213,7 @@ START_TEST(every_kernel_skips_a_sequence_with_bad_offsets_and_no_other) {
 }
 END_TEST
 
-/* Each row begins at a piece of 16 bytes, and ends within one. */
+/* Each row begins at a 16-byte piece and ends within one. */
 START_TEST(rows_that_are_no_whole_pieces_have_the_same_bits) {
   const odd_run apart = {
       6, 4, {.ordered = 1, .order = {0, 1}, .gap = {0, 2}}, CUMEGA_EMA_DEFAULT, "ema_tiles_kernel"};

@@ -1,24 +1,24 @@
 /* The EMA against the reference, element by element.
  *
- * u = 2^-24, M = sum over heads and steps of |k| |x| (the initial state's part and |w x| included).
- * With r = 1 - q of a channel's slowest head, the promise is
+ * Let u = 2^-24 and M = the sum over heads and steps of |k| |x| (including the initial state's
+ * part and |w x|). With r = 1 - q for a channel's slowest head, the promise is
  *
  *   float32 state     (8 + 1/r) u M for every input, (8 + 2/sqrt(r)) u M on noise with a mean
  *   float64 state     2 u M, float32 at the store
  *
- * Where they come from: a step rounds h once by u |h| (the outer fma), so the error is sum_j q^j u
- * |h[t-j]|, at most u M / r while h does not outgrow M; independent roundings add up as a square
- * root instead. The 8 covers what does not accumulate: gain and gain * x, the inner fma, the
- * projection and its product, the tree over heads, the residual's fma. No chain is longer than L
- * steps, so 1/r counts at most as L.
+ * Where the bounds come from: a step rounds h once, by u |h| (the outer fma), so the error is
+ * sum_j q^j u |h[t-j]|, which is at most u M / r while h does not outgrow M. Independent
+ * roundings add up as a square root instead. The 8 covers what does not accumulate: gain and gain
+ * * x, the inner fma, the projection and its product, the tree over heads, the residual's fma. No
+ * chain is longer than L steps, so 1/r counts at most as L.
  *
- * Where that does not hold: once the input has stopped, h decays and its old errors decay with it,
- * so that relative to M every step adds its rounding, up to u each. (They need not be independent:
- * with q a little off 1/2, h * q rounds back to h / 2 in every step.) An impulse is allowed steps
- * u.
+ * Where they do not hold: once the input has stopped, h decays and its old errors decay with it,
+ * so that relative to M every step adds its rounding, up to u each. (The roundings need not be
+ * independent: with q close to 1/2, h * q rounds back to h / 2 in every step.) An impulse is
+ * therefore allowed one u per step.
  *
- * Rounding in the subnormal range is absolute: half of 2^-149
- * per operation, three operations per step and head, scaled by the projection. */
+ * Rounding in the subnormal range is absolute: half of 2^-149 per operation, three operations per
+ * step and head, scaled by the projection. */
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
@@ -34,10 +34,9 @@ typedef struct trial {
   double slowest; /* 1 - q of the slowest head */
   input_kind kind;
   DLDataType dtype, state_dtype;
-  int64_t truncation; /* 0: none, and states are given and kept */
+  int64_t truncation; /* 0: none, and states are read and kept */
   uint64_t seed;
-  int masked; /* every third step, of each row from another one on; and y is cut by ReLU, which
-                 makes no error larger */
+  int masked; /* every third step, and ReLU, which makes no error larger */
 } trial;
 
 static cumega_context *ctx;
@@ -62,7 +61,7 @@ static double input(input_kind kind, int64_t t, uint64_t *seed) {
   }
 }
 
-/* Over how many of `steps` steps roundings add up. */
+/* How many of `steps` steps add up their roundings. */
 static double reach(double slowest, int64_t steps) {
   return 1.0 / slowest < (double)steps ? 1.0 / slowest : (double)steps;
 }
@@ -71,8 +70,9 @@ static double unit_of(const trial *t) {
   return t->state_dtype.bits == 64 ? 0x1p-53 : 0x1p-24;
 }
 
-/* The factor of unit * M for what is kept in the state's type, after `steps` steps. A float64 q is
- * one double, right to 2 units in the last place (4 u below 1): that error acts like a rounding. */
+/* The factor of unit * M for values kept in the state's type, after `steps` steps. A float64 q is
+ * one double, right to 2 units in the last place (4 u below 1); that error acts like a
+ * rounding. */
 static double chain_factor(const trial *t, double slowest, int64_t steps) {
   double chain = reach(slowest, steps);
   if (t->truncation > 0) return 3.0 + (double)(t->truncation < steps ? t->truncation : steps);
@@ -81,8 +81,8 @@ static double chain_factor(const trial *t, double slowest, int64_t steps) {
   return t->kind == MEAN || t->kind == NOISE ? 8.0 + 2.0 * sqrt(chain) : 8.0 + chain;
 }
 
-/* The largest allowed |y - exact|. A float64 state under float32 arithmetic outside rounds e and y
- * (and w, where it is kept in float32): |e| + |y| + |w x| <= 2 M. */
+/* The largest allowed |y - exact|. With a float64 state and float32 arithmetic elsewhere, e and y
+ * are rounded (and w, if it is kept in float32): |e| + |y| + |w x| <= 2 M. */
 static double tolerance(const trial *t, double slowest, int64_t steps, double magnitude,
                         double exact, double projections) {
   int narrow_outside = t->state_dtype.bits == 64 && t->dtype.bits != 64;
@@ -132,7 +132,7 @@ static void free_data(trial_data *data) {
 
 static void note(trial_data *data, double error, double allowed) {
   double ratio = error == 0.0 ? 0.0 : error / allowed;
-  if (!(ratio <= data->worst)) data->worst = ratio; /* a NaN stays */
+  if (!(ratio <= data->worst)) data->worst = ratio; /* NaN stays NaN */
 }
 
 /* One channel of one row: y, then the state after the last step. */
@@ -178,7 +178,7 @@ static void compare_channel(const trial *t, trial_data *data, int64_t b, int64_t
   free(h);
 }
 
-/* Error over tolerance, the worst of the trial. */
+/* The trial's worst error over tolerance. */
 static double worst_of(const trial *t) {
   trial_data data;
   make_data(t, &data);
@@ -219,9 +219,9 @@ static const int64_t heads[] = {1, 2, 3, 4, 5, 7, 8, 16, 17, 33};
 static const double decays[] = {0.5, 0.3, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5};
 #define COUNT(table) ((int)(sizeof(table) / sizeof(table)[0]))
 
-/* Every length with every head count, every fourth of them masked; channels, decays and inputs take
- * turns (their table sizes are coprime to the others', so that all pairs come by), as far as the
- * work stays small. */
+/* Every length with every head count, every fourth of them masked. Channels, decays and inputs
+ * rotate as long as the work stays small; their table sizes are coprime to the others', so that
+ * every pair occurs. */
 static void sweep(DLDataType dtype, DLDataType state_dtype, int first_kind, const char *what) {
   double worst = 0.0;
   int turn = 0;
@@ -282,8 +282,8 @@ START_TEST(a_million_steps_stay_within_the_bound) {
 }
 END_TEST
 
-/* A sum of K taps in any order: one rounding of the tap, one of the product, K - 1 of the sum, one
- * of the residual's fma. */
+/* A sum of K taps in any order: one rounding for the tap, one for the product, K - 1 for the sum,
+ * one for the residual's fma. */
 START_TEST(a_truncated_sum_is_within_its_bound) {
   static const int64_t truncations[] = {1, 2, 5, 16, 100, 1000};
   static const DLDataType states[] = {{kDLFloat, 32, 1}, {kDLFloat, 64, 1}};
@@ -307,7 +307,7 @@ START_TEST(a_truncated_sum_is_within_its_bound) {
 }
 END_TEST
 
-/* Damping and decay so far out that q rounds to 0 or 1, where ESPnet's exp(l log q) fails. */
+/* Damping and decay so extreme that q rounds to 0 or 1, where ESPnet's exp(l log q) fails. */
 START_TEST(edge_decays_are_within_the_bound) {
   static const double edges[] = {40.0, 200.0, 1000.0, 1e30, -20.0, -40.0, -80.0};
   for (int i = 0; i < COUNT(edges); i++) {

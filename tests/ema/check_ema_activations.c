@@ -1,16 +1,16 @@
-/* Each activation against its long double definition, through an EMA that lets x pass: projection
- * 0 and residual weight 1, so that the activation sees x itself.
+/* Each activation against its long double definition. The EMA lets x pass (projection 0, residual
+ * weight 1), so that the activation sees x itself.
  *
- * Tolerance, in u = 2^-24 (float64: 2^-53). exp, tanh and log1p are right to 2 units in the last
- * place: 4 u. A sigmoid is exp, a sum and a quotient: 4 + 1 + 1 u. swish multiplies by x and beta,
- * beta being rounded: 9 u. tanh: 4 u. mish: exp 4, log1p's argument carries it (condition 1), log1p
- * 4, tanh (condition 1) 4, product 1: 13 u. smish: the sigmoid's 6 and the rounded beta's effect on
- * exp, |beta x| u times 1 - sigmoid, which is below 1.3 u |beta| max(1, -x), plus 4 + 4 and three
- * products. selu must not lose exp(x) - 1 near 0: expm1 from these functions costs two of them and
- * three operations, 12 u. leaky_relu and hardtanh round their arguments. ftswish adds its threshold
- * and shift, which can cancel: 9 u of the swish plus 2 u of each. A 16-bit type rounds once more.
- * Through subnormal or overflowing intermediates, where x * sigmoid(x) comes to less than |x| times
- * the least normal number, the error is absolute. */
+ * Tolerances are in u = 2^-24 (float64: 2^-53). exp, tanh and log1p are right to 2 units in the
+ * last place, 4 u. A sigmoid is exp, a sum and a quotient: 4 + 1 + 1 u. swish multiplies by x and
+ * by beta, which is rounded: 9 u. tanh: 4 u. mish: exp 4, which the argument of log1p passes on
+ * (condition 1), log1p 4, tanh 4 (condition 1), product 1: 13 u. smish: the sigmoid's 6; the
+ * rounded beta's effect on exp, which is |beta x| u times 1 - sigmoid, below 1.3 u |beta| max(1,
+ * -x); then 4 + 4 and three products. selu must not lose exp(x) - 1 near 0: expm1 from these
+ * functions takes two of them and three operations, 12 u. leaky_relu and hardtanh round their
+ * arguments. ftswish adds its threshold and shift, which can cancel: 9 u of the swish plus 2 u of
+ * each. A 16-bit type rounds once more. Where intermediates are subnormal or overflow, so that x
+ * * sigmoid(x) is less than |x| times the smallest normal number, the error is absolute. */
 #include <float.h>
 #include <math.h>
 #include "ema_harness.h"
@@ -43,7 +43,7 @@ static double units(const cumega_ema_config *config, double z) {
   }
 }
 
-/* Terms that the units are relative to. */
+/* Terms to which the units are relative. */
 static double size_of(const cumega_ema_config *config, double z, double exact) {
   if (config->activation == CUMEGA_ACTIVATION_HARDTANH) return 0.12 * fabs(exact); /* 1 of 9 u */
   if (config->activation != CUMEGA_ACTIVATION_FTSWISH) return fabs(exact);
@@ -64,7 +64,7 @@ static double tolerance(const cumega_ema_config *config, DLDataType dtype, doubl
   return dtype.bits == 16 ? bound + number_rounding(dtype, fabs(exact) + bound) : bound;
 }
 
-/* ftswish jumps at v = 0: there the other side's value is right too. */
+/* ftswish jumps at v = 0: the value on the other side is accepted there. */
 static int on_the_edge(const cumega_ema_config *config, double z, double unit) {
   if (config->activation != CUMEGA_ACTIVATION_FTSWISH) return 0;
   double swish = z / (1.0 + exp(-z)), v = swish + config->activation_arguments.ftswish_threshold;
@@ -126,7 +126,7 @@ START_TEST(every_activation_holds_with_its_defaults) {
 }
 END_TEST
 
-/* Arguments of every activation at once: each takes its own and ignores the others'. */
+/* Arguments for every activation at once: each takes its own and ignores the rest. */
 START_TEST(every_activation_holds_with_odd_arguments) {
   cumega_ema_config config;
   cumega_ema_config_init(&config, sizeof config, 20);
@@ -140,11 +140,11 @@ START_TEST(every_activation_holds_with_odd_arguments) {
   config.activation_arguments.ftswish_threshold = -0.35;
   config.activation_arguments.ftswish_mean_shift = 0.1;
   for (int i = 0; i < 4; i++) check(config, types[i]);
-  config.activation_arguments.swish_beta = 0.5; /* up to 1 it is not there */
+  config.activation_arguments.swish_beta = 0.5; /* has no effect up to 1 */
   config.activation_arguments.leakyrelu_neg_slope = 2.0;
   config.activation_arguments.hardtanh_min_val = 0.5;
-  config.activation_arguments.smish_alpha = -3.0; /* becomes 1 */
-  config.activation_arguments.smish_beta = 0.0;   /* becomes 1 */
+  config.activation_arguments.smish_alpha = -3.0; /* taken as 1 */
+  config.activation_arguments.smish_beta = 0.0;   /* taken as 1 */
   config.activation_arguments.ftswish_threshold = -1.5;
   config.activation_arguments.ftswish_mean_shift = -2.0;
   for (int i = 0; i < 4; i++) check(config, types[i]);

@@ -1,4 +1,5 @@
-/* Which runs an algorithm refuses, with which sentence, on the device that the suites run on. */
+/* Which runs an algorithm refuses, and with which message, on the device that the suites run
+ * on. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,10 +10,10 @@ enum { L = 6, B = 2, D = 3 };
 
 typedef struct refusal {
   int algorithm;
-  int64_t truncation, heads; /* 0: none; 0: 4 */
+  int64_t truncation, heads; /* 0: no truncation; 0: 4 heads */
   int in_place, ignores, has_state, step;
   cumega_status on_cpu, on_cuda;
-  const char *says; /* where it is refused */
+  const char *says; /* the message if refused */
 } refusal;
 
 #define OK          CUMEGA_OK
@@ -81,8 +82,8 @@ START_TEST(an_algorithm_that_cannot_compute_the_run_is_refused) {
 }
 END_TEST
 
-/* Slow decays leave slices no room, so on CUDA a long sequence goes by CHUNKED. Fast decays and short
- * sequences keep RECURRENT's bits, and the default keeps them whatever the shape. */
+/* Slow decays leave no room for slices, so on CUDA a long sequence uses CHUNKED. Fast decays and
+ * short sequences keep RECURRENT's bits; the default keeps them for every shape. */
 START_TEST(fastest_is_chunked_where_slices_do_not_pay) {
   static const struct {
     int64_t length;

@@ -1,6 +1,7 @@
-/* The promise of bits, at random: a recipe of a problem, and a way of running it that must give the
- * bits of the plain way. CUMEGA_TEST_PAIRS sets how many pairs, CUMEGA_TEST_SEED where they start;
- * both are printed. A pair that fails is made smaller while it still fails, then printed.
+/* The promise of bits, tested at random. A recipe makes a problem and a way of running it that
+ * must give the same bits as the plain way. CUMEGA_TEST_PAIRS sets how many pairs are tried,
+ * CUMEGA_TEST_SEED where they start; both are printed. A pair that fails is made smaller while it
+ * still fails, then printed.
  *
  * Hashes of a few fixed results are committed below: every compiler, CPU level and machine must
  * give them. Their inputs are made without the C library's mathematics. */
@@ -74,7 +75,7 @@ static int pair_fails(const recipe *r, const way *w, char *reason, size_t size) 
   return fails;
 }
 
-/* What can be made smaller, by number: sizes, kinds of data, choices of the way. */
+/* What can be made smaller, by number: sizes, kinds of data, choices of how to run. */
 static int64_t *size_at(recipe *r, int i) {
   int64_t *all[] = {&r->L, &r->B, &r->D, &r->N};
   return i < 4 ? all[i] : NULL;
@@ -89,7 +90,8 @@ static int *choice_at(recipe *r, way *w, int i) {
   return i < 18 ? all[i] : NULL;
 }
 
-/* The least value of one size with which the pair still fails: 1, 2, 4, ..., then one less. */
+/* The smallest value of one size with which the pair still fails: tries 1, 2, 4, ..., then one
+ * less. */
 static int shrink_size(recipe *r, const way *w, int i, char *reason, size_t size) {
   int64_t now = *size_at(r, i);
   for (int64_t to = 1; to < now; to = 2 * to < now || to == now - 1 ? 2 * to : now - 1) {
@@ -120,7 +122,7 @@ static void shrink(recipe *r, way *w, char *reason, size_t size) {
     for (int i = 0; choice_at(r, w, i) != NULL; i++)
       changed |= shrink_choice(r, w, i, reason, size);
   }
-  pair_fails(r, w, reason, size); /* the sentence of the smallest */
+  pair_fails(r, w, reason, size); /* the message of the smallest pair */
 }
 
 static void report(const recipe *r, const way *w, const char *reason) {
@@ -141,7 +143,7 @@ START_TEST(random_pairs_have_the_same_bits) {
   uint64_t seed = number_from("CUMEGA_TEST_SEED", 20220921);
   printf("CUMEGA_TEST_PAIRS=%" PRIu64 " CUMEGA_TEST_SEED=%" PRIu64 "\n", pairs, seed);
   for (uint64_t i = 0; i < pairs; i++) {
-    uint64_t own = seed + i; /* so that a pair is found again by its own seed */
+    uint64_t own = seed + i; /* so that its own seed gives the pair again */
     recipe r = random_recipe(&own);
     way w = random_way(&r, &own);
     char reason[400];
@@ -153,7 +155,7 @@ START_TEST(random_pairs_have_the_same_bits) {
 }
 END_TEST
 
-/* A harness that cannot see a difference proves nothing: another seed gives other bits. */
+/* A harness that cannot see a difference proves nothing: another seed must give other bits. */
 START_TEST(the_comparison_sees_a_difference) {
   recipe r = {.D = 3, .N = 2, .B = 2, .L = 5, .dtype = cumega_float32};
   r.state_dtype = cumega_float32;
@@ -204,7 +206,8 @@ static uint64_t hash_of(const committed *c, int level, uint64_t *state) {
   return y;
 }
 
-/* CUMEGA_PRINT_HASHES set: prints the table instead, for a deliberate change of arithmetic. */
+/* With CUMEGA_PRINT_HASHES set, prints the table instead, for a deliberate change of
+ * arithmetic. */
 START_TEST(fixed_results_have_their_committed_hashes) {
   int count = (int)(sizeof results / sizeof results[0]), wrong = 0;
   for (int i = 0; i < count; i++)

@@ -1,6 +1,7 @@
-/* Each chain of src/cpu/ema_chain.h and of the kernels: by the state's type, the number of heads, with ReLU in it or
- * not, with a mask or not. The bits are those of the plain way on the CPU; and what a chain leaves out on demand,
- * residual, activation or truncation, it leaves out exactly. */
+/* Each chain of src/cpu/ema_chain.h and of the kernels: by the state's type and the number of
+ * heads, with and without ReLU, with and without a mask. The bits are those of the plain way on
+ * the CPU. When a chain leaves out the residual, the activation or truncation, it leaves out
+ * exactly that. */
 #include <string.h>
 #include "ema_runs.h"
 #include "runner.h"
@@ -46,7 +47,7 @@ END_TEST
 
 enum { B = 3, L = 9, D = 40 };
 
-/* An EMA of these parameters. */
+/* An EMA with these parameters. */
 static cumega_ema *ema_of(cumega_context *ctx, const test_parameters *parameters, DLDataType state,
                           cumega_activation activation, int64_t truncation) {
   cumega_ema_config config;

@@ -1,6 +1,6 @@
-/* Coefficients and kernels against the reference: p and q within 2 units in the last place (float64:
- * 3) for every finite parameter, the kernel within 2 * 2^-24 of the sum of its terms for every
- * length. */
+/* Coefficients and kernels against the reference: for every finite parameter, p and q are within
+ * 2 units in the last place (float64: 3); for every length, the kernel is within 2 * 2^-24 of the
+ * sum of its terms. */
 #include <float.h>
 #include <math.h>
 #include "defaults.h"
@@ -23,7 +23,7 @@ static double units_off(DLDataType dtype, double stored, long double exact) {
   return (double)(fabsl(stored - exact) / unit);
 }
 
-/* -100 .. 100 densely, then what is far out. */
+/* -100 .. 100 densely, then extreme values. */
 static double parameter(int64_t i, int64_t count, uint64_t *seed) {
   static const double extremes[] = {0.0,   -0.0,   1e-30,   -1e-30,   1e30,    -1e30,
                                     1e300, -1e300, FLT_MAX, -FLT_MAX, DBL_MAX, -DBL_MAX,
@@ -35,9 +35,9 @@ static double parameter(int64_t i, int64_t count, uint64_t *seed) {
   return (-100.0 + 200.0 * (double)i / (double)count) * random_unit(seed);
 }
 
-/* Two units, but three for float64: nothing there hides what double arithmetic itself loses, one
- * unit in exp and half a unit in each of 1 + e, the quotient, the product and the sum, of which not
- * all can be in the last place of the result. p underflows to subnormal numbers far out on the
+/* Two units, but three for float64, where nothing hides what double arithmetic itself loses: one
+ * unit in exp, and half a unit in each of 1 + e, the quotient, the product and the sum. Not all
+ * of these can be in the last place of the result. p underflows to subnormal numbers far to the
  * left; q never does where p is not 1. */
 static void check_coefficients_of_type(DLDataType dtype) {
   const int64_t D = 500, N = 24;
@@ -97,7 +97,7 @@ START_TEST(either_coefficient_may_be_left_out) {
 }
 END_TEST
 
-/* Coefficients do not move with the layout that they are written in. */
+/* The values of coefficients do not depend on the layout they are written in. */
 START_TEST(coefficients_and_kernels_are_written_in_any_layout) {
   uint64_t seed = 7;
   test_parameters *parameters = parameters_new(5, 3);
@@ -125,10 +125,10 @@ START_TEST(coefficients_and_kernels_are_written_in_any_layout) {
 }
 END_TEST
 
-/* The bound of a kernel value. float32 and 16 bits: 2 u sum|term|, with one more rounding at a
- * 16-bit store, and half of the least subnormal number for what underflows. float64: each term is
- * exp(l log q) times three products; log q is right to 2 units, the product to half a one, and both
- * errors are multiplied by |l log q|; exp to 2 units; the sum over N heads adds N roundings. */
+/* The bound of a kernel value. float32 and 16 bits: 2 u sum|term|, one more rounding at a 16-bit
+ * store, and half of the smallest subnormal number for underflow. float64: each term is exp(l log
+ * q) times three products; log q is right to 2 units, the product to half a unit, and both errors
+ * are multiplied by |l log q|; exp is right to 2 units; the sum over N heads adds N roundings. */
 static double kernel_bound(DLDataType dtype, const reference_ema *channel, int64_t l, double exact,
                            double magnitude) {
   if (dtype.bits == 64) {
@@ -187,7 +187,7 @@ START_TEST(kernels_are_within_two_roundings_of_their_terms) {
 }
 END_TEST
 
-/* q = 0 even in double, q = 1 even in double, and all between: q^0 is 1 always. */
+/* q = 0 even in double, q = 1 even in double, and values between: q^0 is always 1. */
 START_TEST(kernels_of_edge_parameters_are_finite_and_right) {
   static const double edges[] = {1e30, 1000.0, 40.0, 5.0, -40.0, -700.0, -1e30, FLT_MAX, -FLT_MAX};
   uint64_t seed = 9;

@@ -1,6 +1,7 @@
-/* The shapes that fast paths are made for: contiguous channels or contiguous time, 1, 2, 4, 8 or 16
- * heads, more steps than a few. Around the sizes of their tiles, stages and groups, in every type, the bits are those
- * of the plain way on the CPU, on its best level. On CUDA the kernel for such shapes is the one that ran. */
+/* The shapes that have fast paths: contiguous channels or contiguous time, 1, 2, 4, 8 or 16
+ * heads, and more than a few steps. Around the sizes of tiles, stages and groups, and in every
+ * type, the bits are those of the plain way on the CPU, and those of its best level. On CUDA, the
+ * kernel for such shapes is the one that ran. */
 #include <stdio.h>
 #include <string.h>
 #include "ema_runs.h"
@@ -71,7 +72,7 @@ START_TEST(every_number_of_heads_and_activation_has_the_cpus_bits) {
 }
 END_TEST
 
-/* Fewer sequences and groups of channels than threads want: groups are halved. */
+/* Fewer sequences and groups of channels than there are threads: groups are halved. */
 START_TEST(threads_share_the_channels_of_one_sequence) {
   const recipe r = recipe_of(0, 512, 4, 1, 200);
   for (int threads = 1; threads < 4; threads++)
@@ -79,9 +80,10 @@ START_TEST(threads_share_the_channels_of_one_sequence) {
 }
 END_TEST
 
-/* Rows of y that begin at whole vectors and do not end at one: what lies between them is not written, past the
- * caches either (in builds that look for mistakes 4 KB go there, else 16 MB). */
-START_TEST(gaps_behind_rows_are_not_written) {
+/* Rows of y that begin at whole vectors but do not end at one. The memory between rows is not
+ * written, not even by stores past the caches (used from 4 KB on in builds that look for
+ * mistakes, else from 16 MB). */
+START_TEST(gaps_after_rows_are_not_written) {
   enum { D = 12, PITCH = 16, L = 600 };
   const test_layout padded = {.ordered = 1, .order = {0, 1, 2}, .gap = {0, 0, PITCH - D}};
   cumega_context *ctx = context_new();
@@ -123,7 +125,7 @@ START_TEST(in_place_pools_strangers_and_cuts_change_no_bit) {
 }
 END_TEST
 
-/* Masked steps here and there, and lengths that leave a part of a stage. */
+/* Some masked steps, and lengths that leave a part of a stage. */
 START_TEST(masks_change_no_bit) {
   static const int64_t lengths[] = {16, 19, 33, 64, 101};
   for (int type = 0; type < 3; type++)
@@ -137,8 +139,8 @@ START_TEST(masks_change_no_bit) {
 }
 END_TEST
 
-/* Contiguous time in x, in y or in both. A length that is a multiple of 8 makes every channel begin
- * at a piece of 16 bytes, others do not; tiles have 16 or 32 steps and 8 channels. */
+/* Contiguous time in x, in y or in both. If the length is a multiple of 8, every channel begins
+ * at a 16-byte piece; otherwise it does not. Tiles have 16 or 32 steps and 8 channels. */
 START_TEST(contiguous_time_has_the_cpus_bits) {
   static const int64_t lengths[] = {16, 17, 31, 32, 40, 64, 67, 136, 263};
   static const int64_t channels[] = {1, 7, 8, 9, 16, 31, 33, 40, 65};
@@ -165,7 +167,7 @@ START_TEST(contiguous_time_has_the_cpus_bits) {
 }
 END_TEST
 
-/* Packed sequences begin anywhere in their channel's row. */
+/* A packed sequence may begin anywhere in its channel's row. */
 START_TEST(packed_contiguous_time_has_the_cpus_bits) {
   for (int type = 0; type < 3; type++)
     for (int n = 0; n < 5; n++) {
@@ -183,7 +185,7 @@ START_TEST(packed_contiguous_time_has_the_cpus_bits) {
 }
 END_TEST
 
-/* 16,384 channels and more, all sequences together. Few problems, since each is large. */
+/* 16,384 channels or more over all sequences. Few problems, since each is large. */
 START_TEST(very_many_channels_have_the_cpus_bits) {
   static const int64_t lengths[] = {16, 35, 21, 67, 33, 18, 48, 97};
   static const int64_t channels[] = {16384, 4096, 8200, 8192, 2056, 16384, 5464, 4104};
@@ -199,8 +201,7 @@ START_TEST(very_many_channels_have_the_cpus_bits) {
 }
 END_TEST
 
-/* Pieces of 16 bytes do not begin at their addresses, or are not whole: other paths, the same bits.
- */
+/* 16-byte pieces that are misaligned or incomplete take other paths and give the same bits. */
 START_TEST(shapes_next_to_these_have_the_same_bits) {
   for (int type = 0; type < 3; type++) {
     recipe r = recipe_of(type, 66, 4, 2, 40);
@@ -229,7 +230,7 @@ int main(void) {
   tcase_add_test(tests, every_number_of_channels_has_the_cpus_bits);
   tcase_add_test(tests, every_number_of_heads_and_activation_has_the_cpus_bits);
   tcase_add_test(tests, threads_share_the_channels_of_one_sequence);
-  tcase_add_test(tests, gaps_behind_rows_are_not_written);
+  tcase_add_test(tests, gaps_after_rows_are_not_written);
   tcase_add_test(tests, in_place_pools_strangers_and_cuts_change_no_bit);
   tcase_add_test(tests, masks_change_no_bit);
   tcase_add_test(tests, contiguous_time_has_the_cpus_bits);

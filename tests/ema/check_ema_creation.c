@@ -1,4 +1,4 @@
-/* Making an EMA: settings and weights that are refused, one by one, memory that runs out, and
+/* Creating an EMA: settings and weights that are refused one by one, memory that runs out, and
  * weight files. */
 #include <math.h>
 #include <stdio.h>
@@ -143,7 +143,7 @@ static const bad_setting bad_settings[] = {
 };
 #define COUNT(table) (int)(sizeof(table) / sizeof(table)[0])
 
-/* A place that no EMA is at: a failed create must set it to NULL. */
+/* A pointer that is not an EMA: a failed create must set it to NULL. */
 static cumega_ema *const nowhere = (cumega_ema *)(uintptr_t)64;
 
 START_TEST(a_bad_setting_is_refused_by_name_and_value) {
@@ -236,7 +236,7 @@ typedef struct five {
 static const char *const names[] = {"damping_factor", "decay_factor", "ema_expansion_matrix",
                                     "kernel_projection_matrix", "residual_weight"};
 
-/* For D = 3, N = 2. */
+/* For D = 3 and N = 2. */
 static void five_make(five *f) {
   for (int i = 0; i < 5; i++) {
     f->t[i] = i == 4 ? tensor_new_1(cumega_float32, 3)
@@ -355,7 +355,7 @@ static void count_release(void *user, void *memory, size_t bytes) {
 
 typedef cumega_status (*life)(cumega_context *own);
 
-/* Each allocation of a life fails once, and nothing is lost; afterwards it goes well. */
+/* Each allocation of a life fails once, and nothing leaks; the next try succeeds. */
 static void fail_each_allocation(life whole_life) {
   int64_t fail_at = 0, succeeded = 0;
   while (!succeeded) {
@@ -381,7 +381,7 @@ static void fail_each_allocation(life whole_life) {
   ck_assert_int_gt(fail_at, 1);
 }
 
-/* Create, run with and without truncation, reset; returns the first status that is not OK. */
+/* Creates, runs with and without truncation, resets; returns the first status that is not OK. */
 static cumega_status life_of_runs(cumega_context *own) {
   test_tensor *x = tensor_new_3(cumega_bfloat16, 9, 7, 40),
               *y = tensor_new_3(cumega_bfloat16, 9, 7, 40);
@@ -422,7 +422,7 @@ START_TEST(a_memory_limit_refuses_what_exceeds_it_and_nothing_else) {
   ck_assert_int_eq(cumega_ema_create(own, &config, NULL, &ema), CUMEGA_ERROR_RESOURCE);
   ck_assert_ptr_null(ema);
   ck_assert_str_ne(cumega_context_message(own), "");
-  config.size = INT64_C(1) << 62; /* bytes beyond 64 bits */
+  config.size = INT64_C(1) << 62; /* a byte count that overflows 64 bits */
   ck_assert_int_eq(cumega_ema_create(own, &config, NULL, &ema), CUMEGA_ERROR_RESOURCE);
   cumega_ema_config_init(&config, sizeof config, 16);
   MUST(own, cumega_ema_create(own, &config, NULL, &ema));
@@ -455,7 +455,7 @@ static void save(const five *f, const char *prefix, int without) {
   tensor_free(other);
 }
 
-/* `word` is in the sentence of a failure. */
+/* The message of a failure contains `word`. */
 static cumega_status load(const char *prefix, const char *word, cumega_ema **ema) {
   cumega_ema_config config;
   cumega_ema_config_init(&config, sizeof config, 3);

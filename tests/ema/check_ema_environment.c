@@ -1,5 +1,5 @@
-/* The caller's floating-point environment: it changes no result, and the caller's own code never meets ours. Also what lies at
- * the edge of a state's range. */
+/* The caller's floating-point environment: it changes no result, and the caller's code never runs
+ * in the library's environment. Also results at the edge of a state's range. */
 #include <fenv.h>
 #include <float.h>
 #include "defaults.h"
@@ -21,7 +21,7 @@ static void teardown(void) {
   cumega_context_destroy(ctx);
 }
 
-/* Whether this very code rounds to nearest now. */
+/* Whether this code itself currently rounds to nearest. */
 static int rounds_to_nearest(void) {
   volatile float one = 1.0f, little = 0x1p-30f, above = one + little;
   return above == 1.0f;
@@ -49,7 +49,8 @@ START_TEST(a_subnormal_setting_is_a_number_where_the_caller_flushes_them) {
 END_TEST
 #endif
 
-/* Counts how often the caller's callbacks ran, and how often in another environment than the caller's. */
+/* Counts how often the caller's callbacks ran, and how often they did so in an environment other
+ * than the caller's. */
 static int calls, strange_calls;
 
 static void note_environment(void) {
@@ -108,7 +109,8 @@ START_TEST(callbacks_run_in_the_callers_environment) {
 }
 END_TEST
 
-/* A float64 parameter may be finite, and its float32 table not: 0 times infinity would be NaN at every x of 0. */
+/* A float64 parameter may be finite while its float32 table is not: 0 times infinity would be NaN
+ * wherever x is 0. */
 START_TEST(a_parameter_beyond_the_states_range_is_refused_by_name) {
   static const char *const names[] = {"ema_expansion_matrix", "kernel_projection_matrix",
                                       "residual_weight"};
@@ -153,7 +155,7 @@ START_TEST(workspace_is_told_of_every_form_of_a_step) {
   int64_t bytes = -1;
   io.mask = dl(mask);
   MUST(ctx, cumega_ema_workspace_size(ctx, ema, &io, &bytes));
-  ck_assert_int_ge(bytes, 0); /* 0 where a device's registers are enough */
+  ck_assert_int_ge(bytes, 0); /* 0 if a device's registers are enough */
   MUST(ctx, cumega_ema_step(ctx, ema, &io));
   tensor_free(x);
   tensor_free(y);

@@ -1,6 +1,6 @@
-/* Every case of the EMA in tests/golden through the API: ESPnet's parameters and inputs, the exact
- * answer beside, and the tolerance that the file itself states (the largest error relative to the
- * largest exact value). CUMEGA_TEST_GOLDEN names another folder of cases. */
+/* Every EMA case in tests/golden through the API: ESPnet's parameters and inputs, the exact
+ * answer, and the tolerance that the file states (the largest error relative to the largest exact
+ * value). CUMEGA_TEST_GOLDEN names another folder of cases. */
 #include <glob.h>
 #include <jansson.h>
 #include <math.h>
@@ -18,7 +18,7 @@ typedef struct golden {
   double worst; /* error over tolerance, of all outputs */
 } golden;
 
-/* A tensor of the file, or NULL where the case has none of that name. */
+/* A tensor of the file, or NULL if the case has none with that name. */
 static test_tensor *load(const golden *g, const char *name) {
   const cumega_weights_entry *entry = cumega_weights_find(g->file, name);
   if (entry == NULL) return NULL;
@@ -92,7 +92,8 @@ static int same_kind(double a, double b) {
   return isnan(a) ? isnan(b) : a == b;
 }
 
-/* Compares one output with the file's exact one; NaN and infinities must match by position. */
+/* Compares one output with the file's exact one; NaN and infinities must be at the same
+ * positions. */
 static void compare(golden *g, const char *name, const test_tensor *found, const char *path) {
   char full[80];
   snprintf(full, sizeof full, "exact.%s", name);
@@ -123,7 +124,7 @@ static void compare(golden *g, const char *name, const test_tensor *found, const
   tensor_free(exact);
 }
 
-/* The pool is taken over whole, so that rows that are not written keep what they had. */
+/* Copies the whole pool, so that rows that are not written keep their values. */
 static test_tensor *final_state(const golden *g, test_tensor *given, int64_t batch, int has_pool) {
   const json_t *size = json_object_get(g->config, "size"),
                *heads = json_object_get(g->config, "num_heads");
@@ -140,7 +141,7 @@ static void check_forward(golden *g, const char *path) {
   test_tensor *offsets = load(g, "inputs.sequence_offsets"), *state = load(g, "inputs.state");
   test_tensor *from = load(g, "inputs.initial_slots"), *to = load(g, "inputs.final_slots");
   test_tensor *y = like(x, dl(x)->dtype), *final = NULL;
-  /* Packed rows outside every sequence are left alone; cases have them as zero. */
+  /* Packed rows outside every sequence are not written; they are zero in the cases. */
   memset(dl(y)->data, 0, (size_t)(y->block_bytes - 128));
   int64_t batch = offsets != NULL ? dl(offsets)->shape[0] - 1 : dl(x)->shape[1];
   cumega_ema_io io = io_of(x, y);
@@ -161,7 +162,8 @@ static void check_forward(golden *g, const char *path) {
   for (int i = 0; i < 9; i++) tensor_free(all[i]);
 }
 
-/* T calls of one step each, the state in place; views of one step of x, y and the mask. */
+/* T calls of one step each, with the state updated in place; x, y and the mask are views of one
+ * step. */
 static void check_step(golden *g, const char *path) {
   test_tensor *x = load(g, "inputs.x"), *mask = load(g, "inputs.mask");
   test_tensor *given = load(g, "inputs.state"), *y = like(x, dl(x)->dtype);

@@ -1,6 +1,7 @@
-/* Sizes and strides beyond 2^31 and 2^32 elements, on memory that is reserved and for the most part
- * never touched. What a run gives there is compared bit by bit with the same run in compact memory:
- * an offset that loses its upper half lands on another page, and reads zeros or is not seen. */
+/* Sizes and strides beyond 2^31 and 2^32 elements, on memory that is reserved and mostly never
+ * touched. The results are compared bit by bit with the same run in compact memory: an offset
+ * that loses its upper half lands on another page, where it reads zeros or its write goes
+ * unseen. */
 #include <stdio.h>
 #include <sys/mman.h>
 #include "defaults.h"
@@ -29,7 +30,7 @@ static void teardown(void) {
   cumega_context_destroy(ctx);
 }
 
-/* A tensor over a mapping that costs address space only. */
+/* A tensor over a mapping that takes address space only. */
 typedef struct sparse {
   cumega_tensor view;
   char *memory;
@@ -66,7 +67,7 @@ static float *float_at(sparse *s, int64_t i, int64_t j, int64_t k) {
   return (float *)(void *)s->memory + element;
 }
 
-/* What the same values give in compact memory; mask and state may be NULL. */
+/* The results for the same values in compact memory; mask and state may be NULL. */
 static test_tensor *compact_y, *compact_state;
 
 static void run_compact(test_tensor *mask, int with_state) {
@@ -92,7 +93,7 @@ static float bits_as_float(const test_tensor *tensor, int64_t i, int64_t j, int6
   return (float)tensor_get(tensor, i, j, k);
 }
 
-/* Strides of time, batch, channels: each in its turn beyond 2^31 or 2^32 elements. */
+/* Strides of time, batch and channels, each in turn beyond 2^31 or 2^32 elements. */
 START_TEST(strides_beyond_four_gigabytes_reach_their_elements) {
   static const int64_t strides[][3] = {{BEYOND_31, 5, 1},
                                        {BEYOND_32, D, 1},
@@ -123,7 +124,7 @@ START_TEST(strides_beyond_four_gigabytes_reach_their_elements) {
 }
 END_TEST
 
-/* More than 2^33 rows in all; the sequences lie at both ends and around 2^32. */
+/* More than 2^33 rows in total; the sequences are at both ends and around 2^32. */
 START_TEST(packed_rows_beyond_two_to_the_32_are_found) {
   const int64_t total = (INT64_C(1) << 33) + 5, first[] = {0, BEYOND_32 - 1, total - L};
   sparse x, y;
@@ -153,7 +154,7 @@ START_TEST(packed_rows_beyond_two_to_the_32_are_found) {
 }
 END_TEST
 
-/* x of 2^33 rows in three numbers of memory: stride 0. y holds only the rows that are run. */
+/* x has 2^33 rows, stored as three numbers: stride 0. y holds only the rows that are run. */
 START_TEST(a_broadcast_input_may_have_more_elements_than_memory) {
   const int64_t total = INT64_C(1) << 33;
   sparse x, y;
@@ -219,7 +220,7 @@ START_TEST(masks_and_states_beyond_two_to_the_32_are_found) {
 }
 END_TEST
 
-/* A pool of 2^30 rows and more: its last row starts beyond element 2^32. */
+/* A pool of 2^30 rows or more: its last row starts beyond element 2^32. */
 START_TEST(slots_name_rows_far_into_a_pool) {
   const int64_t rows = (INT64_C(1) << 30) + 7;
   sparse pool;

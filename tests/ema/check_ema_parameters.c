@@ -1,4 +1,4 @@
-/* Parameters and settings of an EMA that lives: read, set, reset, shared. */
+/* Parameters and settings of an existing EMA: read, set, reset, shared. */
 #include <math.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -52,7 +52,7 @@ static void five_fill(five *f, uint64_t seed) {
         tensor_set(f->t[i], d, n, 0, random_noise(&seed));
 }
 
-/* b holds a's values, rounded to b's type. */
+/* b holds a's values rounded to b's type. */
 static void must_hold_the_same(const five *a, const five *b) {
   for (int i = 0; i < 5; i++)
     for (int64_t d = 0; d < a->D; d++)
@@ -160,8 +160,8 @@ START_TEST(a_set_that_fails_keeps_the_old_parameters) {
 }
 END_TEST
 
-/* ESPnet's cached coefficients go stale here. What is derived must be what a new EMA of the same
- * parameters has: coefficients, kernel, and the run itself. */
+/* ESPnet's cached coefficients go stale here. Everything derived must be what a new EMA with the
+ * same parameters has: coefficients, kernel, and the run itself. */
 START_TEST(reset_and_set_refresh_all_that_is_derived) {
   cumega_ema *ema = reset_ema(7, 3), *fresh = reset_ema(7, 3);
   double p = first_p(ema, 7, 3);
@@ -189,8 +189,9 @@ START_TEST(reset_and_set_refresh_all_that_is_derived) {
 }
 END_TEST
 
-/* Mean and deviation of `count` values normal(mean, deviation): the mean's own deviation is
- * deviation / sqrt(count), the deviation's deviation / sqrt(2 count); five of them are allowed. */
+/* Mean and deviation of `count` values normal(mean, deviation): the mean has a deviation of
+ * deviation / sqrt(count), the deviation one of deviation / sqrt(2 count); five of these are
+ * allowed. */
 static void must_be_normal(const five *f, int i, double mean, double deviation, int alternating) {
   double sum = 0.0, squares = 0.0, count = 0.0;
   for (int64_t d = 0; d < f->D; d++)
@@ -225,7 +226,8 @@ START_TEST(reset_gives_the_normal_numbers_that_it_was_asked_for) {
 }
 END_TEST
 
-/* Correlation of neighbours and between the parameters: 5 / sqrt(count) of independent numbers. */
+/* Correlation of neighbours and between the parameters: within 5 / sqrt(count), as for
+ * independent numbers. */
 START_TEST(reset_numbers_are_not_correlated) {
   const int64_t D = 3000, N = 4;
   cumega_ema *ema = reset_ema(D, N);
@@ -374,7 +376,7 @@ START_TEST(an_ema_is_shared_by_contexts_in_threads_and_outlives_its_own) {
 }
 END_TEST
 
-/* Outputs are checked as inputs are: a wrong shape, and two that share memory. */
+/* Outputs are checked as inputs are: a wrong shape, and two outputs that share memory. */
 START_TEST(places_for_parameters_that_are_wrong_are_refused) {
   cumega_ema *ema = reset_ema(3, 3);
   test_tensor *a = tensor_new_2(cumega_float64, 3, 3), *b = tensor_new_2(cumega_float64, 3, 4);
@@ -419,7 +421,7 @@ START_TEST(places_for_parameters_that_are_wrong_are_refused) {
 }
 END_TEST
 
-/* 1e300 is no float32, and a float64 state takes it. */
+/* 1e300 does not fit in float32, but a float64 state accepts it. */
 START_TEST(what_the_states_type_cannot_hold_is_refused_by_name) {
   static const char *const names[] = {"ema_expansion_matrix", "kernel_projection_matrix",
                                       "residual_weight"};

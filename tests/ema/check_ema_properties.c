@@ -1,6 +1,6 @@
-/* What the EMA is, whatever its numbers are: linear, causal, shift-invariant, a recurrence that may
- * be cut anywhere, deaf to its neighbours. Bits are compared throughout; check_ema_bits.c does the
- * same at random. */
+/* What the EMA is, whatever its numbers: linear, causal, shift-invariant, a recurrence that may
+ * be cut anywhere, independent of other sequences. Bits are compared throughout; check_ema_bits.c
+ * does the same at random. */
 #include <fenv.h>
 #include <math.h>
 #include <stdio.h>
@@ -28,7 +28,7 @@ static void must_agree(recipe r, way w) {
   problem_free(p);
 }
 
-/* The same for all types and a few sizes around the widths of vectors, tiles and groups. */
+/* The same for all types, and for a few sizes around the widths of vectors, tiles and groups. */
 static void must_agree_everywhere(way w, int masked) {
   static const int64_t sizes[][4] = {{1, 1, 1, 1},   {5, 4, 3, 33},  {16, 2, 2, 31},
                                      {17, 3, 2, 32}, {64, 4, 2, 40}, {129, 5, 2, 9},
@@ -130,7 +130,7 @@ static test_tensor *run(const cumega_ema *ema, test_tensor *x) {
   return y;
 }
 
-/* No intermediate leaves the normal range: products are above 2^-70, sums below 2^50. */
+/* No intermediate value leaves the normal range: products are above 2^-70, sums below 2^50. */
 START_TEST(scaling_by_a_power_of_two_scales_every_bit_pattern) {
   cumega_ema *ema = simple_ema(CUMEGA_ACTIVATION_IDENTITY);
   test_tensor *x = noise(STEPS, 1.0), *y = run(ema, x);
@@ -244,7 +244,7 @@ START_TEST(a_masked_nan_reaches_only_its_own_residual) {
 }
 END_TEST
 
-/* Stride 0 along time, batch or channels is the same as the values written out. */
+/* Stride 0 along time, batch or channels gives the same as repeating the values. */
 START_TEST(a_broadcast_input_is_the_input_written_out) {
   recipe r = recipe_of(0, D, N, 2, 12);
   problem *p = problem_new(&r);
@@ -275,7 +275,7 @@ START_TEST(a_broadcast_input_is_the_input_written_out) {
 }
 END_TEST
 
-/* The chain meets inf - inf, or 0 * inf, in the step behind the infinite one. */
+/* The chain meets inf - inf, or 0 * inf, in the step after the infinite one. */
 START_TEST(after_an_infinite_input_e_is_nan) {
   for (int64_t heads = 1; heads < 4; heads++) {
     recipe r = recipe_of(0, 3, heads, 1, 6);
@@ -305,7 +305,7 @@ START_TEST(an_empty_call_copies_the_state_and_touches_nothing_else) {
                   *to = tensor_new_3(cumega_float32, B, D, N);
       for (int64_t j = 0; j < B * D * N; j++)
         tensor_set(from, j / (D * N), j / N % D, j % N, (double)j);
-      dl(x)->data = dl(y)->data = NULL; /* nothing is there to be read */
+      dl(x)->data = dl(y)->data = NULL; /* there is nothing to read */
       cumega_ema_io io = io_of(x, y);
       if (given) io.initial_state = dl(from);
       io.final_state = dl(to);
@@ -320,7 +320,7 @@ START_TEST(an_empty_call_copies_the_state_and_touches_nothing_else) {
 }
 END_TEST
 
-/* Slots of no sequence have no data, and the pool keeps its rows. */
+/* Slots without sequences have no data, and the pool keeps its rows. */
 START_TEST(a_pool_may_have_rows_where_there_is_no_sequence) {
   cumega_ema *ema = simple_ema(CUMEGA_ACTIVATION_RELU);
   cumega_context *ctx = runs_context(0, 1);
@@ -346,7 +346,7 @@ START_TEST(two_children_start_from_one_parent) {
   test_tensor *pool = tensor_new_3(cumega_float32, 5, D, N),
               *x = tensor_new_3(cumega_float32, 4, 2, D);
   for (int64_t j = 0; j < D * N; j++) tensor_set(pool, 3, j / N, j % N, 0.1 * (double)j);
-  for (int64_t j = 0; j < 8 * D; j++) tensor_set(x, j / (2 * D), j / D % 2, j % D, 0.3); /* twins */
+  for (int64_t j = 0; j < 8 * D; j++) tensor_set(x, j / (2 * D), j / D % 2, j % D, 0.3); /* equal */
   tensor_remember(pool);
   test_tensor *y = tensor_new_3(cumega_float32, 4, 2, D);
   test_tensor *from = tensor_of_int64(2, (int64_t[]){3, 3}),
@@ -371,7 +371,7 @@ START_TEST(two_children_start_from_one_parent) {
 }
 END_TEST
 
-/* raw gives e: what identity gives where the residual weight is 0. */
+/* A raw run gives e: what identity gives with a residual weight of 0. */
 START_TEST(a_raw_step_leaves_out_residual_and_activation) {
   recipe r = recipe_of(0, D, N, 3, 1);
   r.activation = CUMEGA_ACTIVATION_IDENTITY;

@@ -1,4 +1,4 @@
-/* The memory of runs: as much as was said beforehand, and made beforehand. */
+/* The memory of runs: it is as large as announced, and can be allocated beforehand. */
 #include <inttypes.h>
 #include "ema_harness.h"
 #include "runner.h"
@@ -61,8 +61,9 @@ static int64_t scratch_of(int threads, int64_t steps, int64_t sequences, int64_t
   return bytes;
 }
 
-/* Each thread of a CPU has the states of the channels of an item. Items are smaller where there are enough steps for
- * several threads: 32,768 steps of channels and heads are worth one, and four items of each are enough. */
+/* Each CPU thread holds the states of the channels of one item. Items are smaller if there are
+ * enough steps for several threads: a thread pays off from 32,768 steps of channels and heads on,
+ * and gets four items. */
 START_TEST(threads_have_the_states_of_as_many_channels_as_an_item) {
   static const struct {
     int64_t steps, sequences;
@@ -81,14 +82,14 @@ END_TEST
 
 typedef struct sliced_run {
   cumega_ema_algorithm algorithm;
-  int threads; /* of a CPU */
+  int threads; /* for a CPU */
   int64_t steps, sequences;
   int is_truncated, in_place;
-  int64_t slices; /* of each sequence */
+  int64_t slices; /* for each sequence */
   int64_t heads;
 } sliced_run;
 
-/* Scratch of sequences of 16 channels, all of whose heads have q = 0.75. */
+/* The scratch for sequences of 16 channels, all of whose heads have q = 0.75. */
 static int64_t scratch_of_run(const sliced_run *r, cumega_ema_algorithm algorithm) {
   cumega_context *ctx = r->threads ? context_of_level(NULL, r->threads) : context_new();
   cumega_ema_config config;
@@ -122,9 +123,10 @@ static void must_have_slices(const sliced_run *rows, size_t count) {
   }
 }
 
-/* Each slice has two states, in which it began and ended. It takes a warm-up of 145 steps here, which RECURRENT rounds
- * up to 192 and wants to be a quarter of a slice at most. A CPU takes four for each of several threads, which 131,072
- * steps of channels and heads are worth. */
+/* Each slice has two states: the one it began in and the one it ended in. It takes a warm-up of
+ * 145 steps here; RECURRENT rounds that up to 192 and allows it to be at most a quarter of a
+ * slice. A CPU takes four slices for each of several threads, which 131,072 steps of channels and
+ * heads justify. */
 START_TEST(slices_of_time_have_two_states_each) {
   static const sliced_run rows[] = {
       {CUMEGA_EMA_SLICED, 1, 4096, 1, 0, 0, 2, 4},  {CUMEGA_EMA_SLICED, 2, 4096, 1, 0, 0, 8, 4},
@@ -141,7 +143,8 @@ START_TEST(slices_of_time_have_two_states_each) {
 }
 END_TEST
 
-/* A GPU wants 16,384 channels of all slices together, RECURRENT 4,096 steps, and both at most 16 heads. */
+/* A GPU wants 16,384 channels over all slices, RECURRENT wants 4,096 steps, and both want at most
+ * 16 heads. */
 START_TEST(slices_of_time_are_many_on_a_gpu) {
   static const sliced_run rows[] = {
       {CUMEGA_EMA_SLICED, 0, 4096, 1, 0, 0, 29, 4},  {CUMEGA_EMA_SLICED, 0, 4096, 64, 0, 0, 16, 4},
@@ -213,7 +216,8 @@ START_TEST(a_prepared_run_allocates_nothing) {
 }
 END_TEST
 
-/* A CPU looks at a pool's rows for two writers, in scratch that was reserved; without slots at none. A GPU does not. */
+/* A CPU checks whether a pool's row has two writers, in scratch that was reserved; without slots
+ * it checks none. A GPU does not check. */
 START_TEST(scratch_is_for_rows_that_slots_name) {
   const int64_t rows = INT64_C(1) << 20;
   cumega_context *ctx = context_new();

@@ -1,6 +1,7 @@
-/* Slices of time give the bits of one chain, whether their warm-up was long enough or not. Decays are
- * such that it is in some of these runs, and cannot be in others: at 1 - q = 1e-4 nothing is forgotten
- * within so few steps, so every slice begins wrong and has to be computed again. */
+/* Slices of time give the bits of one chain, whether or not their warm-up was long enough. In
+ * some of these runs the decays make it long enough. In others it cannot be: at 1 - q = 1e-4
+ * nothing is forgotten within a few steps, so every slice begins wrong and has to be computed
+ * again. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +16,7 @@ typedef enum input {
   ZEROS,
   NOISE_THEN_ZEROS,
   WITH_NAN,
-  WITH_NANS, /* of both signs: the chain keeps the first, a slice's warm-up begins with another */
+  WITH_NANS, /* of both signs: the chain keeps the first, a slice's warm-up starts at another */
   WITH_INFINITY,
   INPUTS
 } input;
@@ -36,7 +37,7 @@ static double value_of(input kind, int64_t t, uint64_t *seed) {
   }
 }
 
-/* Everything of one run in the form (L, B, D), with lengths and states. */
+/* Everything for one run of shape (L, B, D), with lengths and states. */
 typedef struct fixture {
   cumega_context *ctx;
   cumega_ema *ema;
@@ -89,7 +90,7 @@ static void end(fixture *f) {
   cumega_ema_destroy(f->ema);
 }
 
-/* The bits of y, then of the final state. */
+/* The bits of y, then those of the final state. */
 static uint64_t *bits_of(fixture *f, cumega_ema_algorithm algorithm) {
   const int64_t N = f->heads;
   uint64_t *bits = memory_new((L * B * D + B * D * N) * 8);
@@ -147,7 +148,7 @@ START_TEST(slices_of_a_float64_chain_too) {
 }
 END_TEST
 
-/* Slices that began right, and with slow decays those that did not. */
+/* Slices that began right, and, with slow decays, slices that did not. */
 START_TEST(slices_of_every_number_of_heads_too) {
   static const int64_t heads[] = {1, 2, 3, 5, 9};
   cumega_context *ctx = context_of_slices();
@@ -162,7 +163,7 @@ START_TEST(slices_of_every_number_of_heads_too) {
 }
 END_TEST
 
-/* The mask of a slice is that of its steps, and states may be absent. */
+/* The mask of a slice is that of its steps; states may be absent. */
 START_TEST(slices_see_the_mask_and_begin_from_zeros) {
   cumega_context *ctx = context_of_slices();
   fixture f;
@@ -178,7 +179,7 @@ START_TEST(slices_see_the_mask_and_begin_from_zeros) {
 }
 END_TEST
 
-/* Where slices pay, RECURRENT takes them: their states need scratch that the chain does not. */
+/* RECURRENT uses slices where they pay off: their states need scratch that the chain does not. */
 START_TEST(recurrent_takes_slices_where_they_pay) {
   static const struct {
     int64_t length;
@@ -186,13 +187,13 @@ START_TEST(recurrent_takes_slices_where_they_pay) {
     int in_place, is_double, sliced;
   } rows[] = {
       {8192, 0.25, 0, 0, 1},  {8192, 0.25, 0, 1, 1},  {8192, 0.25, 1, 0, 0},
-      {8192, 1e-3, 0, 0, 0},  {8192, 1e-25, 0, 0, 0}, /* a warm-up of more steps than can be counted */
-      {6144, 0.05, 0, 0, 1},  {6144, 0.05, 0, 1, 0}, /* a float64 state forgets half as fast */
-      {6144, 0.024, 0, 0, 0},                        /* four warm-ups: one slice of them */
+      {8192, 1e-3, 0, 0, 0},  {8192, 1e-25, 0, 0, 0}, /* a warm-up of too many steps to count */
+      {6144, 0.05, 0, 0, 1},  {6144, 0.05, 0, 1, 0},  /* a float64 state forgets half as fast */
+      {6144, 0.024, 0, 0, 0},                         /* four warm-ups: only one slice */
       {64, 0.25, 0, 0, 0}};
   cumega_context *ctx = context_of_slices();
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-    if (device_is_cuda() && rows[i].length == 6144) continue; /* a GPU wants others */
+    if (device_is_cuda() && rows[i].length == 6144) continue; /* a GPU has other limits */
     fixture f;
     int64_t recurrent = -1, chain = -1, automatic = -1;
     begin(&f, ctx, rows[i].slowest, NOISE, rows[i].is_double ? cumega_float64 : cumega_float32);

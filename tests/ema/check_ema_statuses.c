@@ -1,17 +1,18 @@
-/* Every way in which a run of the EMA can be wrong: the status, a sentence that names the argument
- * and the numbers, and nothing written. Each test below breaks one thing of a call that holds. */
+/* Every way in which a run of the EMA can be wrong: it must give the status and a message that
+ * names the argument and the numbers, and write nothing. Each test below breaks one thing in a
+ * valid call. */
 #include <stdlib.h>
 #include "ema_harness.h"
 #include "runner.h"
 
 enum { L = 6, B = 4, D = 5, N = 3, ROWS = 9 };
 
-/* A padded call with everything in it; `packed` has the other form's tensors. */
+/* A padded call with every argument; `packed` has the tensors of the other form. */
 typedef struct fixture {
   cumega_ema *ema;
   cumega_ema_io io;
   test_tensor *x, *y, *mask, *lengths, *offsets, *initial, *final, *initial_slots, *final_slots;
-  test_tensor *spare; /* what a test puts in the place of another */
+  test_tensor *spare; /* what a test substitutes for another tensor */
 } fixture;
 
 static cumega_context *ctx;
@@ -81,14 +82,14 @@ static void fixture_free(fixture *f) {
 
 typedef enum place { X, Y, MASK, LENGTHS, OFFSETS, INITIAL, FINAL, FIRST_SLOTS, LAST_SLOTS } place;
 typedef enum change {
-  ABSENT,  /* the io member is NULL */
-  PRESENT, /* the io member is the fixture's tensor */
+  ABSENT,  /* sets the io member to NULL */
+  PRESENT, /* sets the io member to the fixture's tensor */
   NDIM,    /* = value */
   SHAPE,   /* [index] = value */
   STRIDE,  /* [index] = value */
   ELEMENT, /* [index] = value */
   OFFSET,  /* byte_offset = value */
-  ALIAS,   /* data = that of the tensor `index`, `value` elements on */
+  ALIAS,   /* data = that of the tensor `index`, plus `value` elements */
   NO_DATA,
   NO_SHAPE,
   ON_CUDA,
@@ -106,13 +107,13 @@ typedef struct breakage {
   change what;
   int index;
   int64_t value;
-  const char *words[3]; /* what the sentence must hold */
+  const char *words[3]; /* what the message must contain */
   void (*special)(fixture *f);
 } breakage;
 
 static void both_float64(fixture *f) {
   dl(f->x)->dtype = dl(f->y)->dtype = cumega_float64;
-  dl(f->x)->shape[0] = dl(f->y)->shape[0] = 3; /* as many bytes as there are */
+  dl(f->x)->shape[0] = dl(f->y)->shape[0] = 3; /* the same number of bytes */
   dl(f->mask)->shape[2] = 3;
   f->io.sequence_lengths = NULL;
 }
@@ -371,7 +372,7 @@ static void must_be_argument(const breakage *b, cumega_status status) {
                   b->words[i]);
 }
 
-/* Everything but the tensors that the test broke itself, seen as bytes. */
+/* All tensors, as bytes, except those that the test itself broke. */
 static void remember_all(fixture *f, int unchanged) {
   test_tensor *all[] = {f->x, f->y, f->mask, f->initial, f->final, f->lengths, f->offsets};
   for (int i = 0; i < 7; i++) {
@@ -382,8 +383,8 @@ static void remember_all(fixture *f, int unchanged) {
   }
 }
 
-/* What only the values of index tensors tell is an argument on a CPU; check_cuda_ema.c has what it
- * is on CUDA. */
+/* Whether only the values of an index tensor are wrong. Then the status is an argument error on a
+ * CPU but not on CUDA; check_cuda_ema.c tests what happens there. */
 static int is_no_argument(const breakage *b) {
   return device_is_cuda() && (b->what == ELEMENT || b->special == pool_read_and_written);
 }
@@ -392,7 +393,7 @@ static void must_be_refused(const breakage *b, int is_packed, int64_t truncation
   if (is_no_argument(b)) return;
   fixture *f = fixture_new(is_packed, truncation);
   int64_t bytes = -7;
-  MUST(ctx, cumega_ema_forward(ctx, f->ema, &f->io)); /* whole, it holds */
+  MUST(ctx, cumega_ema_forward(ctx, f->ema, &f->io)); /* unbroken, it is accepted */
   memset(f->y->block, 0xFF, (size_t)f->y->block_bytes);
   apply(b, f);
   remember_all(f, 0);
@@ -439,8 +440,8 @@ static void set_slots(fixture *f, const int64_t first[B], const int64_t last[B],
   if (aliased) f->io.final_state = dl(f->initial);
 }
 
-/* The other writer of a row is named whichever it is, and where the pools are one, the reader's own row
- * is none of its business. */
+/* The other writer of a row is named, whichever it is. If the pools are one, the reader's own row
+ * is not reported. */
 START_TEST(a_row_with_two_users_names_both) {
   static const struct {
     int64_t first[B], last[B];
@@ -464,8 +465,9 @@ START_TEST(a_row_with_two_users_names_both) {
 }
 END_TEST
 
-/* Row 5 of one pool is read, that of the other written; or a sequence alone reads and writes its row. */
-START_TEST(rows_that_nobody_shares_are_taken) {
+/* Row 5 of one pool is read and that of the other is written; or a single sequence reads and
+ * writes its row. */
+START_TEST(rows_that_are_not_shared_are_accepted) {
   static const struct {
     int64_t first[B], last[B];
     int aliased;
@@ -479,7 +481,7 @@ START_TEST(rows_that_nobody_shares_are_taken) {
 }
 END_TEST
 
-/* One state is a pool, and of the other sequence b has row b. */
+/* One state is a pool; in the other, row b belongs to sequence b. */
 START_TEST(either_state_alone_may_be_a_pool) {
   for (int which = 0; which < 2; which++) {
     fixture *f = fixture_new(0, 0), *pools = fixture_new(0, 0);
@@ -505,7 +507,7 @@ START_TEST(either_state_alone_may_be_a_pool) {
 }
 END_TEST
 
-/* Neither is told whether io is a step's. */
+/* Neither function is told whether io belongs to a step. */
 START_TEST(workspace_size_and_prepare_know_a_step) {
   for (int how = 0; how < 4; how++) {
     fixture *f = fixture_new(how == 3, 0);
@@ -522,7 +524,7 @@ START_TEST(workspace_size_and_prepare_know_a_step) {
     }
     if (how == 1) f->io.raw = 1;
     if (how == 2) f->io.mask = dl(mask);
-    /* how == 3: packed, which is forward's */
+    /* how == 3: packed, which belongs to forward */
     MUST(ctx, cumega_ema_workspace_size(ctx, f->ema, &f->io, &bytes));
     if (!device_is_cuda()) MUST(ctx, cumega_ema_prepare(ctx, f->ema, &f->io));
     ck_assert_int_ge(bytes, 0);
@@ -532,7 +534,7 @@ START_TEST(workspace_size_and_prepare_know_a_step) {
 }
 END_TEST
 
-/* x, y (B, D) and mask (B), whose NULL strides mean compact. */
+/* x, y (B, D) and mask (B); NULL strides mean compact. */
 START_TEST(a_step_of_compact_tensors_needs_no_strides) {
   fixture *f = fixture_new(0, 0);
   test_tensor *mask = tensor_new_1(cumega_bool, B), *columns = tensor_new_2(cumega_bool, B, 2);
@@ -580,14 +582,14 @@ START_TEST(missing_objects_are_refused) {
   ck_assert_int_eq(cumega_ema_workspace_size(ctx, f->ema, &f->io, NULL), CUMEGA_ERROR_ARGUMENT);
   remember_all(f, 1);
   MUST(ctx, cumega_ema_forward(ctx, f->ema, &f->io));
-  ck_assert_str_eq(cumega_context_message(ctx), ""); /* success clears the sentence */
+  ck_assert_str_eq(cumega_context_message(ctx), ""); /* success clears the message */
   fixture_free(f);
 }
 END_TEST
 
-/* A newer program's struct: accepted while what this version does not know is zero. */
+/* A newer program's struct: accepted while the part that this version does not know is zero. */
 START_TEST(a_longer_struct_is_accepted_while_its_rest_is_zero) {
-  if (device_is_cuda()) return; /* such a struct's tensors are not brought to the device */
+  if (device_is_cuda()) return; /* staging does not copy such a struct's tensors */
   fixture *f = fixture_new(0, 0);
   struct {
     cumega_ema_io io;
@@ -651,7 +653,7 @@ int main(void) {
   tcase_add_loop_test(tests, a_broken_step_is_refused_and_writes_nothing, 0, COUNT(steps));
   tcase_add_test(tests, a_packed_truncation_counts_rows);
   tcase_add_test(tests, a_row_with_two_users_names_both);
-  tcase_add_test(tests, rows_that_nobody_shares_are_taken);
+  tcase_add_test(tests, rows_that_are_not_shared_are_accepted);
   tcase_add_test(tests, either_state_alone_may_be_a_pool);
   tcase_add_test(tests, workspace_size_and_prepare_know_a_step);
   tcase_add_test(tests, a_step_of_compact_tensors_needs_no_strides);

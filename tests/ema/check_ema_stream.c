@@ -1,10 +1,10 @@
-/* Outputs so large that whole vectors are written past the caches: the bits are those of an output that cannot be,
- * since it is not aligned to a vector; and those of x's own memory. */
+/* Outputs so large that whole vectors are written past the caches. The bits are those of an
+ * unaligned output, which cannot be written that way, and those of a run in x's memory. */
 #include "ema_harness.h"
 #include "runner.h"
 
-/* 16.6 MiB, above the 16 MiB from which outputs are streamed; 496 channels are whole vectors at every CPU level, but not
- * whole tiles. */
+/* 16.6 MiB, above the 16 MiB from which outputs are streamed; 496 channels are whole vectors at
+ * every CPU level, but not whole tiles. */
 enum { L = 1100, B = 8, D = 496 };
 
 static const test_layout one_off = {.shift = 1};

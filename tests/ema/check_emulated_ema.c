@@ -1,5 +1,5 @@
-/* Runs of the EMA on emulated CUDA: how the blocks of CHUNKED wait for one another in any schedule, and what FFT
- * keeps in a context, within which limits. */
+/* Runs of the EMA on emulated CUDA: how the blocks of CHUNKED wait for one another under any
+ * schedule, and what FFT keeps in a context, within which limits. */
 #include <string.h>
 #include "emulated_run.h"
 #include "runner.h"
@@ -50,7 +50,7 @@ static cumega_ema *ema_of(cumega_context *ctx, int64_t D) {
   return truncated_ema_of(ctx, D, CUMEGA_NO_TRUNCATION);
 }
 
-/* x and y in one place, of which only the beginning may be there. */
+/* x and y share one place, of which only the beginning may exist. */
 typedef struct in_place {
   cumega_tensor x;
   cumega_ema_io io;
@@ -78,18 +78,19 @@ static int64_t workspace(int64_t limit, int64_t L, int64_t B, int64_t D) {
 
 START_TEST(tiles_are_bounded_by_their_most_and_an_eighth_of_the_limit) {
   enum { L = 500000, B = 4, D = 100 };
-  const int64_t row = 4 * (1000000 + 2), most = (int64_t)256 << 20; /* 10^6 has no factor above 7 */
+  const int64_t row = 4 * (1000000 + 2), most = (int64_t)256 << 20; /* 10^6: no factor above 7 */
   ck_assert_int_eq(workspace(0, L, B, D), most / row * row);
   ck_assert_int_eq(workspace((int64_t)1 << 40, L, B, D), most / row * row);
   ck_assert_int_eq(workspace((int64_t)1 << 30, L, B, D), most / 2 / row * row);
-  ck_assert_int_eq(workspace((int64_t)1 << 24, L, B, D), row); /* one at least */
+  ck_assert_int_eq(workspace((int64_t)1 << 24, L, B, D), row); /* at least one */
   ck_assert_int_eq(workspace(0, L, B, 1), B * row);
   ck_assert_int_eq(workspace(0, 0, B, D), 0);
   ck_assert_int_eq(workspace(0, L, 0, D), 0);
 }
 END_TEST
 
-/* One row: L + min(L, truncation) - 1 numbers, on to the next even one without a factor above 7, and two more. */
+/* One row: L + min(L, truncation) - 1 numbers, rounded up to the next even number without a
+ * factor above 7, and two more. */
 START_TEST(a_row_has_the_least_good_length) {
   static float nothing[1];
   cumega_context *ctx = context_with_limit(0);
@@ -105,7 +106,8 @@ START_TEST(a_row_has_the_least_good_length) {
 }
 END_TEST
 
-/* An eighth of the limit is less than a row of floats, or of the doubles that the spectrum is made from. */
+/* An eighth of the limit is less than a row of floats, or of the doubles that the spectrum is
+ * made from. */
 START_TEST(a_small_limit_has_the_bits_of_none) {
   enum { L = 2000, B = 2, PITCH = 4000 + 2 };
   static float x[L * B], y[2][L * B];
@@ -151,7 +153,8 @@ START_TEST(a_run_without_steps_or_sequences_makes_nothing) {
 }
 END_TEST
 
-/* A context keeps eight plans. Where the wait for what may use the oldest fails, nothing has changed. */
+/* A context keeps eight plans. If waiting for the work that may use the oldest plan fails,
+ * nothing changes. */
 START_TEST(the_ninth_plan_waits_for_work_with_the_oldest) {
   enum { D = 2, PLANS = 8, BYTES = 4096 };
   cumega_context *ctx = context_with_limit(0);
@@ -168,13 +171,13 @@ START_TEST(the_ninth_plan_waits_for_work_with_the_oldest) {
     emulation_fail(failures + 1, cudaErrorInvalidValue, 0, 0);
     status = cumega_ema_prepare(ctx, ema, ninth);
     ck_assert(status == CUMEGA_OK || status == CUMEGA_ERROR_DEVICE);
-    if (emulated_calls_of("cufftDestroy") > 0) break; /* the oldest has gone */
+    if (emulated_calls_of("cufftDestroy") > 0) break; /* the oldest is gone */
   }
   emulation_fail(0, cudaSuccess, 0, 0);
-  ck_assert_int_gt(failures, 3); /* the scope, the question for a capture, and the wait */
+  ck_assert_int_gt(failures, 3); /* the scope, the check for a capture, and the wait */
   MUST(ctx, cumega_ema_prepare(ctx, ema, ninth));
   for (int i = PLANS; i > 0;
-       i--) { /* from the youngest on; the oldest is made again, in place of it */
+       i--) { /* from the youngest on; the oldest is made again and replaces it */
     emulation_calls_begin();
     MUST(ctx, cumega_ema_prepare(ctx, ema, at(&t, data, 10 * i, 1, D)));
     ck_assert_int_eq(emulated_calls_of("cufftCreate"), i == 1 ? 2 : 0);
@@ -185,7 +188,8 @@ START_TEST(the_ninth_plan_waits_for_work_with_the_oldest) {
 }
 END_TEST
 
-/* The plan of such a run is there and not its spectrum, or the spectrum and not the plan for so many rows. */
+/* The context has the plan for such a run but not its spectrum, or the spectrum but no plan for
+ * that number of rows. */
 START_TEST(a_capture_needs_its_own_spectrum_and_plan) {
   enum { BYTES = 320 };
   cudaStream_t stream;

@@ -1,5 +1,5 @@
-/* The usage examples of ESPnet's documentation of MultiHeadDampedEMA and DecayResidual, with its
- * sizes, in C. Each checks what the example promises, not only that it runs. */
+/* The usage examples from ESPnet's documentation of MultiHeadDampedEMA and DecayResidual, with
+ * its sizes, in C. Each test checks what the example promises, not only that it runs. */
 #include <math.h>
 #include <stdlib.h>
 #include "ema_harness.h"
@@ -34,7 +34,7 @@ static test_tensor *randn(int64_t a, int64_t b, int64_t c) {
   return tensor;
 }
 
-/* The parameters of an EMA as it says them itself, for the reference. */
+/* The EMA's parameters as the EMA itself returns them, for the reference. */
 static test_parameters *read_parameters(const cumega_ema *ema, int64_t D, int64_t N) {
   test_parameters *p = parameters_new(D, N);
   double *const values[] = {p->damping, p->decay, p->expansion, p->projection, p->residual};
@@ -177,11 +177,10 @@ START_TEST(a_kernel_of_length_five_has_its_terms) {
 }
 END_TEST
 
-/* >>> input_tensor = torch.rand(32, 128, 1) # Batch of 32
- * >>> initial_state = torch.zeros(32, 128, 4) # Initial state
- * >>> output, new_state = ema_module.ema_one_step(input_tensor, initial_state)
- * x (B, D, 1) is viewed as (1, B, D); a state of zeros is as good as none; e comes raw, and the new
- * state is p * expansion * x. */
+/* >>> input_tensor = torch.rand(32, 128, 1) # Batch of 32 >>> initial_state = torch.zeros(32,
+ * 128, 4) # Initial state >>> output, new_state = ema_module.ema_one_step(input_tensor,
+ * initial_state) x (B, D, 1) is viewed as (1, B, D); a state of zeros is as good as none; e comes
+ * raw, and the new state is p * expansion * x. */
 START_TEST(one_step_from_zeros_gives_e_and_a_new_state) {
   cumega_ema *ema = module(128, 4);
   test_parameters *parameters = read_parameters(ema, 128, 4);

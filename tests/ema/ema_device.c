@@ -21,8 +21,9 @@ static cumega_ema_io relabelled(staging *s, const cumega_ema_io *io) {
 
 typedef cumega_status (*run_function)(cumega_context *, const cumega_ema *, const cumega_ema_io *);
 
-/* Memory is touched only where the library finds nothing wrong with the arguments: before, tensors
- * may be anything. The workspace's size is asked with the same checks, and reads no memory. */
+/* Memory is touched only if the library finds nothing wrong with the arguments; until then
+ * tensors may be anything. Asking for the workspace's size makes the same checks and reads no
+ * memory. */
 static cumega_status run(cumega_context *ctx, const cumega_ema *ema, const cumega_ema_io *io,
                          run_function function, int is_step) {
   staging s;
@@ -40,7 +41,7 @@ static cumega_status run(cumega_context *ctx, const cumega_ema *ema, const cumeg
     ck_assert_msg(cumega_context_report(ctx, &met) == CUMEGA_OK, "%s", cumega_context_message(ctx));
     staging_back(&s);
   } else if (status == CUMEGA_ERROR_ARGUMENT || status == CUMEGA_ERROR_UNSUPPORTED) {
-    staging_back(&s); /* which clears the sentence: the same refusal gives it again */
+    staging_back(&s); /* which clears the message: the same refusal gives it again */
     ck_assert_int_eq(function(ctx, ema, &there), status);
   }
   return met != 0 ? CUMEGA_ERROR_ARGUMENT : status;

@@ -1,16 +1,16 @@
-/* The suites of the EMA on another device: with CUMEGA_TEST_DEVICE=cuda their contexts are CUDA
- * contexts, and every run that a suite makes with tensors in the host's memory is made with copies
- * in the device's, exact to the byte and as aligned as the originals, which are brought back after
- * the run. The suites themselves know nothing of it: forward, step and workspace_size are replaced
- * for whoever includes this header. */
+/* The suites of the EMA on another device. With CUMEGA_TEST_DEVICE=cuda their contexts are CUDA
+ * contexts, and every run with tensors in the host's memory is made with copies in the device's
+ * memory. The copies are exact to the byte and aligned like the originals; they are copied back
+ * after the run. The suites need no changes for this: forward, step and workspace_size are
+ * replaced in every file that includes this header. */
 #ifndef CUMEGA_TESTS_EMA_DEVICE_H
 #define CUMEGA_TESTS_EMA_DEVICE_H
 
 #include <cumega/cumega.h>
 
-/* A run on the CPU's contexts as it is, on others through copies. What kernels met in index tensors
- * (cumega_context_report) makes it CUMEGA_ERROR_ARGUMENT, as the CPU's check does, after the run.
- */
+/* A run: on a CPU context it is called directly, on other contexts with copies. If kernels met
+ * wrong values in index tensors (cumega_context_report), the run becomes CUMEGA_ERROR_ARGUMENT
+ * after it has finished, as the CPU's check does before. */
 cumega_status device_ema_forward(cumega_context *ctx, const cumega_ema *ema,
                                  const cumega_ema_io *io);
 cumega_status device_ema_step(cumega_context *ctx, const cumega_ema *ema, const cumega_ema_io *io);

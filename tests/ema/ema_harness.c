@@ -49,7 +49,7 @@ reference_ema parameters_channel(const test_parameters *parameters, int64_t d) {
                          .projection = parameters->projection + d * N};
 }
 
-/* (D, N, 1) where dims is 3, (D, N) where 2, (D) where 1. */
+/* (D, N, 1) if dims is 3, (D, N) if 2, (D) if 1. */
 static test_tensor *parameter_tensor(DLDataType dtype, int dims, int64_t D, int64_t N,
                                      const double *values) {
   test_tensor *tensor = tensor_new(dtype, dims, (int64_t[]){D, N, 1}, NULL);

@@ -1,4 +1,4 @@
-/* What the tests of the EMA are built from, beside the harness: EMAs with known parameters. */
+/* What the tests of the EMA use besides the harness: EMAs with known parameters. */
 #ifndef CUMEGA_TESTS_EMA_HARNESS_H
 #define CUMEGA_TESTS_EMA_HARNESS_H
 
@@ -6,7 +6,7 @@
 #include "harness.h"
 #include "reference/ema.h"
 
-/* (D, N) each, residual (D): exact numbers that both the library and the reference are given. */
+/* (D, N) each, residual (D): exact numbers for both the library and the reference. */
 typedef struct test_parameters {
   int64_t channels, heads;
   double *damping, *decay, *expansion, *projection, *residual;
@@ -19,7 +19,8 @@ void parameters_fill(test_parameters *parameters, uint64_t *seed, double slowest
 /* Channel d for the reference. */
 reference_ema parameters_channel(const test_parameters *parameters, int64_t d);
 
-/* Makes an EMA whose parameters are given as tensors of `dtype`. config sizes follow parameters. */
+/* Makes an EMA from its parameters, given as tensors of `dtype`. Sizes in config follow the
+ * parameters. */
 cumega_ema *ema_new(cumega_context *ctx, cumega_ema_config config,
                     const test_parameters *parameters, DLDataType dtype);
 

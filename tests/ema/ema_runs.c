@@ -117,7 +117,7 @@ void problem_free(problem *p) {
 
 /* ---- one call ---- */
 
-/* A run of steps of one sequence; sequence < 0: a stranger. */
+/* A run of steps of one sequence; sequence < 0: one that is not part of the problem. */
 typedef struct piece {
   int64_t sequence, first, count;
 } piece;
@@ -127,7 +127,7 @@ typedef struct call {
   const way *w;
   const piece *pieces;
   int64_t count; /* of pieces */
-  double *state; /* (B, D, N) where the sequences stand; NULL: no state is given or kept */
+  double *state; /* (B, D, N), one state per sequence; NULL: no state is read or kept */
   outcome *out;
   uint64_t seed;
   int on_cpu; /* wherever the suites run */
@@ -175,7 +175,7 @@ static test_tensor *index_tensor(call *c, int64_t count, const int64_t *values) 
   return tensor;
 }
 
-/* Where step t of piece i lies: indices of x and y. */
+/* The indices of step t of piece i in x and y. */
 static void place(const call *c, int64_t i, int64_t t, int64_t *index) {
   int64_t before = c->lead;
   for (int64_t j = 0; j < i && c->packed; j++) before += c->pieces[j].count;
@@ -184,7 +184,7 @@ static void place(const call *c, int64_t i, int64_t t, int64_t *index) {
   if (c->step) index[0] = i;
 }
 
-/* x, y and mask. Rows that belong to no sequence hold poison: they are never to be seen. */
+/* x, y and mask. Rows that belong to no sequence hold poison, which must never be read. */
 static void make_inputs(call *c) {
   const recipe *r = &c->p->made_from;
   int flat = c->packed || c->step;
@@ -228,8 +228,8 @@ static void make_lengths(call *c) {
   free(values);
 }
 
-/* States by row or in pools. A pool has rows that nobody names; where one pool is read and written,
- * a sequence writes its own row or one that nobody reads. */
+/* States by row or in pools. A pool has rows that no slot names. If one pool is read and written,
+ * a sequence writes to the row it reads or to one that no sequence reads. */
 static void make_states(call *c) {
   const recipe *r = &c->p->made_from;
   if (c->state == NULL) return;
@@ -264,7 +264,8 @@ static int64_t final_row(const call *c, int64_t i) {
   return c->final_slots != NULL ? (int64_t)tensor_get(c->final_slots, i, 0, 0) : i;
 }
 
-/* y and states to the outcome; rows behind a length must be zero, rows outside untouched. */
+/* Copies y and states to the outcome; rows past a length must be zero, rows outside must be
+ * unchanged. */
 static void take_results(call *c) {
   const recipe *r = &c->p->made_from;
   int flat = c->packed || c->step;
@@ -291,7 +292,7 @@ static void take_results(call *c) {
   }
 }
 
-/* Rows of the pool that no final slot names are as before. */
+/* Rows of the pool that no final slot names have not changed. */
 static void check_pool(call *c) {
   if (c->final_slots == NULL) return;
   const recipe *r = &c->p->made_from;
@@ -424,7 +425,7 @@ static outcome *outcome_on(const problem *p, const way *w, int on_cpu) {
   outcome *out = memory_new(sizeof *out);
   out->y = memory_new(p->steps * r->D * 8);
   double *state = NULL;
-  if (r->truncation == 0) { /* a state is kept always, from zeros where none is given */
+  if (r->truncation == 0) { /* a state is always kept, starting from zeros if none is given */
     out->state = memory_new(states * 8);
     state = memory_new(states * 8);
     if (p->state != NULL) memcpy(state, p->state, (size_t)states * 8);

@@ -16,7 +16,7 @@ static uint64_t generation = 1;
 static int64_t calls;
 static std::vector<const char *> call_names, call_names_handed_out;
 static struct {
-  int64_t at; /* number of the call; 0: none */
+  int64_t at; /* the call's number; 0: none */
   cudaError_t error;
   bool for_ever, sticky;
 } planned;
@@ -36,7 +36,7 @@ thread_state &thread_here() {
 }
 
 static cudaError_t planned_fault(const char *name) {
-  static const size_t most = 1 << 20; /* a suite that never asks */
+  static const size_t most = 1 << 20; /* for a suite that never asks */
   calls++;
   if (call_names.size() == most) call_names.clear();
   call_names.push_back(name);

@@ -13,7 +13,7 @@ struct CUctx_st {
 
 namespace emulation {
 
-/* One thread at a time is inside; whoever synchronises runs the queued work. */
+/* One thread at a time is inside; the thread that synchronises runs the queued work. */
 std::recursive_mutex &lock();
 struct lock_guard : std::lock_guard<std::recursive_mutex> {
   lock_guard() : std::lock_guard<std::recursive_mutex>(lock()) {}
@@ -21,21 +21,21 @@ struct lock_guard : std::lock_guard<std::recursive_mutex> {
 
 enum call_kind : unsigned {
   CALL_PLAIN = 0,
-  CALL_DEVICE = 1,  /* uses the current device: makes its context, fails where it is lost */
+  CALL_DEVICE = 1,  /* uses the current device: makes its context, fails if the device is lost */
   CALL_UNSAFE = 2,  /* not allowed while something captures, unless in relaxed mode */
-  CALL_RELEASE = 4, /* done even where it fails, but for a capture */
+  CALL_RELEASE = 4, /* done even if it fails, except during a capture */
   CALL_DRIVER = 8   /* leaves the runtime's last error alone */
 };
 
-/* Usage: call here(CALL_DEVICE); if (here.refused()) return here.error(); ... return here.end(e);
- */
+/* Usage: call here(CALL_DEVICE); if (here.refused()) return here.error(); ... return
+ * here.end(e); */
 class call {
 public:
-  /* name: of CUDA's function, for emulation_calls. */
+  /* name: that of CUDA's function, for emulation_calls. */
   explicit call(unsigned kind, const char *name = __builtin_FUNCTION());
   bool refused() const { return error_ != cudaSuccess && (forbidden_ || !(kind_ & CALL_RELEASE)); }
   cudaError_t error() const { return error_; }
-  cudaError_t end(cudaError_t error); /* an error of the beginning goes first */
+  cudaError_t end(cudaError_t error); /* an error from the beginning takes precedence */
 
 private:
   lock_guard guard_;
@@ -56,12 +56,13 @@ struct thread_state {
 thread_state &thread_here();
 
 int device_count();
-cudaError_t device_absent(); /* why there is none: no device, no driver, an old one; or success */
-int device_current();        /* 0 where the thread has no context */
+cudaError_t
+device_absent();      /* why there is none: no device, no driver, an old driver; or success */
+int device_current(); /* 0 if the thread has no context */
 cudaError_t device_lost(int device);
 void device_lose(int device, cudaError_t error);
-CUctx_st *device_context(int device); /* the primary one, made if need be */
-cudaError_t device_use();             /* gives the thread a context where it has none */
+CUctx_st *device_context(int device); /* the primary one, made if necessary */
+cudaError_t device_use();             /* gives the thread a context if it has none */
 void devices_reset();
 
 } // namespace emulation

@@ -1,4 +1,4 @@
-/* Device memory for the suites, and how they see that a fault is caught. */
+/* Device memory for the suites, and how they check that a fault is caught. */
 #ifndef EMULATION_CHECK_DEVICE_H
 #define EMULATION_CHECK_DEVICE_H
 
@@ -42,7 +42,7 @@ static inline void begin(int seed) {
   emulation_set_schedule(seed == 0 ? EMULATION_FIXED : EMULATION_RANDOM, (uint64_t)seed);
 }
 
-/* How the suites end: with nothing left for LeakSanitizer to find. */
+/* How the suites end: nothing is left for LeakSanitizer to find. */
 static inline int run_and_reset(Suite *suite) {
   const int failed = run_suite(suite);
   emulation_reset();
@@ -57,7 +57,7 @@ template <typename RUN> static inline void under_all_schedules(RUN run) {
   }
 }
 
-/* What a forked child writes to stderr while it calls run; *status is what it ends with. */
+/* What a forked child writes to stderr while it calls run; *status is its exit status. */
 template <typename RUN> static inline std::string stderr_of(RUN run, int *status) {
   int ends[2];
   ck_assert_int_eq(pipe(ends), 0);
@@ -80,8 +80,8 @@ template <typename RUN> static inline std::string stderr_of(RUN run, int *status
   return text;
 }
 
-/* The accesses of run are seen: with AddressSanitizer the process ends with `sanitized` among what
- * it says; without, there is a fault with `plain` in it. */
+/* The accesses of run are detected. With AddressSanitizer the process ends, and its output
+ * contains `sanitized`; without it, there is a fault that contains `plain`. */
 template <typename RUN>
 static inline void access_is_caught(RUN run, const char *sanitized, const char *plain) {
 #ifdef EMULATION_ASAN

@@ -1,4 +1,4 @@
-/* Kernels that are wrong are caught. */
+/* Wrong kernels are caught. */
 #include <cmath>
 #include <algorithm>
 #include <numeric>
@@ -12,7 +12,7 @@ static std::vector<int> counted() {
   return x;
 }
 
-/* For how many of the schedules the race shows: a result that is not the right one. */
+/* The number of schedules under which the race shows as a wrong result. */
 typedef cudaError_t (*int_kernel)(const int *, int *, cudaStream_t);
 static int schedules_that_show(int_kernel run, const std::vector<int> &right) {
   int wrong = 0;
@@ -25,8 +25,8 @@ static int schedules_that_show(int_kernel run, const std::vector<int> &right) {
   return wrong;
 }
 
-/* The expected number of schedules is all of them but those where chance put the threads just so:
- * at least half is asked for. */
+/* The expected number is all schedules except those in which chance puts the threads in the right
+ * order; the test requires at least half of it. */
 static void race_is_seen(int_kernel run, const std::vector<int> &right) {
   ck_assert_int_ge(schedules_that_show(run, right), SEEDS / 2);
 }
@@ -45,7 +45,7 @@ START_TEST(a_missing_barrier_before_the_next_write_is_seen) {
 }
 END_TEST
 
-/* One warp has to come through five shuffles before the other has read. */
+/* One warp has to complete five shuffles before the other has read. */
 START_TEST(a_missing_barrier_is_seen_by_a_warp_that_is_far_ahead) {
   std::vector<int> right(64, 136 * 528); /* 1 + ... + 16 times the sum of the other warp's */
   std::fill(right.begin(), right.begin() + 32, 136 * 1552);
@@ -60,7 +60,7 @@ START_TEST(a_missing_syncwarp_is_seen) {
 }
 END_TEST
 
-/* In a quarter of the orders at least: block 0 begins before block 1 in half of them. */
+/* At least in a quarter of the orders: block 0 begins before block 1 in half of them. */
 START_TEST(a_read_of_another_blocks_result_is_seen) {
   ck_assert_int_ge(schedules_that_show(read_other_block_without_flag, counted()), SEEDS / 4);
 }
@@ -83,8 +83,8 @@ static int schedules_with_wrong_copies(float_kernel run, float *fixed) {
   return wrong;
 }
 
-/* Of 32 copies one at least is late but for a chance of 1e-4 or so, and its NaN arrives in y. The
- * fixed schedule lands a copy as late as it may. */
+/* At least one of 32 copies is late, except with a chance of about 1e-4, and its NaN arrives in
+ * y. The fixed schedule lands a copy as late as it may. */
 START_TEST(a_missing_wait_for_a_copy_is_seen) {
   float fixed;
   ck_assert_int_ge(schedules_with_wrong_copies(copy_without_wait, &fixed), SEEDS);
@@ -106,7 +106,7 @@ START_TEST(a_copy_into_a_stage_that_is_still_read_is_seen) {
 }
 END_TEST
 
-/* Whatever the schedule: a fault that says so, and a lost device. */
+/* Under every schedule: a fault with this text, and a lost device. */
 template <typename RUN> static void always_faults(RUN run, const char *part) {
   under_all_schedules([&](int seed) {
     int *x = nullptr;
@@ -142,8 +142,8 @@ START_TEST(a_lane_that_does_not_come_is_a_deadlock) {
 }
 END_TEST
 
-/* The random schedule starts the block that is waited for among the first 8 of 100 in at most 8 %
- * of the seeds; more than 6 of 24 of those have a chance of 1e-3. */
+/* The random schedule starts the awaited block among the first 8 of 100 for at most 8 % of the
+ * seeds; more than 6 of 24 such seeds have a chance of 1e-3. */
 START_TEST(a_wait_for_a_block_that_has_not_started_is_a_deadlock) {
   int stuck = 0;
   under_all_schedules([&](int seed) {
@@ -211,7 +211,7 @@ START_TEST(a_bad_asynchronous_copy_is_reported) {
   const auto copies = [](float_kernel run, const char *part) {
     always_faults(
         [=](int *y) {
-          static float *x; /* gone with the next reset */
+          static float *x; /* gone after the next reset */
           OK(cudaMalloc(&x, 256));
           run(x, (float *)y, nullptr);
         },
@@ -247,7 +247,7 @@ START_TEST(what_nobody_wrote_is_nan) {
     ck_assert(std::isnan(y.read()[0]));
     unsigned short half[2];
     OK(cudaMemcpy(half, x.data, sizeof half, cudaMemcpyDeviceToHost));
-    ck_assert_int_gt(half[1] & 0x7fff, 0x7f80); /* NaN as bfloat16, and as float16 */
+    ck_assert_int_gt(half[1] & 0x7fff, 0x7f80); /* NaN both as bfloat16 and as float16 */
   });
 }
 END_TEST

@@ -1,4 +1,4 @@
-/* Kernels that are right give right results, whatever the schedule. */
+/* Correct kernels give correct results under every schedule. */
 #include <chrono>
 #include <numeric>
 
@@ -7,7 +7,7 @@
 #include "check_device.h"
 #include "correct_kernels.h"
 
-/* And without a fault or a leak. */
+/* Also checks that there is no fault and no leak. */
 template <typename CHECK> static void right_under_all_schedules(CHECK check) {
   under_all_schedules([&](int seed) {
     check(seed);
@@ -132,7 +132,7 @@ START_TEST(every_thread_of_every_block_runs_once_at_its_place) {
 }
 END_TEST
 
-/* The order in which blocks take their tickets is the schedule's. */
+/* The schedule decides the order in which blocks take their tickets. */
 START_TEST(a_seed_gives_the_same_schedule_again_and_another_seed_another) {
   std::vector<int> orders[3];
   for (int run = 0; run < 3; run++) {
@@ -156,7 +156,7 @@ START_TEST(half_types_widen_exactly_and_narrow_to_nearest_even) {
   }
   ck_assert(__half2float(__ushort_as_half(0x3c01)) == 1.0f + 0x1p-10f);
   ck_assert(__half2float(__ushort_as_half(0x0001)) == 0x1p-24f);
-  ck_assert_uint_eq(__half_as_ushort(__float2half_rn(1.0f + 0x1p-11f)), 0x3c00); /* tie to even */
+  ck_assert_uint_eq(__half_as_ushort(__float2half_rn(1.0f + 0x1p-11f)), 0x3c00); /* ties to even */
   ck_assert_uint_eq(__half_as_ushort(__float2half_rn(1.0f + 0x3p-11f)), 0x3c02);
   ck_assert_uint_eq(__half_as_ushort(__float2half_rn(65519.0f)), 0x7bff);
   ck_assert_uint_eq(__half_as_ushort(__float2half_rn(-65520.0f)), 0xfc00);
@@ -172,7 +172,7 @@ START_TEST(vector_types_have_the_alignment_of_cuda) {
 }
 END_TEST
 
-/* Not a test of a limit: the figure is printed, for the documentation. */
+/* Tests no limit: it prints the figure, for the documentation. */
 START_TEST(a_scan_tells_its_speed) {
   const int n = 256 * 1024;
   emulation_reset();

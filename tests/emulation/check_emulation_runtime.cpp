@@ -1,5 +1,5 @@
-/* Errors, devices, memory, faults on demand: what the runtime says of itself, and what tests make
- * it do. */
+/* Errors, devices, memory, faults on demand: what the runtime reports about itself, and what
+ * tests make it do. */
 #include <cfenv>
 #include <thread>
 
@@ -138,7 +138,7 @@ START_TEST(copies_that_cannot_be_are_refused) {
 }
 END_TEST
 
-/* AddressSanitizer alone sees it: device memory is closed to the host. */
+/* Only AddressSanitizer sees it: the host may not touch device memory. */
 START_TEST(the_host_may_not_touch_device_memory) {
   begin(0);
 #ifdef EMULATION_ASAN
@@ -150,7 +150,7 @@ START_TEST(the_host_may_not_touch_device_memory) {
       },
       "the host touched 0 bytes into device memory, 16 bytes", "");
 #else
-  int *managed; /* which the host may */
+  int *managed; /* which the host may touch */
   OK(cudaMallocManaged(&managed, 16));
   *managed = 1;
   OK(cudaFree(managed));
@@ -299,7 +299,7 @@ START_TEST(kernels_that_ran_are_listed_in_order) {
 }
 END_TEST
 
-/* 1 + 2^-24 is 1 to nearest, and the next number upwards. */
+/* 1 + 2^-24 is 1 to nearest, and the next number when rounded upwards. */
 START_TEST(kernels_round_to_nearest_whatever_the_host_does) {
   begin(0);
   buffer<float> x(std::vector<float>(1, 1.0f + 0x1p-23f)), y(1);

@@ -1,4 +1,4 @@
-/* Streams, events and graphs keep CUDA's promises and no others. */
+/* Streams, events and graphs keep CUDA's promises and give no others. */
 #include "check_device.h"
 #include "correct_kernels.h"
 
@@ -16,7 +16,7 @@ static cudaEvent_t event_new() {
   return event;
 }
 
-/* y = 2 x in one stream, z = 3 y in another; how many schedules give 6 x. */
+/* y = 2 x in one stream, z = 3 y in another; returns the number of schedules that give 6 x. */
 static int schedules_right_with(bool with_event) {
   int right = 0;
   under_all_schedules([&](int) {
@@ -131,8 +131,8 @@ START_TEST(free_in_stream_order_is_no_fault) {
 }
 END_TEST
 
-/* Changed after the call: pageable memory has been read then; pinned memory may not have been, and
- * in the fixed schedule has not. Arguments are the call's own. */
+/* The sources change after the call. By then pageable memory has been read; pinned memory may not
+ * have been, and in the fixed schedule has not. Arguments are copied by the call. */
 START_TEST(copies_read_pinned_memory_when_they_run) {
   begin(0);
   const cudaStream_t stream = stream_new();
@@ -167,7 +167,7 @@ START_TEST(blocking_streams_take_turns_with_the_legacy_stream) {
 }
 END_TEST
 
-/* Captures y = factor x, and if forked z = 3 x beside it in another stream. */
+/* Captures y = factor x, and if forked also z = 3 x in another stream. */
 static cudaGraphExec_t captured(cudaStream_t stream, const float *x, float *y, float factor,
                                 float *z) {
   cudaGraph_t graph;
@@ -234,7 +234,7 @@ START_TEST(a_graph_with_a_stale_pointer_is_caught) {
 }
 END_TEST
 
-/* Each of these, called while `stream` captures, gives the error and spoils the capture. */
+/* Each of these, called while `stream` captures, gives the error and invalidates the capture. */
 template <typename CALL>
 static void spoils_a_capture(CALL illegal, cudaError_t error, unsigned flags) {
   begin(0);

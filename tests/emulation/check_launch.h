@@ -1,4 +1,4 @@
-/* The launch macros as kernels use them, for the suites' own kernels. */
+/* The launch macros as kernels use them, for the suites' kernels. */
 #ifndef EMULATION_CHECK_LAUNCH_H
 #define EMULATION_CHECK_LAUNCH_H
 

@@ -62,7 +62,7 @@ void emulation_copy_commit(void) {
   lane_here()->group++;
 }
 
-/* Copies that are not committed belong to no group, and no wait waits for them. */
+/* Copies that are not committed belong to no group, and no wait covers them. */
 void emulation_copy_wait(size_t groups_left) {
   lane *l = lane_here();
   for (size_t i = 0; i < l->copies.size();)

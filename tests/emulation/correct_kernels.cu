@@ -53,8 +53,9 @@ cudaError_t scan_blocks(const int *x, int *y, int n, cudaStream_t stream) {
   return CUMEGA_LAUNCH(scan_blocks_kernel, blocks_for(n), BLOCK, 8 * sizeof(int), stream, x, y, n);
 }
 
-/* state[0] hands out places in the order of starting, so that a block waits only for blocks that
- * run already; state[1 + b] is 2^32 + the sum of all up to block b, once that is known. */
+/* state[0] hands out places in the order in which blocks start, so that a block waits only for
+ * blocks that already run; state[1 + b] is 2^32 + the sum of all blocks up to b, once that is
+ * known. */
 __global__ void __launch_bounds__(256)
     scan_lookback_kernel(const int *x, int *y, int n, unsigned long long *state) {
   CUMEGA_SHARED(int, shared); /* 8 totals, the ticket, the sum of earlier blocks */
@@ -130,7 +131,7 @@ __global__ void __launch_bounds__(64) pipeline_kernel(const float *x, float *y, 
   for (int t = 0; t < STAGES - 1; t++) fetch(stages, x, t, steps);
   for (int t = 0; t < steps; t++) {
     __pipeline_wait_prior(STAGES - 2);
-    __syncthreads(); /* step t is there for all, and all have done with t - 1 */
+    __syncthreads(); /* step t is visible to all threads, and all have finished t - 1 */
     fetch(stages, x, t + STAGES - 1, steps);
     sum += stages[(t % STAGES) * CHANNELS + threadIdx.x];
     y[t * CHANNELS + threadIdx.x] = sum;

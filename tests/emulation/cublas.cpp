@@ -9,8 +9,8 @@
 #include "call.h"
 #include "library.h"
 
-/* A handle that has been given a stream has no workspace until it is given one again, as the real
- * one falls back to memory of its own then, which a capture may not allocate. */
+/* Setting a handle's stream takes its workspace away until it gets one again. The real cuBLAS
+ * then falls back to its own memory, which it may not allocate during a capture. */
 struct cublasContext {
   cudaStream_t stream;
   char *workspace;
@@ -90,7 +90,7 @@ static inline double multiply_add(double a, double b, double c) {
   return __builtin_fma(a, b, c);
 }
 
-/* Columns first, as cuBLAS counts. A GPU's kernels cut long sums into pieces too. */
+/* Column-major, as in cuBLAS. A GPU's kernels also cut long sums into pieces. */
 template <typename REAL> static void multiply(const problem<REAL> &p) {
   const int64_t piece = 64;
   for (int64_t j = 0; j < p.n; j++)
@@ -108,8 +108,9 @@ template <typename REAL> static void multiply(const problem<REAL> &p) {
     }
 }
 
-/* The workspace is written, so that one which is too small or in use elsewhere is seen. Products in
- * another mode than PEDANTIC have other bits: here they are all wrong. */
+/* Writes to the workspace, so that a test notices one that is too small or in use elsewhere. Only
+ * products in PEDANTIC mode are right: in other modes the bits differ on a GPU, so all results
+ * are wrong here. */
 template <typename REAL>
 static cublasStatus_t gemm(cublasHandle_t handle, cublasOperation_t a_op, cublasOperation_t b_op,
                            int m, int n, int k, const REAL *alpha, const REAL *a, int lda,

@@ -1,7 +1,7 @@
-/* cuFFT, done plainly: batches of one-dimensional transforms between real and complex, in double
- * whatever the type, rounded once at the end. A plan wants its work area, and fills it with poison:
- * whoever keeps something of his own in it, or lets two streams share it, gets NaN. As in cuFFT, the
- * inverse leaves its input in no useful state, and neither direction scales. */
+/* A simple cuFFT: batches of one-dimensional transforms between real and complex, in double for
+ * every type, rounded once at the end. A plan needs its work area and fills it with poison: a
+ * caller that keeps data in it, or lets two streams share it, gets NaN. As in cuFFT, the inverse
+ * destroys its input, and neither direction scales. */
 #include <cmath>
 #include <complex>
 #include <cstdlib>
@@ -48,8 +48,8 @@ static int64_t smallest_factor(int64_t n) {
   return n;
 }
 
-/* out[k] = sum over j of in[j * stride] * root^(j k), root = e^(-2 pi i / n); roots[j] is that of
- * `total` to the j. Decimation in time by the smallest factor. */
+/* out[k] = sum over j of in[j * stride] * root^(j k), root = e^(-2 pi i / n); roots[j] is the
+ * root for `total` to the power j. Decimation in time by the smallest factor. */
 static void transform(int64_t n, const number *in, int64_t stride, number *out,
                       const std::vector<number> &roots) {
   const int64_t total = (int64_t)roots.size();
@@ -82,7 +82,7 @@ static std::vector<number> roots_of(int64_t n) {
   return roots;
 }
 
-/* In place or not: a row is read whole before it is written. */
+/* In place or not: a row is read completely before it is written. */
 template <typename REAL> static void forward(const fft_plan &p, const REAL *from, REAL *to) {
   const std::vector<number> roots = roots_of(p.n);
   std::vector<number> in((size_t)p.n), out((size_t)p.n);

@@ -1,5 +1,5 @@
-/* Devices, their contexts, and the three driver calls that leave a caller's context as found. The
- * numbers are those of an H100, but for few multiprocessors and little memory. */
+/* Devices, their contexts, and the three driver calls that save and restore a caller's context.
+ * The numbers are those of an H100, but with few multiprocessors and little memory. */
 #include <cstdio>
 #include <cstring>
 #include <memory>
@@ -46,7 +46,7 @@ bool is_hidden(const char *function) {
   return hidden.count(function) > 0;
 }
 
-/* A runtime works with drivers of its own major version, and later ones. */
+/* A runtime works with drivers of its own major version and later ones. */
 cudaError_t device_absent() {
   if (driver_version / 1000 < CUDART_VERSION / 1000) return cudaErrorInsufficientDriver;
   return count == 0 ? cudaErrorNoDevice : cudaSuccess;
@@ -82,7 +82,7 @@ cudaError_t device_use() {
 
 using namespace emulation;
 
-/* The driver's functions: results have the numbers of the runtime's errors. */
+/* The driver's functions: their results have the same numbers as the runtime's errors. */
 static int context_get_current(CUctx_st **context) {
   call here(CALL_DRIVER, "cuCtxGetCurrent");
   if (here.refused()) return here.error();
@@ -174,7 +174,7 @@ extern "C" {
 
 void emulation_revive(void) {
   lock_guard guard;
-  emulation_drain(); /* which does nothing on a lost device */
+  emulation_drain(); /* has no effect on a lost device */
   for (device &d : devices) d.lost = cudaSuccess;
 }
 

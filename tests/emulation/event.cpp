@@ -1,4 +1,4 @@
-/* Events: names for positions in streams, or for nodes of a graph that is being captured. */
+/* Events: names for positions in streams, or for nodes of a graph during capture. */
 #include <ctime>
 #include <map>
 
@@ -127,7 +127,8 @@ cudaError_t cudaEventSynchronize(cudaEvent_t handle) {
   return here.end(device_lost(event->device));
 }
 
-/* In the fixed schedule each query has the stream run to the event and tells so the next time. */
+/* In the fixed schedule each query runs the stream up to the event, and reports that the next
+ * time. */
 cudaError_t cudaEventQuery(cudaEvent_t handle) {
   call here(CALL_DEVICE);
   if (here.refused()) return here.error();

@@ -19,7 +19,7 @@ static struct fault_list {
   bool asked = true;
   std::string handed_out;
 
-  /* A fault that nobody has looked at must not end in success. */
+  /* A process with a fault that no test asked about must not end in success. */
   ~fault_list() {
     if (asked) return;
     fprintf(stderr, "emulated CUDA found faults:\n%s", lines.c_str());

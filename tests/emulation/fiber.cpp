@@ -1,7 +1,7 @@
-/* Switching stacks. On x86-64 by a few instructions (the registers that a call keeps, and the stack
- * pointer), elsewhere by ucontext, whose system calls cost ten times as much. Both sanitizers are
- * told of every switch: AddressSanitizer which stack is in use, ThreadSanitizer which thread, and
- * that a switch alone orders nothing. */
+/* Switching stacks. On x86-64 this takes a few instructions (for the registers that a call keeps,
+ * and the stack pointer); elsewhere it uses ucontext, whose system calls cost ten times as much.
+ * Both sanitizers are told of every switch: AddressSanitizer which stack is in use,
+ * ThreadSanitizer which thread runs and that a switch by itself orders no accesses. */
 #include "fiber.h"
 
 #include <cstdint>
@@ -115,7 +115,7 @@ emulation_switch:
 )");
 
 /* As if entry had called emulation_switch just before its first instruction. Stacks begin at
- * different cache lines of their last page, or they would all contend for the same few. */
+ * different cache lines of their last page; otherwise they would all compete for the same few. */
 static void prepare(fiber *f) {
   const size_t colour = ((uintptr_t)f->stack / PAGE) % 64 * 64;
   void **top = (void **)(f->stack + STACK - colour);

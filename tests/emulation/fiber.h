@@ -1,5 +1,5 @@
-/* Fibers: threads that run only when told to and stop only by themselves. One is resumed at a time,
- * from outside all of them. */
+/* Fibers: threads that run only when resumed and stop only by themselves. One runs at a time,
+ * resumed from outside all fibers. */
 #ifndef EMULATION_FIBER_H
 #define EMULATION_FIBER_H
 
@@ -9,7 +9,7 @@ struct fiber {
   void (*body)(void *) = nullptr;
   void *argument = nullptr;
   char *stack = nullptr;
-  void *stack_pointer = nullptr; /* or the ucontext_t, where there is no switch of our own */
+  void *stack_pointer = nullptr; /* or the ucontext_t, on machines without emulation_switch */
   void *fake_stack = nullptr;    /* AddressSanitizer's */
   void *tsan = nullptr;          /* ThreadSanitizer's */
   bool finished = false;
@@ -17,8 +17,8 @@ struct fiber {
 
 void fiber_start(fiber *f, void (*body)(void *), void *argument);
 void fiber_resume(fiber *f);
-void fiber_suspend();         /* back to whoever resumed the fiber that calls it */
-void fiber_release(fiber *f); /* finished or given up: what it held on its stack is forgotten */
+void fiber_suspend();         /* returns from the calling fiber to the code that resumed it */
+void fiber_release(fiber *f); /* finished or abandoned: what its stack held is forgotten */
 
 } // namespace emulation
 

@@ -11,12 +11,12 @@ struct CUgraph_st {
 
 struct CUgraphExec_st {
   std::shared_ptr<const std::vector<emulation::node>> nodes;
-  emulation::position last; /* launches of one graph run one at a time */
+  emulation::position last; /* launches of one graph do not overlap */
 };
 
 namespace emulation {
 
-static std::vector<capture_pointer> captures; /* under way */
+static std::vector<capture_pointer> captures; /* captures in progress */
 static std::map<cudaGraph_t, std::unique_ptr<CUgraph_st>> graphs;
 static std::map<cudaGraphExec_t, std::unique_ptr<CUgraphExec_st>> execs;
 
@@ -91,7 +91,7 @@ void graphs_reset() {
   execs.clear();
 }
 
-/* Whether every node is followed, at some remove, by what the origin has come to. */
+/* Whether the origin's latest work follows every node, directly or indirectly. */
 static bool joined(const capture &c) {
   std::vector<bool> reached(c.nodes.size(), false);
   for (size_t i : c.origin->tail) reached[i] = true;
@@ -106,7 +106,8 @@ static void leave(const capture_pointer &c) {
   captures.erase(std::find(captures.begin(), captures.end(), c));
 }
 
-/* Runs the nodes, each after those it follows: in the order of capture, or any other such order. */
+/* Runs the nodes, each after those it follows: in the order of capture, or in any other valid
+ * order. */
 static void run_nodes(int device, const std::vector<node> &nodes) {
   std::vector<size_t> waits(nodes.size()), ready;
   std::vector<std::vector<size_t>> followers(nodes.size());

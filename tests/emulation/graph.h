@@ -1,4 +1,5 @@
-/* Graphs: operations that were captured instead of queued, with what each follows. */
+/* Graphs: operations that were captured instead of queued, with the nodes that each one
+ * follows. */
 #ifndef EMULATION_GRAPH_H
 #define EMULATION_GRAPH_H
 
@@ -13,7 +14,7 @@ struct node {
   std::vector<size_t> after;
 };
 
-/* A capture under way, or over. */
+/* A capture, in progress or finished. */
 struct capture {
   std::vector<node> nodes;
   stream_pointer origin;
@@ -26,13 +27,13 @@ typedef std::shared_ptr<capture> capture_pointer;
 
 cudaError_t capture_add(const stream_pointer &s, operation op);
 
-/* The stream waits for nodes of c: it becomes part of that capture, if it is not. */
+/* The stream waits for nodes of c, and so joins that capture unless it is already part of it. */
 cudaError_t capture_join(const stream_pointer &s, const capture_pointer &c,
                          const std::vector<size_t> &nodes);
 
 void capture_invalidate(const capture_pointer &c);
 
-/* The error of a call that is not allowed while something captures; it spoils what captures. */
+/* The error of a call that is not allowed during a capture; it invalidates the capture. */
 cudaError_t capture_forbids();
 
 /* The error of work in the legacy stream while a blocking stream of the device captures. */

@@ -1,14 +1,15 @@
-/* The scheduler. Every thread of a block is a fiber that runs until it waits. A round resumes all
- * threads of a block that can run, once each; rounds of several live blocks alternate.
+/* The scheduler. Every thread of a block is a fiber that runs until it waits. A round resumes,
+ * once each, all threads of a block that can run; rounds of several live blocks alternate.
  *
- * Fixed schedule: threads by number; a block is run until it ends, and others are started beside it
- * only while all of its threads spin. Random schedule: threads in a new random order each round,
- * now and then those of one warp only, once or for many rounds; up to 8 live blocks, taken from the grid in random order. So
- * a block that waits for one of lower index fares as on a GPU, where no order is promised.
+ * Fixed schedule: threads run by number; a block runs until it ends, and other blocks start only
+ * while all of its threads spin. Random schedule: threads run in a new random order each round,
+ * sometimes those of one warp only, once or for many rounds; there are up to 8 live blocks, taken
+ * from the grid in random order. So a block that waits for one of lower index is treated as on a
+ * GPU, which promises no order.
  *
- * Nothing runs between two waits of a thread but that thread: a schedule is an interleaving of
- * whole stretches. That finds every missing barrier whose effect depends on the order of threads,
- * and says nothing about the order in which a GPU's memory shows single writes. */
+ * Between two waits of a thread only that thread runs: a schedule is an interleaving of whole
+ * stretches. That finds every missing barrier whose effect depends on the order of threads. It
+ * says nothing about the order in which a GPU's memory shows single writes. */
 #include "grid.h"
 
 #include <cfenv>
@@ -29,9 +30,9 @@ namespace emulation {
 static const unsigned LIVE_BLOCKS = 8, LIVE_LANES = 8192;
 static const unsigned MOST_SPRINT = 64; /* rounds */
 static const unsigned SPIN_ROUNDS =
-    4000; /* of nothing but spinning, until it counts as a deadlock */
+    4000; /* of nothing but spinning, before it counts as a deadlock */
 
-/* The launch that runs; there is one at a time. */
+/* The launch that is running; there is one at a time. */
 static struct running {
   const kernel_launch *launch = nullptr;
   std::vector<std::unique_ptr<block>> live;
@@ -42,7 +43,7 @@ static struct running {
   char fence = 0; /* its address stands for memory fences */
 } now;
 
-static std::vector<std::unique_ptr<block>> spare; /* blocks and their stacks, to be used again */
+static std::vector<std::unique_ptr<block>> spare; /* blocks and their stacks, for reuse */
 static std::vector<std::string> kernel_names;
 static std::vector<const char *> kernel_pointers;
 
@@ -159,9 +160,9 @@ static void lane_run(lane *l) {
   emulation_here = nullptr;
 }
 
-/* Runs every lane that can run, once: of one random warp, or of all. Returns how many ran. */
-/* All threads of the block, or those of one warp, which now and then goes on for many rounds, as far as it
- * comes: one that is far ahead of the others meets what they have not done yet. */
+/* Runs every lane that can run, once: all threads of the block, or those of one random warp.
+ * Sometimes that warp continues for many rounds, as far as it can: if it is far ahead of the
+ * others, it meets work that they have not done yet. Returns how many ran. */
 static unsigned block_round(block *b) {
   const unsigned count = (unsigned)b->lanes.size();
   unsigned ran = 0, first = 0, last = count;
@@ -194,7 +195,7 @@ static bool block_can_run(const block *b) {
   return false;
 }
 
-/* No thread of the block can ever go on. */
+/* No thread of the block can ever continue. */
 static void block_report_deadlock(const block *b) {
   unsigned barrier = 0, warp = 0;
   const lane *first = nullptr;
@@ -235,7 +236,7 @@ static unsigned live_limit() {
   return schedule_random() ? 1 + schedule_draw(limit) : limit;
 }
 
-/* One round of one block. Returns whether anything but spinning was done. */
+/* One round of one block. Returns whether any thread did something other than spin. */
 static bool step(size_t i) {
   block *b = now.live[i].get();
   const uint64_t before = now.progress;
@@ -275,7 +276,7 @@ static void run_blocks() {
 }
 
 cudaError_t grid_run(const kernel_launch &launch) {
-  fenv_t environment; /* a GPU does not know of the caller's rounding mode */
+  fenv_t environment; /* a GPU ignores the caller's rounding mode */
   fegetenv(&environment);
   fesetenv(FE_DFL_ENV);
   kernel_names.push_back(launch.name);

@@ -1,4 +1,4 @@
-/* A launch that runs: its blocks, their threads as fibers, who waits for what. */
+/* A running launch: its blocks, their threads as fibers, and who waits for what. */
 #ifndef EMULATION_GRID_H
 #define EMULATION_GRID_H
 
@@ -21,7 +21,7 @@ struct kernel_launch {
   std::function<void()> body; /* called once per thread; holds the arguments */
 };
 
-/* Runs all of it. cudaErrorLaunchFailure where a fault ended it. */
+/* Runs all of it. Returns cudaErrorLaunchFailure if a fault ended it. */
 cudaError_t grid_run(const kernel_launch &launch);
 
 /* The names of kernels, as they begin to run. */
@@ -30,7 +30,7 @@ void launches_reset();
 
 enum lane_state { LANE_READY, LANE_SPINNING, LANE_AT_BARRIER, LANE_AT_WARP, LANE_EXITED };
 
-/* An asynchronous copy under way. */
+/* An asynchronous copy in progress. */
 struct async_copy {
   char *to;
   const char *from;
@@ -48,16 +48,16 @@ struct lane {
   unsigned number; /* within the block */
   lane_state state;
   emulation_site site; /* where it waits */
-  unsigned mask;       /* of the collective it waits for */
+  unsigned mask;       /* for the collective it waits in */
   bool votes;
   uint64_t value, result;
   int source;
   std::vector<async_copy> copies; /* in the order of issue */
-  uint64_t group;                 /* of the copies issued next */
+  uint64_t group;                 /* for the copies issued next */
 };
 
 /* Which of a warp's lanes wait in a collective, and which never will: they have returned, or the
- * block ends before them. */
+ * block is too small to have them. */
 struct warp_lanes {
   unsigned waiting, gone;
 };
@@ -69,22 +69,22 @@ struct block {
   unsigned exited, at_barrier;
   int predicates, predicates_counted; /* of this barrier, of the last one */
   guarded shared;
-  char begun, ended;           /* their addresses stand for these moments, for ThreadSanitizer */
-  std::vector<unsigned> order; /* in which a round runs the lanes */
-  unsigned sprint, sprinter;   /* rounds that are one warp's, and its first lane */
+  char begun, ended;           /* for ThreadSanitizer, their addresses stand for these moments */
+  std::vector<unsigned> order; /* the order in which a round runs the lanes */
+  unsigned sprint, sprinter;   /* the rounds left for a single warp, and its first lane */
   ~block() { guarded_destroy(&shared); }
 };
 
-/* The lane that runs, or nullptr. */
+/* The running lane, or nullptr. */
 lane *lane_here();
 
-/* Stops the kernel: the fault is recorded, and the fiber never goes on. */
+/* Stops the kernel: records the fault and never resumes the fiber. */
 [[noreturn]] void kernel_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* The lane waits; others run. Counts as progress unless it only spins. */
+/* The lane waits and others run. Counts as progress unless the lane only spins. */
 void lane_wait(lane *l, lane_state state);
 
-void warp_exit(lane *l);     /* faults where others wait for the lane */
+void warp_exit(lane *l);     /* faults if others wait for the lane */
 void copies_wander(lane *l); /* random schedules: one may land now */
 
 /* "kernel k, block (0, 0, 0), thread (5, 0, 0): " within a kernel, else "". */

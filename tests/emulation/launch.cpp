@@ -1,4 +1,4 @@
-/* Launches: what CUDA refuses at once, and the queueing of what it takes. */
+/* Launches: what CUDA refuses at once, and the queueing of what it accepts. */
 #include "emulation_launch.h"
 
 #include "grid.h"
@@ -47,7 +47,7 @@ cudaError_t emulation_launch(const char *kernel, dim3 grid, dim3 block, size_t s
 
 extern "C" {
 
-/* A launch does not name its function here, so one kernel's opting in counts for all. */
+/* A launch does not name its function here, so an opt-in for one kernel counts for all. */
 cudaError_t cudaFuncSetAttribute(const void *function, cudaFuncAttribute which, int value) {
   call here(CALL_DEVICE);
   if (here.refused()) return here.error();

@@ -1,5 +1,5 @@
-/* What the emulated libraries have made and not given back, one line for each; and which of their functions
- * emulation_hide has taken away. */
+/* What the emulated libraries have made and not released, one line each; and which of their
+ * functions emulation_hide has hidden. */
 #ifndef EMULATION_LIBRARY_H
 #define EMULATION_LIBRARY_H
 

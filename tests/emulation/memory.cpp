@@ -15,14 +15,14 @@ namespace emulation {
 
 static const size_t GUARD = 256;
 static const unsigned char PATTERN[2] = {0xff, 0x7f};
-static const size_t QUARANTINE = 64 << 20; /* bytes of freed memory that are watched */
+static const size_t QUARANTINE = 64 << 20; /* bytes of freed memory that are checked */
 static const size_t MOST_FREED = 256;      /* blocks of it */
-static const size_t GLANCE = 1 << 10;      /* of each, after every operation */
+static const size_t GLANCE = 1 << 10;      /* in each, after every operation */
 
 static std::map<const char *, allocation> live; /* by data */
 static size_t freed_bytes, held[8];
 
-/* Freed memory that is watched; not a leak at the process's end. */
+/* Freed memory that is still checked; not a leak at the process's end. */
 struct quarantine : std::deque<allocation> {
   ~quarantine() {
     for (allocation &a : *this) guarded_destroy(&a.memory);
@@ -32,7 +32,8 @@ static quarantine freed;
 static long allocations;
 static int open_device = -1;
 
-/* The pattern repeats from g->data on, so that the front guard's end joins it whatever its size. */
+/* The pattern repeats from g->data on, so that it continues at the front guard's end whatever the
+ * size. */
 void poison(void *at, size_t bytes) {
   char *to = (char *)at;
   if (bytes == 0) return;
@@ -42,7 +43,7 @@ void poison(void *at, size_t bytes) {
     memcpy(to + done, to, done < bytes - done ? done : bytes - done);
 }
 
-/* Whether nobody wrote there; AddressSanitizer would not have let them. */
+/* Whether the guards are unchanged; AddressSanitizer would have stopped a write to them. */
 static bool untouched(const char *at, size_t bytes) {
 #ifdef EMULATION_ASAN
   return at != nullptr || bytes == 0;
@@ -174,7 +175,7 @@ const allocation *memory_find(const void *at, size_t bytes) {
   return offset <= a.memory.bytes && bytes <= a.memory.bytes - offset ? &a : nullptr;
 }
 
-/* Where `at` lies about an allocation; "" where it is neither in it nor in its guards. */
+/* Where `at` is relative to an allocation; "" if it is neither in it nor in its guards. */
 static std::string relation(const allocation &a, const char *at, const char *inside) {
   char text[64] = "";
   const char *end = a.memory.data + a.memory.bytes;
@@ -205,7 +206,7 @@ std::string memory_describe(const void *address) {
   return grid_describe_shared(address);
 }
 
-/* A guard is refilled once it has been reported, so that a write is reported once. */
+/* A guard is refilled after a report, so that a write is reported once. */
 static void repair(const guarded &g) {
   poison(g.base, GUARD);
   poison(g.data + g.bytes, GUARD);

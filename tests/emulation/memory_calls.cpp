@@ -1,5 +1,5 @@
-/* The runtime's calls about memory. Copies read their source when they run, as on a GPU, but for
- * pageable host memory: from there they read at the call, and to there they wait. */
+/* The runtime's calls for memory. Copies read their source when they run, as on a GPU, except for
+ * pageable host memory: a copy from it reads at the call, and a copy to it waits. */
 #include <cstring>
 
 #include "fault.h"
@@ -12,8 +12,8 @@ namespace emulation {
 /* One side of a copy. */
 struct side {
   const char *at;
-  bool device;   /* may be what a kind calls device memory */
-  bool pageable; /* the host's, and unknown to CUDA */
+  bool device;   /* may be what a copy kind calls device memory */
+  bool pageable; /* host memory that CUDA does not know */
 };
 
 static bool look(const void *at, size_t bytes, side *s) {
@@ -34,7 +34,7 @@ static bool kind_fits(cudaMemcpyKind kind, const side &to, const side &from) {
   }
 }
 
-/* Memory that was there at the call must still be there when the operation runs. */
+/* Memory that existed at the call must still exist when the operation runs. */
 static bool still_there(const char *what, const side &s, size_t bytes) {
   if (s.pageable || memory_find(s.at, bytes) != nullptr) return true;
   fault("a queued %s uses memory that is gone: %s", what, memory_describe(s.at).c_str());
@@ -119,7 +119,7 @@ cudaError_t cudaHostAlloc(void **pointer, size_t bytes, unsigned int) {
   return allocate(cudaMemoryTypeHost, pointer, bytes);
 }
 
-/* Nothing waits for work that still uses the memory: whether cudaFree does is not promised. */
+/* Does not wait for work that still uses the memory: CUDA does not promise that cudaFree does. */
 cudaError_t cudaFree(void *pointer) {
   return release(pointer, false);
 }
@@ -166,7 +166,7 @@ cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, cudaMemcpy
   return here.end(copy(dst, src, bytes, kind, stream_find(stream), false));
 }
 
-/* Waits for the legacy stream: under capture either that, or the waiting, is forbidden. */
+/* Waits for the legacy stream; a capture forbids either that stream or the waiting. */
 cudaError_t cudaMemcpy(void *dst, const void *src, size_t bytes, cudaMemcpyKind kind) {
   call here(CALL_DEVICE);
   if (here.refused()) return here.error();

@@ -16,8 +16,8 @@ cudaError_t reverse_without_barrier(const int *x, int *y, cudaStream_t stream) {
   return CUMEGA_LAUNCH(reverse_without_barrier_kernel, 1, 64, 256, stream, x, y);
 }
 
-/* Twice: take the next thread's number. The second round's writes may overtake the first's reads.
- */
+/* Takes the next thread's number, twice. The second round's writes may overtake the first's
+ * reads. */
 __global__ void shift_without_second_barrier_kernel(const int *x, int *y) {
   CUMEGA_SHARED(int, shared);
   const unsigned i = threadIdx.x;
@@ -73,7 +73,7 @@ cudaError_t copy_without_wait(const float *x, float *y, cudaStream_t stream) {
   return CUMEGA_LAUNCH(copy_without_wait_kernel, 1, 32, 128, stream, x, y);
 }
 
-/* Waits for all groups but the last, and reads the last. */
+/* Waits for all groups but the last, then reads the last. */
 __global__ void copy_with_early_wait_kernel(const float *x, float *y) {
   CUMEGA_SHARED(float, shared);
   fetch(shared, x);
@@ -98,7 +98,7 @@ cudaError_t copy_without_barrier(const float *x, float *y, cudaStream_t stream) 
   return CUMEGA_LAUNCH(copy_without_barrier_kernel, 1, 32, 128, stream, x, y);
 }
 
-/* The next copy, of other numbers, is issued before all have read. */
+/* The next copy, with other numbers, is issued before all threads have read. */
 __global__ void copy_into_stage_in_use_kernel(const float *x, float *y) {
   CUMEGA_SHARED(float, shared);
   fetch(shared, x);
@@ -190,7 +190,7 @@ cudaError_t shuffle_that_a_lane_skips(int *x, cudaStream_t stream) {
   return CUMEGA_LAUNCH(shuffle_that_a_lane_skips_kernel, 1, 32, 0, stream, x);
 }
 
-/* Block 0 waits for the last of more blocks than can live together. */
+/* Block 0 waits for the last of more blocks than can be live at once. */
 __global__ void wait_for_a_later_block_kernel(unsigned *flag) {
   if (blockIdx.x == gridDim.x - 1)
     atomicExch(flag, 1u);
@@ -233,7 +233,7 @@ cudaError_t write_shared_at(int offset, int *y, cudaStream_t stream) {
 __global__ void read_unwritten_shared_kernel(float *y) {
   CUMEGA_SHARED(float, shared);
   y[threadIdx.x] = 1.0f + shared[threadIdx.x];
-  shared[threadIdx.x] = 1.0f; /* of no use to the block that comes next */
+  shared[threadIdx.x] = 1.0f; /* of no use to the next block */
 }
 
 cudaError_t read_unwritten_shared(float *y, cudaStream_t stream) {

@@ -1,4 +1,4 @@
-/* Kernels that are wrong, each in one way. */
+/* Wrong kernels, each with a single fault. */
 #ifndef EMULATION_PLANTED_KERNELS_H
 #define EMULATION_PLANTED_KERNELS_H
 
@@ -27,7 +27,7 @@ cudaError_t shuffle_beyond_the_block(int *x, cudaStream_t stream);
 cudaError_t shuffle_that_a_lane_skips(int *x, cudaStream_t stream);
 cudaError_t wait_for_a_later_block(unsigned *flag, cudaStream_t stream);
 
-/* Memory. x has n elements; offset is where the access goes. */
+/* Memory. x has n elements; offset is where the access happens. */
 cudaError_t write_at(int *x, long long offset, cudaStream_t stream);
 cudaError_t read_at(const float *x, long long offset, float *y, cudaStream_t stream);
 cudaError_t write_shared_at(int offset, int *y, cudaStream_t stream);

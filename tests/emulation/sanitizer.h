@@ -1,4 +1,4 @@
-/* What AddressSanitizer and ThreadSanitizer have to be told, where they are there at all. */
+/* What AddressSanitizer and ThreadSanitizer have to be told, if the build has them. */
 #ifndef EMULATION_SANITIZER_H
 #define EMULATION_SANITIZER_H
 
@@ -59,7 +59,7 @@ static inline void allow_access(const void *address, size_t bytes) {
 #endif
 }
 
-/* What was written before a release is seen after the acquire that follows it. */
+/* Writes before a release are visible after the acquire that follows it. */
 static inline void sync_release(void *object) {
 #ifdef EMULATION_TSAN
   __tsan_release(object);

@@ -12,7 +12,7 @@ namespace emulation {
 
 static std::map<cudaStream_t, stream_pointer> handles;
 static std::map<int, stream_pointer> legacy; /* by device */
-static std::vector<stream_pointer> all;      /* that may have work, destroyed ones too */
+static std::vector<stream_pointer> all;      /* that may have work, including destroyed ones */
 static long created;
 
 static stream_pointer stream_create(CUctx_st *context, bool blocking, long number) {
@@ -57,12 +57,12 @@ void operation_run(int device, const operation &op) {
   if (error != cudaSuccess) device_lose(device, error);
 }
 
-/* Runs the stream's next operation, and before it what that waits for. */
+/* Runs the stream's next operation, after the work that it waits for. */
 static void run_one(const stream_pointer &s) {
   const uint64_t ticket = s->done + 1;
   const std::vector<position> after = s->queue.front().after;
   for (const position &p : after) position_run_to(p);
-  if (s->done >= ticket) return; /* it has run meanwhile */
+  if (s->done >= ticket) return; /* it has run in the meantime */
   const operation op = std::move(s->queue.front());
   s->queue.pop_front();
   operation_run(s->device, op);
@@ -94,7 +94,7 @@ void streams_wander() {
   while (schedule_eager()) run_any();
 }
 
-/* The legacy stream and the blocking ones of its device take turns. */
+/* The legacy stream and its device's blocking streams take turns. */
 static cudaError_t take_turns(const stream_pointer &s, operation *op) {
   if (stream_is_legacy(s)) {
     const cudaError_t error = capture_makes_implicit(s->device);
@@ -163,7 +163,7 @@ static cudaError_t create(cudaStream_t *stream, unsigned flags,
   return here.end(cudaSuccess);
 }
 
-/* Forgets destroyed streams that have nothing left to do. */
+/* Forgets destroyed streams that have no work left. */
 static void forget_idle() {
   for (size_t i = all.size(); i-- > 0;)
     if (all[i]->queue.empty() && !stream_is_legacy(all[i]) && handles.count(all[i].get()) == 0)
@@ -184,7 +184,7 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned int flags) 
   return create(stream, flags);
 }
 
-/* Work that is queued still runs, some time. */
+/* Queued work still runs at some time. */
 cudaError_t cudaStreamDestroy(cudaStream_t handle) {
   call here(CALL_RELEASE);
   if (here.refused()) return here.error();
@@ -207,7 +207,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t handle) {
   return here.end(device_lost(s->device));
 }
 
-/* In the fixed schedule each query has one operation run, so that polling ends. */
+/* In the fixed schedule each query runs one operation, so that polling ends. */
 cudaError_t cudaStreamQuery(cudaStream_t handle) {
   call here(CALL_DEVICE);
   if (here.refused()) return here.error();

@@ -1,5 +1,5 @@
-/* Streams: queues of operations that run when somebody waits for them, or in random schedules at
- * any call before. An operation may also wait for positions in other streams. */
+/* Streams: queues of operations that run when the host waits for them, or in random schedules at
+ * any earlier call. An operation may also wait for positions in other streams. */
 #ifndef EMULATION_STREAM_H
 #define EMULATION_STREAM_H
 
@@ -29,7 +29,7 @@ struct operation {
   std::vector<position> after;
 };
 
-/* Runs it on the device, unless that is lost; what goes wrong loses it. */
+/* Runs it on the device, unless the device is lost; an error loses the device. */
 void operation_run(int device, const operation &op);
 
 } // namespace emulation
@@ -37,7 +37,7 @@ void operation_run(int device, const operation &op);
 struct CUstream_st {
   long number;
   int device;
-  bool blocking; /* works in turn with the legacy stream */
+  bool blocking; /* takes turns with the legacy stream */
   CUctx_st *context;
   std::deque<emulation::operation> queue;
   uint64_t issued = 0, done = 0;
@@ -47,7 +47,8 @@ struct CUstream_st {
 
 namespace emulation {
 
-/* NULL and cudaStreamLegacy: the current device's; nullptr for what is no stream. */
+/* NULL and cudaStreamLegacy: the current device's legacy stream; nullptr for anything that is not
+ * a stream. */
 stream_pointer stream_find(cudaStream_t handle);
 
 /* Queues, or captures. */
@@ -59,12 +60,12 @@ position stream_end(const stream_pointer &s);
 
 bool stream_is_legacy(const stream_pointer &s);
 
-/* A wait for the stream by the host: an error where it captures, or where it is the legacy stream
- * and a blocking one captures. */
+/* The host waits for the stream: an error if it captures, or if it is the legacy stream and a
+ * blocking one captures. */
 cudaError_t stream_may_wait(const stream_pointer &s);
 
-void streams_leave(const std::shared_ptr<capture> &c); /* its capture is over */
-void streams_wander();                                 /* random schedules: some work may run now */
+void streams_leave(const std::shared_ptr<capture> &c); /* its capture has ended */
+void streams_wander();                                 /* random schedules: may run some work */
 long streams_leaks(std::string *text);
 long events_leaks(std::string *text);
 void streams_reset();

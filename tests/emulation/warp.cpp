@@ -1,5 +1,5 @@
-/* Where threads meet: the block's barrier, and the collectives of a warp. The thread that comes
- * last does the work for all: it hands the values round and makes the others ready. */
+/* Where threads meet: the block's barrier, and the collectives of a warp. The last thread to
+ * arrive does the work for all: it hands out the values and makes the others ready to run. */
 #include <cstring>
 
 #include "grid.h"
@@ -13,7 +13,7 @@ static bool same_site(const emulation_site &a, const emulation_site &b) {
          (a.call == b.call || strcmp(a.call, b.call) == 0);
 }
 
-/* The last thread to arrive goes on at once, unless chance has it wait its turn. */
+/* The last thread to arrive continues at once, unless chance makes it wait for its turn. */
 static void pass(lane *self) {
   if (schedule_chance(2)) lane_wait(self, LANE_READY);
 }
@@ -42,7 +42,7 @@ static warp_lanes *warp_of(const lane *self) {
   return &self->home->warps[self->number / 32];
 }
 
-/* Whether all other lanes of the mask wait in this collective; faults where one waits elsewhere. */
+/* Whether all other lanes of the mask wait in this collective; faults if one waits elsewhere. */
 static bool all_here(const lane *self) {
   const unsigned others = self->mask & ~bit(self);
   if ((warp_of(self)->waiting & others) != others) return false;

@@ -1,4 +1,4 @@
-/* Case files that mean harm: damaged ones, and configurations that no operation takes. */
+/* Harmful case files: damaged ones, and configurations that no operation accepts. */
 #include <stdio.h>
 #include <stdlib.h>
 #include "damage.h"
@@ -54,7 +54,7 @@ static const struct {
     {"ema_forward", "{'size':9223372036854775808,'num_heads':1}", "too big integer"},
     {"ema_forward", "{'size':4611686018427387904,'num_heads':4096}",
      "cannot allocate more than 9223372036854775807 bytes for an EMA"},
-    /* each of its two pieces of memory would fit 63 bits */
+    /* each of its two pieces of memory would fit in 63 bits */
     {"ema_forward", "{'size':144115188075855872,'num_heads':1,'state_dtype':'float64'}",
      "cannot allocate more than 9223372036854775807 bytes for an EMA"},
     {"ema_forward", "{'size':1,'num_heads':4097}", "config.num_heads is 4097"},
@@ -77,7 +77,7 @@ static const struct {
     {"ema_forward", "{'size':1,'num_heads':1,'truncation_length':true}", "an integer or null"},
 };
 
-/* Quotes as they stand inside a JSON string. */
+/* Quotes as they appear inside a JSON string. */
 static void judge_config(const char *operation, const char *config, const char *rest,
                          const char *sentence) {
   char quoted[2048];

@@ -1,5 +1,6 @@
-/* Weight files that mean harm, made here and judged one by one: twenty small seeds cut at every byte and with
- * every bit flipped, and every kind of header and file that is known to have hurt a reader.
+/* Harmful weight files, made here and judged one by one: twenty small seeds, cut at every byte
+ * and with every bit flipped, and every kind of header and file that is known to have broken a
+ * reader.
  *
  * With a folder as argument the seeds are written there, for a fuzzer's corpus. */
 #include <errno.h>
@@ -19,7 +20,7 @@ static damage_count n;
   "\"" name "\":{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":" offsets "}"
 #define META "\"__metadata__\":"
 
-/* What is in them says what they are there for. */
+/* Each seed's contents show what it tests. */
 static const struct {
   const char *header;
   size_t data;
@@ -81,7 +82,7 @@ static void judge_seeds(const char *folder) {
   }
 }
 
-/* A file with this header and so much data. */
+/* A file with this header and `data` bytes. */
 static void judge_header(size_t data, const char *expected, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
@@ -103,7 +104,7 @@ static const char *const dtypes[] = {
     "I16", "F8_E8M0", "F8_E4M3", "I8",  "F8_E5M2", "F6_E3M2", "F6_E2M3", "F4",   "BOOL", "U8"};
 #define DTYPES ((int)(sizeof dtypes / sizeof *dtypes))
 
-/* Sizes whose product is 0, 1 or small where it is taken in 64 bits, and what they span. */
+/* Sizes whose product in 64 bits is 0, 1 or small, and their byte ranges. */
 static void judge_products(void) {
   static const char *const wraps[] = {"[4294967296,4294967296]",
                                       "[9223372036854775807,2]",
@@ -129,7 +130,8 @@ static void judge_products(void) {
   }
 }
 
-/* Two tensors in 12 bytes, at every two places: only those that fill them side by side are a file. */
+/* Two tensors in 12 bytes, at every two places: only those that fill the bytes side by side make
+ * a valid file. */
 static void judge_places(void) {
   for (int a = 0; a <= 13; a++)
     for (int b = 0; b <= 13; b++)
@@ -142,7 +144,7 @@ static void judge_places(void) {
       }
 }
 
-/* What is no integer of 64 bits, where one is wanted; what is no string; what is no object. */
+/* Values that are not 64-bit integers, strings or objects, where these are required. */
 static void judge_values(void) {
   static const char *const values[] = {"1.0",
                                        "1e0",
@@ -190,7 +192,7 @@ static void judge_values(void) {
   }
 }
 
-/* Bytes that are not UTF-8, or that JSON has no place for, in every kind of string. */
+/* Bytes that are not UTF-8 or not allowed in JSON, in every kind of string. */
 static void judge_text(void) {
   static const char *const wrong[] = {"\xC0\x80",
                                       "\xC1\xBF",
@@ -219,7 +221,7 @@ static void judge_text(void) {
   for (int i = 0; i < count + 0xA0; i++) {
     char byte[2] = {(char)(i - count < 0x20 ? i - count : 0x60 + i - count), '\0'};
     const char *text = i < count ? wrong[i] : byte;
-    if (i == count) continue; /* a NUL is not printf's */
+    if (i == count) continue; /* a NUL, which printf cannot write */
     judge_header(1, "", "{" T("%s", "U8", "[1]", "[0,1]") "}", text);
     judge_header(1, "", "{" T("w", "%s", "[1]", "[0,1]") "}", text);
     judge_header(0, "", "{" META "{\"%s\":\"\"}}", text);
@@ -227,7 +229,7 @@ static void judge_text(void) {
   }
 }
 
-/* The header's length, as it may be claimed. */
+/* The header's length, as a file may claim it. */
 static void judge_lengths(void) {
   for (int bit = 0; bit < 64; bit++)
     for (int off = -2; off <= 2; off++) {
@@ -242,7 +244,7 @@ static void judge_lengths(void) {
     }
 }
 
-/* before, `unit` as often as told, after. */
+/* before, then `unit` the given number of times, then after. */
 static void judge_repeated(int64_t times, const char *before, const char *unit, const char *after,
                            size_t data, const char *expected) {
   size_t length = strlen(unit), used = strlen(before), count;
@@ -291,7 +293,8 @@ static void judge_path(cumega_context *ctx, const char *path, const char *expect
   n.refused++;
 }
 
-/* A file that shrinks and grows while it is opened and read: whatever is seen, it is a status. */
+/* A file that shrinks and grows while it is opened and read: whatever is read, the result is a
+ * status. */
 static void judge_unsteady(cumega_context *ctx, const char *path) {
   size_t count;
   uint8_t *bytes = make_file(seeds[3].header, strlen(seeds[3].header), seeds[3].data, &count);
@@ -318,7 +321,7 @@ static void judge_unsteady(cumega_context *ctx, const char *path) {
   free(bytes);
 }
 
-/* Root reads everything, so it becomes nobody for a moment. */
+/* Root can read everything, so the process becomes the user nobody for a moment. */
 static void judge_unreadable(cumega_context *ctx, const char *folder, const char *path) {
   uid_t was = geteuid();
   MUST(chmod(path, 0) == 0 && chmod(folder, 0755) == 0, "%s", strerror(errno));
@@ -342,7 +345,7 @@ static void judge_paths(void) {
   judge_path(ctx, "", strerror(ENOENT));
   MUST(mkfifo(IN_FOLDER("pipe"), 0600) == 0, "%s", strerror(errno));
   judge_path(ctx, path, "is a pipe");
-  int writer = open(path, O_RDWR | O_NONBLOCK); /* with a writer, too */
+  int writer = open(path, O_RDWR | O_NONBLOCK); /* even if a writer has it open */
   judge_path(ctx, path, "is a pipe");
   close(writer);
   unlink(path);

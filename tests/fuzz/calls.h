@@ -1,13 +1,14 @@
-/* Sequences of API calls, decoded from bytes: what the kinds of calls (calls_<noun>.c, a table in fuzz_calls.c)
- * are made of.
+/* Sequences of API calls, decoded from bytes: the parts that the kinds of calls are made of
+ * (calls_<noun>.c, a table in fuzz_calls.c).
  *
- * The library cannot know how large a caller's memory is. So every tensor that it may believe lies within a
- * block of ours, exact to the byte, and an access outside is AddressSanitizer's (or the emulation's)
- * finding; every other field of it may be anything. A tensor that the contract refuses for what it
- * says of itself - a NULL, a negative size, sizes that wrap - may reach anywhere.
+ * The library cannot know how large a caller's memory is. So every tensor that it may accept lies
+ * within a block of the fuzzer's, exact to the byte, and AddressSanitizer (or the emulation)
+ * finds any access outside. All other fields may be anything. A tensor whose description the
+ * contract refuses (a NULL, a negative size, sizes that wrap) may point anywhere.
  *
  * A call: call_begin; tensors and structs are decoded; the library is called; call_end checks the
- * sentence, and that no byte of any block changed but those of the outputs of a success. */
+ * message, and that no byte of any block has changed except those of a successful call's
+ * outputs. */
 #ifndef CUMEGA_TESTS_FUZZ_CALLS_H
 #define CUMEGA_TESTS_FUZZ_CALLS_H
 
@@ -25,10 +26,11 @@
 typedef struct block {
   char *base;
   int64_t bytes;
-  char *before; /* what it held before the call */
+  char *before; /* its contents before the call */
 } block;
 
-/* A tensor whose arrays have memory of their own, exactly ndim long, so that reading further shows. */
+/* A tensor whose arrays are allocated separately, exactly ndim long, so that reading past them
+ * shows. */
 typedef struct hostile {
   DLTensor dl;
   int is_output;
@@ -36,7 +38,7 @@ typedef struct hostile {
 
 typedef struct made_ema {
   cumega_ema *ema;
-  cumega_ema_config config; /* that it was made with: tensors are made for it */
+  cumega_ema_config config; /* that it was made with: tensors are made to fit it */
 } made_ema;
 
 typedef struct made_bias {
@@ -51,24 +53,24 @@ typedef struct made_residual {
 
 typedef struct calls {
   input in;
-  DLDevice device; /* of the contexts, and of the blocks' memory */
+  DLDevice device; /* for the contexts and the blocks' memory */
   cumega_context *contexts[CALLS_CONTEXTS];
   made_ema emas[CALLS_EMAS];
   made_bias biases[CALLS_BIASES];
   made_residual residuals[CALLS_RESIDUALS];
   cumega_norm *norms[CALLS_NORMS];
   block host[CALLS_BLOCKS], blocks[CALLS_BLOCKS]; /* the same ones on a CPU */
-  /* of the current call */
+  /* for the current call */
   hostile tensors[CALL_TENSORS];
   int tensor_count;
   void *structs[CALL_STRUCTS];
   int struct_count;
-  int uses_device; /* a tensor lies in memory that the host cannot see */
+  int uses_device; /* a tensor lies in memory that the host cannot access */
 } calls;
 
 typedef void (*call_kind)(calls *c);
 
-/* A context that is there, now and then NULL; its message is NULL's then. */
+/* An existing context, sometimes NULL; then the message is the one for NULL. */
 cumega_context *any_context(calls *c);
 
 /* Holds the blocks of a device, and reads and writes them. */
@@ -77,20 +79,21 @@ cumega_context *calls_device_context(void);
 void call_begin(calls *c);
 void call_end(calls *c, const cumega_context *ctx, cumega_status status);
 
-/* What a tensor would be if nobody meant harm. */
+/* What a harmless tensor would be. */
 typedef struct wanted {
   DLDataType dtype;
   int ndim;
   int64_t shape[CUMEGA_MAX_DIMS];
 } wanted;
 
-/* A tensor like that, or one that means harm, or NULL. on_host: the call takes it in CPU memory on every
- * device. */
+/* A tensor like that, or a harmful one, or NULL. on_host: the call takes it in CPU memory on
+ * every device. */
 DLTensor *any_tensor(calls *c, const wanted *like, int is_output, int on_host);
 DLDataType any_dtype(calls *c, DLDataType usual);
 
-/* A copy of a public struct, its struct_size mostly true, in memory as long as it says, or of 8 bytes where
- * it says what nobody may believe; now and then NULL. `smallest` is its first published form's size. */
+/* A copy of a public struct, usually with the right struct_size, in memory of that size, or in 8
+ * bytes if the size is absurd; sometimes NULL. `smallest` is the size of its first published
+ * form. */
 void *any_struct(calls *c, const void *given, size_t size, size_t smallest);
 
 /* Kinds of calls; each does call_begin, one call, call_end. */
@@ -100,7 +103,7 @@ void call_context_misc(calls *c);
 void call_memory(calls *c);
 void call_weights_save(calls *c);
 void call_tensor(calls *c);
-void call_fill(calls *c); /* no call of the library: new values in a block */
+void call_fill(calls *c); /* not a call of the library: new values in a block */
 
 void call_ema_create(calls *c);
 void call_ema_destroy(calls *c);

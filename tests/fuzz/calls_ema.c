@@ -1,7 +1,7 @@
 /* The EMA's calls. */
 #include "calls.h"
 
-/* Now and then NULL; what tensors are made for is then a small one. */
+/* Sometimes NULL; tensors are then made to fit a small one. */
 static cumega_ema *any_ema(calls *c, cumega_ema_config *config) {
   int kind = input_byte(&c->in);
   const made_ema *chosen = &c->emas[kind % CALLS_EMAS];
@@ -121,7 +121,7 @@ void call_ema_compute(calls *c) {
   call_end(c, ctx, status);
 }
 
-/* Each of the optional tensors by a bit. */
+/* One bit chooses each of the optional tensors. */
 static cumega_ema_io any_io(calls *c, const cumega_ema_config *config, int is_step) {
   cumega_ema_io io = {.struct_size = sizeof io};
   const int64_t D = config->size, N = config->num_heads;

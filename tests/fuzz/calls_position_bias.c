@@ -8,7 +8,7 @@ static cumega_position_bias *any_bias(calls *c, cumega_position_bias_config *con
   return kind >= 252 ? NULL : chosen->bias;
 }
 
-/* Of the tensors that a bias serves. */
+/* The type of tensors that fit a bias. */
 static DLDataType usual_dtype(const cumega_position_bias_config *config) {
   return config->dtype.bits == 64 ? cumega_float64 : cumega_float32;
 }

@@ -10,7 +10,7 @@ static cumega_residual *any_residual(calls *c, cumega_residual_config *config) {
   return kind >= 252 ? NULL : chosen->residual;
 }
 
-/* Of the tensors that it serves. */
+/* The type of tensors that fit it. */
 static DLDataType usual_dtype(const cumega_residual_config *config) {
   return config->dtype.bits == 64 ? cumega_float64 : cumega_float32;
 }

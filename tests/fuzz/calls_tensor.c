@@ -1,10 +1,10 @@
-/* Tensors that may mean harm, and memory that shows it. */
+/* Tensors that may be harmful, and memory that shows the harm. */
 #include <stdlib.h>
 #include "calls.h"
 
 __extension__ typedef __int128 wide;
 
-#define MOST_ELEMENTS (1 << 14) /* of one tensor: bounds a call's time */
+#define MOST_ELEMENTS (1 << 14) /* in one tensor: bounds a call's time */
 
 DLDataType any_dtype(calls *c, DLDataType usual) {
   const DLDataType known[] = {cumega_float32, cumega_float16, cumega_bfloat16, cumega_float64,
@@ -24,8 +24,8 @@ static int64_t element_bytes(const DLTensor *t) {
   return bytes > 0 ? bytes : 1;
 }
 
-/* What element (0, ..., 0) is away from the lowest and the highest byte, and whether the contract refuses the
- * tensor whatever its memory is. */
+/* The distance of element (0, ..., 0) from the lowest and the highest byte, and whether the
+ * contract refuses the tensor whatever its memory is. */
 static int measure(const DLTensor *t, wide *below, wide *above, wide *elements, int *empty) {
   wide compact = 1;
   *below = *above = 0;
@@ -58,7 +58,8 @@ static int lies_within(const DLTensor *t, const block *b, wide below, wide above
   return first - below >= base && first + above + element_bytes(t) <= base + b->bytes;
 }
 
-/* A tensor that may be believed is brought into its block: moved, then narrowed, then shrunk. */
+/* Fits a tensor that may be accepted into its block: moves it, then narrows it, then shrinks
+ * it. */
 static void fit(DLTensor *t, const block *b) {
   for (int attempt = 0; attempt < 5; attempt++) {
     wide below, above, elements;
@@ -79,22 +80,22 @@ static void fit(DLTensor *t, const block *b) {
       for (int i = 0; i < t->ndim; i++) t->shape[i] = attempt < 4 ? t->shape[i] % 3 : 1;
     }
   }
-  t->ndim = 0; /* a scalar is in every block */
+  t->ndim = 0; /* a scalar fits in every block */
   t->dtype = cumega_uint8;
 }
 
-/* a + b * c in 64 bits, whatever is lost; strides of -INT64_MAX at most. */
+/* a + b * c modulo 2^64; INT64_MIN becomes 0. */
 static int64_t add_product(int64_t a, int64_t b, int64_t c) {
   int64_t sum = (int64_t)((uint64_t)a + (uint64_t)b * (uint64_t)c);
   return sum == INT64_MIN ? 0 : sum;
 }
 
-/* As a number: it may leave its memory. */
+/* Computed as a number, since the pointer may leave its memory. */
 static void *moved(const void *pointer, int64_t bytes) {
   return (void *)((uintptr_t)pointer + (uintptr_t)bytes);
 }
 
-/* Row-major or not, with gaps or not, any dimension backwards. */
+/* Row-major or not, with or without gaps, any dimension backwards. */
 static void lay_out(calls *c, DLTensor *t) {
   int kind = input_byte(&c->in), order[CUMEGA_MAX_DIMS];
   int64_t step = 1, first = 0;
@@ -113,7 +114,7 @@ static void lay_out(calls *c, DLTensor *t) {
     int64_t n = t->shape[dimension] > 0 ? t->shape[dimension] : 1;
     t->strides[dimension] = step;
     if (choice >= 224) t->strides[dimension] = choice >= 240 ? 0 : -step;
-    /* As large as they like: fit makes something of it. */
+    /* Any sizes; `fit` makes them fit. */
     if (t->strides[dimension] < 0) first = add_product(first, n - 1, step);
     step = add_product(choice >= 192 && choice < 224 ? choice % 8 : 0, step, n);
   }
@@ -172,8 +173,9 @@ static const block *block_of(const block *blocks, const DLTensor *t) {
   return NULL;
 }
 
-/* Whether the library may believe it, and then within the block that it points into; one that points
- * elsewhere, as into the other memory space, is moved to the block it was made for. */
+/* Whether the library may accept it. If so, it lies within the block that it points into; if it
+ * points elsewhere, as into the other memory space, it is moved to the block that it was made
+ * for. */
 static void make_bearable(DLTensor *t, DLDevice real, const block *blocks, const block *made_for) {
   const block *b = block_of(blocks, t);
   if (!is_of_memory(t->device, real)) return; /* refused for its device */
@@ -212,7 +214,7 @@ void *any_struct(calls *c, const void *given, size_t size, size_t smallest) {
   int kind = input_byte(&c->in);
   size_t claimed = size, held = size;
   if (kind >= 250 || c->struct_count == CALL_STRUCTS) return NULL;
-  if (kind >= 240) { /* what nobody may believe */
+  if (kind >= 240) { /* an absurd size */
     const size_t sizes[] = {0, 7, smallest - 1, size + 4097, SIZE_MAX, SIZE_MAX / 2};
     claimed = sizes[kind % 6];
     held = claimed > sizeof claimed && claimed < size ? claimed : sizeof claimed;
@@ -229,7 +231,7 @@ void *any_struct(calls *c, const void *given, size_t size, size_t smallest) {
   return made;
 }
 
-/* Of the blocks' bytes, those that an output names. */
+/* The bytes of the blocks that an output covers. */
 static void own(const hostile *made, unsigned char *owned, const block *b) {
   const DLTensor *t = &made->dl;
   wide below, above, elements;
@@ -263,7 +265,7 @@ static void check_block(calls *c, block *b, const char *now, int success) {
   free(owned);
 }
 
-/* The device's blocks are fetched only where the call was given one of them. */
+/* The device's blocks are fetched only if the call was given one of them. */
 static void check_blocks(calls *c, int success) {
   static char copy[1 << 14];
   for (int i = 0; i < CALLS_BLOCKS; i++) check_block(c, &c->host[i], c->host[i].base, success);

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""Weight files through cumega and through the safetensors package: the same verdicts, tensors and bytes.
+"""Reads and writes weight files with cumega and with the safetensors package, and compares.
+
+Both must accept and refuse the same files, and give the same tensors and bytes.
 
     compare_safetensors.py LIBCUMEGA BAD_WEIGHTS
 
-LIBCUMEGA is libcumega.so, BAD_WEIGHTS the program that writes the seeds. Exits with 77, which is "skipped" to
-CTest, where the package is not installed.
+LIBCUMEGA is libcumega.so, BAD_WEIGHTS the program that writes the seeds. If the package is not
+installed, exits with 77, which is "skipped" to CTest.
 """
 import ctypes as c
 import os
@@ -59,7 +61,7 @@ path = os.path.join(folder.name, "file").encode()
 
 
 def ours(data):
-    """Name: (type, shape or None where it has more than 8 dimensions, bytes), or the sentence of a refusal."""
+    """{name: (type, shape or None if it has more than 8 dimensions, bytes)}, or a refusal's message."""
     with open(path, "wb") as file:
         file.write(data)
     weights = c.c_void_p()
@@ -80,7 +82,7 @@ def ours(data):
 def theirs(data):
     try:
         return {n: (t["dtype"], list(t["shape"]), bytes(t["data"])) for n, t in deserialize(data)}
-    except Exception as error:  # SafetensorError, and what its Rust panics become
+    except Exception as error:  # SafetensorError, or a Rust panic in the package
         return str(error)
 
 
@@ -88,13 +90,13 @@ KNOWN = {"U64", "I64", "F64", "C64", "F32", "U32", "I32", "BF16", "F16", "U16", 
          "F8_E5M2", "I8", "U8", "F6_E3M2", "F6_E2M3", "F4", "BOOL"}
 
 
-# Where we are stricter, and why: a name twice or a number beyond 63 bits means something else to every reader,
-# and a description of more than 4096 bytes is nobody's.
+# Where cumega is stricter on purpose: readers disagree about a name that occurs twice and about a
+# number beyond 63 bits, and no real description has more than 4096 bytes.
 STRICTER = ["twice", "too big integer", "64 bits can count", "more than the 4096 allowed"]
 
 
 def compare(data, with_save):
-    """"same", "meant: ..." where the two differ on purpose, or what is wrong."""
+    """"same", "meant: ..." if the two differ on purpose, or what is wrong."""
     a, b = ours(data), theirs(data)
     if isinstance(a, str) and isinstance(b, str):
         return "same"
@@ -116,7 +118,7 @@ def compare(data, with_save):
 
 
 def saved(tensors):
-    """What we write is read by the package as the same tensors."""
+    """The package must read the same tensors from a file that cumega wrote."""
     known = [t for t in tensors.items() if t[1][1] is not None and t[1][0] in CODES]
     named, keep = (Named * (len(known) + 1))(), []
     for i, (name, (dtype, shape, content)) in enumerate(known):

@@ -8,16 +8,16 @@ typedef struct damage_count {
   long refused, accepted;
 } damage_count;
 
-/* A file of a header, whose length is put in front, and data behind it: the bytes 0, 1, 2, ... The result is
- * malloc's. */
+/* A file made of a header, preceded by its length, and data after it: the bytes 0, 1, 2, ... The
+ * caller frees the result. */
 uint8_t *make_file(const char *header, size_t header_bytes, size_t data, size_t *count);
 
-/* Judges the file; `expected` is a part of the sentence that it must be refused with, "" any; NULL: it must
- * be accepted. */
+/* Judges the file. `expected` is part of the message with which it must be refused ("": any
+ * message); NULL: it must be accepted. */
 void judge_file(damage_count *n, const uint8_t *bytes, size_t count, const char *expected);
 
-/* The file cut at every byte (all of which must be refused), and with every single bit flipped, of which
- * those from byte `data` on must be accepted where data_is_free is not 0. */
+/* The file cut at every byte (every cut must be refused), and with every single bit flipped;
+ * flips from byte `data` on must be accepted if data_is_free is not 0. */
 void judge_damage(damage_count *n, const uint8_t *bytes, size_t count, size_t data,
                   int data_is_free);
 

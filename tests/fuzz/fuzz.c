@@ -6,7 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* AddressSanitizer's refusal of a large block is a NULL, as malloc's is: an answer, not a finding. */
+/* AddressSanitizer answers a large allocation with NULL, as malloc does: that is not a finding. */
 const char *__asan_default_options(void);
 const char *__asan_default_options(void) {
   return "allocator_may_return_null=1:max_allocation_size_mb=512";

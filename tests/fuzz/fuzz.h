@@ -1,5 +1,5 @@
-/* What the fuzz targets share: a reader of the input's bytes, a file made of bytes, and how a finding ends the
- * process. README.md has how to run them. */
+/* What the fuzz targets share: a reader of the input's bytes, a file made of bytes, and the way a
+ * finding ends the process. README.md says how to run them. */
 #ifndef CUMEGA_TESTS_FUZZ_H
 #define CUMEGA_TESTS_FUZZ_H
 
@@ -8,10 +8,10 @@
 #include <string.h>
 #include <cumega/cumega.h>
 
-/* What a fuzzer calls with every input, and replay.c with every file. */
+/* A fuzzer calls it with every input, replay.c with every file. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* A promise that did not hold: prints the sentence and aborts, with or without NDEBUG. */
+/* A promise was broken: prints the sentence and aborts, with or without NDEBUG. */
 #define MUST(condition, ...)                                                                       \
   do {                                                                                             \
     if (!(condition)) finding(__FILE__, __LINE__, #condition, __VA_ARGS__);                        \
@@ -19,7 +19,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 void finding(const char *file, int line, const char *condition, const char *format, ...)
     __attribute__((noreturn, format(printf, 4, 5)));
 
-/* The input, read from its front. Behind its end everything is 0. */
+/* The input, read from its front. Past its end everything is 0. */
 typedef struct input {
   const uint8_t *at;
   size_t left;
@@ -31,18 +31,20 @@ int64_t input_number(input *in);       /* small, at an edge of some type, or any
 double input_real(input *in);          /* likewise, with infinities and NaN */
 int64_t input_bytes(input *in, void *to, int64_t most); /* how many there were */
 
-/* A path under which these bytes are a regular file, in memory. It holds until the next call. */
+/* A path under which these bytes are a regular file, in memory. It is valid until the next
+ * call. */
 const char *file_of_bytes(const void *bytes, size_t count);
 
-/* "" where the last call on ctx (NULL: without one) returned CUMEGA_OK, else a sentence. */
+/* "" if the last call on ctx (NULL: without a context) returned CUMEGA_OK, else a message. */
 void check_message(const cumega_context *ctx, cumega_status status);
 
-/* What fuzz_weights.c and fuzz_case.c do with a file: CUMEGA_OK (EXIT_OK), or what it was refused with. Every
- * promise is checked on the way; sentence (SENTENCE bytes) is "" or why. */
+/* What fuzz_weights.c and fuzz_case.c do with a file. Returns CUMEGA_OK (EXIT_OK), or the status
+ * of the refusal. Every promise is checked on the way; sentence (SENTENCE bytes) is "" or the
+ * reason. */
 #define SENTENCE 800
 int judge(const uint8_t *bytes, size_t count, char *sentence);
 
-/* Bytes that ctx's account holds. */
+/* The bytes that ctx's account holds. */
 int64_t bytes_held(cumega_context *ctx);
 
 #endif

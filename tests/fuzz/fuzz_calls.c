@@ -1,6 +1,6 @@
-/* Bytes as a sequence of calls: objects made, used and destroyed in any order, with arguments that mean harm,
- * on a CPU and on emulated CUDA where the build has it. calls.h says how. A new noun is a file
- * calls_<noun>.c and lines in the table of kinds. */
+/* Bytes as a sequence of calls: objects are made, used and destroyed in any order, with harmful
+ * arguments, on a CPU and on emulated CUDA if the build has it. calls.h says how. A new noun
+ * needs a file calls_<noun>.c and lines in the table of kinds. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -12,8 +12,8 @@
 #define MOST_CALLS 24
 #define MOST_BYTES (64 << 20)
 
-/* Contexts and EMAs of the first kinds stand in the table more than once where sequences need them often. Kinds
- * are told by number in the corpus: new ones go to the end. */
+/* The first kinds of contexts and EMAs are in the table more than once, since sequences need them
+ * often. The corpus refers to kinds by number: new ones go at the end. */
 static const call_kind kinds[] = {
     call_context_create,
     call_context_destroy,
@@ -47,9 +47,9 @@ static const call_kind kinds[] = {
 #define KINDS_ROOM 64
 _Static_assert(sizeof kinds / sizeof *kinds <= KINDS_ROOM, "their numbers would change");
 
-/* ---- memory with an account of our own ---- */
+/* ---- memory with the fuzzer's account ---- */
 
-static int64_t allocations_left; /* until one fails; < 0: none does */
+static int64_t allocations_left; /* until one fails; < 0: none fails */
 static int64_t bytes_out;
 
 static void *allocate(void *user, size_t bytes, size_t alignment) {
@@ -92,14 +92,14 @@ void call_context_create(calls *c) {
   if (harm < 188 || harm >= 200) options.allocator = (cumega_allocator){allocate, release, NULL};
   if (harm >= 220 && harm < 224) options.allocator.release = NULL;
   allocations_left = harm >= 224 ? input_byte(&c->in) : -1;
-  if (options.memory_limit == 0) options.memory_limit = MOST_BYTES; /* of a device too */
+  if (options.memory_limit == 0) options.memory_limit = MOST_BYTES; /* on a device too */
   void *given = any_struct(c, &options, sizeof options, sizeof options);
   cumega_context *made = NULL;
   cumega_status status = cumega_context_create(harm == 255 ? NULL : given, &made);
   call_end(c, made, status);
   MUST((status == CUMEGA_OK) == (made != NULL), "status %d", (int)status);
   if (made == NULL) return;
-  /* The default is a CPU's, whose tensors lie elsewhere. */
+  /* The default is a CPU context, whose tensors are in other memory. */
   int foreign = strncmp(cumega_context_backend(made), "cuda", 4) == 0;
   if (foreign != (c->device.device_type == kDLCUDA)) {
     cumega_context_destroy(made);
@@ -137,7 +137,7 @@ void call_context_misc(calls *c) {
   call_end(c, ctx, status);
 }
 
-/* Memory of the caller's that is large enough; sizes that no memory has. */
+/* The caller's memory, large enough; or a size that no memory has. */
 void call_memory(calls *c) {
   cumega_context *ctx = any_context(c);
   int64_t bytes = input_number(&c->in), some = bytes > 0 && bytes < 4096 ? bytes : 1;
@@ -278,7 +278,8 @@ static void begin(calls *c) {
 }
 
 static void end(calls *c) {
-  int first = input_below(&c->in, 2); /* contexts before what was made through them, or after */
+  int first = input_below(
+      &c->in, 2); /* contexts are destroyed before or after the objects made through them */
   for (int i = 0; i < CALLS_CONTEXTS && first; i++) cumega_context_destroy(c->contexts[i]);
   for (int i = 0; i < CALLS_EMAS; i++) cumega_ema_destroy(c->emas[i].ema);
   for (int i = 0; i < CALLS_BIASES; i++) cumega_position_bias_destroy(c->biases[i].bias);

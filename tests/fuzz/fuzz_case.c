@@ -1,9 +1,9 @@
-/* Bytes as a case file: read, made ready and run by the program's own code, linked in. What is refused has an
- * exit code and a sentence.
+/* Bytes as a case file: the program's own code, linked in, reads, prepares and runs it. Every
+ * refusal has an exit code and a message.
  *
- * The first byte chooses: an even one, and the rest is a file as it is; an odd one, and a valid weight file is
- * made of what follows - operation, configuration and tensors - so that the JSON of the configuration and
- * the shapes are reached at once. */
+ * The first byte chooses. If it is even, the rest is used as a file without changes. If it is
+ * odd, the rest becomes a valid weight file (operation, configuration and tensors), so that
+ * fuzzing quickly reaches the JSON of the configuration and the shapes. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +18,7 @@
 #define TEXT_BYTES  4096
 #define MOST_BYTES  ((size_t)1 << 20)
 
-/* ---- in place of the program's failure.c: sentences are counted and checked, not printed ---- */
+/* ---- replaces the program's failure.c: messages are counted and checked, not printed ---- */
 
 static int sentences;
 static char last[SENTENCE];
@@ -42,8 +42,8 @@ int exit_code_of(cumega_status status) {
   return is_input ? EXIT_INPUT : EXIT_DEVICE;
 }
 
-/* In place of calloc in the program's files (-Dcalloc): a case that asks for a large output is refused, rather
- * than computed for minutes. */
+/* Replaces calloc in the program's files (-Dcalloc): a case that asks for a large output is
+ * refused instead of running for minutes. */
 void *small_calloc(size_t count, size_t bytes);
 void *small_calloc(size_t count, size_t bytes) {
   if (bytes > 0 && count > MOST_BYTES / bytes) return NULL;
@@ -82,7 +82,7 @@ static const char *input_text(input *in, char text[TEXT_BYTES]) {
   return text;
 }
 
-/* The shape that a tensor of that name mostly has, from D, N, L and B; anything else now and then. */
+/* The usual shape of a tensor with that name, from D, N, L and B; sometimes anything else. */
 static int any_shape(input *in, int name, const int64_t size[4], int64_t *shape) {
   const int64_t D = size[0], N = size[1], L = size[2], B = size[3];
   const int64_t usual[][3] = {{D, N, 1}, {D, N, 1}, {D, N, 1}, {D, N, 0}, {D, 0, 0},
@@ -99,7 +99,7 @@ static int any_shape(input *in, int name, const int64_t size[4], int64_t *shape)
 static cumega_tensor tensors[NAMES];
 static double values[MOST_VALUES];
 
-/* Adds one; does nothing where it would be too large. */
+/* Adds a tensor; does nothing if it would be too large. */
 static int add_tensor(input *in, int name, const int64_t size[4], cumega_named_tensor *named) {
   const DLDataType types[] = {cumega_float32, cumega_float64, cumega_float16, cumega_bfloat16,
                               cumega_bool,    cumega_int32,   cumega_int64,   cumega_uint8};
@@ -114,7 +114,7 @@ static int add_tensor(input *in, int name, const int64_t size[4], cumega_named_t
   return 1;
 }
 
-/* Saved by the library itself, under path. */
+/* Saved by the library itself, to path. */
 static void save_case(cumega_context *host, input *in, const char *path) {
   char config[TEXT_BYTES], tolerance[TEXT_BYTES];
   cumega_named_tensor named[NAMES];
@@ -134,7 +134,7 @@ static void save_case(cumega_context *host, input *in, const char *path) {
   for (int name = 0; name < NAMES; name++)
     if (name < 6 ? input_byte(in) < 250 : parts >> name & 1)
       count += add_tensor(in, name, size, &named[count]);
-  /* A configuration that is not UTF-8 cannot be written; as a file it comes by the other way. */
+  /* A configuration that is not UTF-8 cannot be written; unchanged files test that case. */
   int pairs = which >= 250 ? which % 4 : tolerance[0] != '\0' ? 4 : 3;
   check_message(host, cumega_weights_save(host, path, named, count, metadata, pairs));
 }

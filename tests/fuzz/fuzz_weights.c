@@ -1,5 +1,5 @@
-/* Bytes as a weight file. What is refused has a status, a sentence, and leaves nothing behind; what opens is
- * read exactly, and comes back the same through the writer. */
+/* Bytes as a weight file. A refusal has a status and a message, and leaves nothing behind. A file
+ * that opens is read exactly, and is the same after the writer has written it. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -30,7 +30,8 @@ static unsigned char *read_whole(const char *path, int64_t *bytes) {
   return all;
 }
 
-/* Too little memory, then the whole tensor, which must be these bytes and nothing behind them. */
+/* With too little memory, then the whole tensor, which must be these bytes and nothing after
+ * them. */
 static void *read_entry(const cumega_weights *weights, const cumega_weights_entry *entry) {
   unsigned char *memory = malloc((size_t)entry->bytes + 1);
   MUST(memory != NULL, "no memory");
@@ -43,7 +44,7 @@ static void *read_entry(const cumega_weights *weights, const cumega_weights_entr
   return memory;
 }
 
-/* The tensors lie one behind the other and fill the file; looking up finds each. */
+/* The tensors lie one after the other and fill the file; each is found by name. */
 static void check_entries(const cumega_weights *weights, const uint8_t *data, size_t size) {
   uint64_t header = 0;
   for (int i = 7; i >= 0; i--) header = header << 8 | data[i];
@@ -64,7 +65,7 @@ static void check_entries(const cumega_weights *weights, const uint8_t *data, si
   }
 }
 
-/* Everything that the writer has types for, saved under path. Returns how many tensors that were. */
+/* Saves everything that the writer has types for to path. Returns the number of tensors. */
 static int64_t save(const cumega_weights *weights, const char *path) {
   cumega_tensor tensors[SMALL_ENTRIES];
   cumega_named_tensor named[SMALL_ENTRIES];
@@ -76,7 +77,7 @@ static int64_t save(const cumega_weights *weights, const char *path) {
     void *memory = read_entry(weights, e);
     DLTensor *tensor =
         cumega_tensor_init(&tensors[count], memory, cumega_cpu, e->dtype, e->ndim, e->shape);
-    if (tensor == NULL) { /* sizes beside a 0 whose product no tensor can have */
+    if (tensor == NULL) { /* other sizes next to a 0, whose product is too large for a tensor */
       free(memory);
       continue;
     }
@@ -121,7 +122,7 @@ static void check_round_trip(const cumega_weights *weights) {
   unlink(saved_again_path);
 }
 
-/* An EMA of whatever size the file seems to hold. */
+/* An EMA of the size that the file seems to hold. */
 static void check_ema(const cumega_weights *weights) {
   const cumega_weights_entry *e = cumega_weights_find(weights, "damping_factor");
   if (e == NULL || e->ndim < 2 || e->shape[0] > 4096 || e->shape[1] > 4096) return;
@@ -135,7 +136,8 @@ static void check_ema(const cumega_weights *weights) {
   cumega_ema_destroy(ema);
 }
 
-/* A refusal names the file, what is wrong with it and where: a byte, a size, a tensor or a key. */
+/* A refusal names the file, what is wrong with it, and where: a byte, a size, a tensor or a
+ * key. */
 static void check_refusal(cumega_status status, const char *sentence) {
   const char *begin = "weights file '", *behind = strstr(sentence, "': ");
   MUST(status == CUMEGA_ERROR_FORMAT || status == CUMEGA_ERROR_RESOURCE, "status %d", (int)status);

@@ -1,7 +1,8 @@
-/* Runs a fuzz target on files, without a fuzzer: each argument is a file, or a folder of them. For CI, where a
- * corpus and every past finding are replayed, and for looking at one finding in a debugger.
+/* Runs a fuzz target on files, without a fuzzer: each argument is a file or a folder of files.
+ * For CI, which replays a corpus and every past finding, and for looking at one finding in a
+ * debugger.
  *
- * Without AddressSanitizer, which needs terabytes of addresses for itself, memory is capped. */
+ * Memory is capped, except under AddressSanitizer, which needs terabytes of address space. */
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,7 +25,7 @@
 #endif
 
 static long replayed;
-static const char *now; /* the file that is being run, for a crash's log */
+static const char *now; /* the file that is being run, for the log of a crash */
 
 static void replay_file(const char *path, int64_t size) {
   uint8_t *bytes = malloc(size > 0 ? (size_t)size : 1);

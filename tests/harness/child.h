@@ -1,4 +1,4 @@
-/* Children of a test, made with fork, and which sanitizer looks on. */
+/* Child processes of a test, made with fork, and which sanitizer is active. */
 #ifndef CUMEGA_TESTS_CHILD_H
 #define CUMEGA_TESTS_CHILD_H
 
@@ -20,8 +20,9 @@
 #define THREAD_SANITIZED 1
 #endif
 
-/* By exit, which adds what the child has run to the counts of scripts/check_coverage; but sanitizers look at the
- * parent's memory and threads there. Before the fork stand fflush(NULL) and wait_for_settled_threads. */
+/* Ends the child by exit, which adds what it ran to the counts of scripts/check_coverage. Under a
+ * sanitizer it must not: there exit would look at the parent's memory and threads. Call
+ * fflush(NULL) and wait_for_settled_threads before the fork. */
 static inline void end_child(int code) {
 #ifdef SANITIZED
   _exit(code);

@@ -1,6 +1,6 @@
 /* A caller's allocator that keeps its own ledger and fails on demand. Sizes are exact, so that a
- * sanitizer sees the first byte too many, and contents are poison, so that nobody relies on zeros.
- */
+ * sanitizer sees the first byte too many. The memory starts as poison, so that no code can rely
+ * on zeros. */
 #ifndef CUMEGA_TESTS_COUNTING_ALLOCATOR_H
 #define CUMEGA_TESTS_COUNTING_ALLOCATOR_H
 
@@ -11,11 +11,11 @@
 #include <cumega/context.h>
 
 typedef struct counting_allocator {
-  _Atomic int64_t calls;  /* allocate was called so often */
-  _Atomic int64_t blocks; /* given out and not yet back */
-  _Atomic int64_t bytes;  /* of these blocks */
-  int64_t failing_call;   /* the call, counted from 1, that gets NULL; 0: none */
-  int for_ever;           /* not 0: and every call after it */
+  _Atomic int64_t calls;  /* how often allocate was called */
+  _Atomic int64_t blocks; /* allocated and not yet freed */
+  _Atomic int64_t bytes;  /* in these blocks */
+  int64_t failing_call;   /* the call, counted from 1, that returns NULL; 0: none */
+  int for_ever;           /* not 0: and so does every call after it */
   int misaligned;         /* not 0: pointers are 16 bytes off */
 } counting_allocator;
 
@@ -40,7 +40,7 @@ static inline void counting_release(void *user, void *pointer, size_t bytes) {
   free((char *)pointer - (ledger->misaligned ? 16 : 0));
 }
 
-/* ledger must outlive what is allocated through it. */
+/* ledger must outlive all memory allocated through it. */
 static inline cumega_allocator counting_allocator_of(counting_allocator *ledger) {
   cumega_allocator allocator = {counting_allocate, counting_release, ledger};
   return allocator;

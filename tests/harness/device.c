@@ -5,8 +5,8 @@
 
 #define LINE 64
 
-/* On a GPU a kernel that writes beside a tensor is seen by these bytes around it; emulated CUDA
- * sees it by itself, since its allocations are exact. */
+/* On a GPU, these bytes around a tensor reveal a kernel that writes outside it. Emulated CUDA
+ * finds such writes itself, since its allocations are exact. */
 #define GUARD 256
 
 int device_is_cuda(void) {
@@ -36,7 +36,7 @@ void staging_add(staging *s, const DLTensor **member) {
   *member = tensor;
 }
 
-/* The bytes that hold a tensor which the library has found in order. */
+/* The bytes that hold a tensor which the library has accepted. */
 static staged_region region_of(const DLTensor *tensor) {
   staged_region r = {0};
   int64_t bytes = tensor->dtype.bits / 8, below = 0, above = 0, compact = 1;
@@ -51,7 +51,7 @@ static staged_region region_of(const DLTensor *tensor) {
   return r;
 }
 
-/* Regions that share a byte become one, the first of them. */
+/* Merges regions that share a byte into the first of them. */
 static void merge(staging *s) {
   for (int again = 1; again;) {
     again = 0;

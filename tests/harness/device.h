@@ -1,12 +1,14 @@
-/* The device that the suites run on, and copies there. A suite has its tensors in the host's memory; with
- * CUMEGA_TEST_DEVICE=cuda its contexts are CUDA contexts, and whoever makes a run stages its tensors:
+/* The device that the suites run on, and copies of tensors there. A suite keeps its tensors in
+ * host memory. With CUMEGA_TEST_DEVICE=cuda its contexts are CUDA contexts, and the code that
+ * makes a run stages its tensors:
  *
  *   if (staging_begin(&s, ctx)) {
- *     staging_add(&s, &io.x); ...       io now names copies of the tensors' descriptions
+ *     staging_add(&s, &io.x); ...       io now points to copies of the tensors' descriptions
  *     (find out whether the library accepts them, without a run)
- *     staging_there(&s);                the memory is copied, exact to the byte and as aligned as it was
+ *     staging_there(&s);                copies the memory to the device, exact to the byte
+ *                                       and with the same alignment
  *     run
- *     staging_back(&s);                 brought back, and guards checked
+ *     staging_back(&s);                 copies it back and checks the guards
  *   } */
 #ifndef CUMEGA_TESTS_DEVICE_H
 #define CUMEGA_TESTS_DEVICE_H
@@ -15,7 +17,7 @@
 
 #define STAGED_TENSORS 16
 
-/* Some bytes of the host, one tensor's or several that overlap, and their copy. */
+/* Bytes on the host, of one tensor or of several that overlap, and their copy. */
 typedef struct staged_region {
   char *low, *high;
   char *block; /* on the device */
@@ -27,22 +29,22 @@ typedef struct staging {
   int64_t guard;
   int count;
   DLTensor tensors[STAGED_TENSORS];
-  staged_region regions[STAGED_TENSORS]; /* of tensor i; low NULL where it has none of its own */
+  staged_region regions[STAGED_TENSORS]; /* of tensor i; low is NULL if it has none of its own */
 } staging;
 
-/* Whether CUMEGA_TEST_DEVICE says cuda, and the device of the suites' contexts. */
+/* Whether CUMEGA_TEST_DEVICE is cuda, and the device of the suites' contexts. */
 int device_is_cuda(void);
 DLDevice device_of_tests(void);
 
-/* Whether ctx's runs need copies. */
+/* Whether runs in ctx need copies. */
 int staging_begin(staging *s, cumega_context *ctx);
 
-/* *member (NULL: nothing) becomes a copy that says the other memory space: a tensor of the host is said
- * to be on the device, and the other way round, so that a test which puts a tensor into the wrong
- * memory space goes on doing so. */
+/* Replaces *member (NULL: nothing) with a copy whose memory space is swapped: a host tensor is
+ * described as on the device, and the other way round. So a test that puts a tensor in the wrong
+ * memory space still does. */
 void staging_add(staging *s, const DLTensor **member);
 
-/* Only for tensors that the library accepts: before, they may be anything. */
+/* Only for tensors that the library accepts; others may be anything. */
 void staging_there(staging *s);
 void staging_back(staging *s);
 

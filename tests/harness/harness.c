@@ -38,7 +38,7 @@ double random_noise(uint64_t *seed) {
   return sum;
 }
 
-/* A binary format: significant bits, and the exponent of the least normal number. */
+/* A binary format: its significant bits, and the exponent of its smallest normal number. */
 typedef struct format {
   int digits, least, greatest;
 } format;
@@ -77,7 +77,7 @@ int same_type(DLDataType a, DLDataType b) {
   return a.code == b.code && a.bits == b.bits && a.lanes == b.lanes;
 }
 
-/* 16-bit formats: sign, exponent, fraction, as IEEE 754 lays them out. */
+/* 16-bit formats: sign, exponent and fraction, as in IEEE 754. */
 static uint16_t encode_16(format f, double value) {
   uint16_t sign = signbit(value) ? 0x8000 : 0;
   int fraction_bits = f.digits - 1;
@@ -134,7 +134,8 @@ static void store(DLDataType dtype, void *place, double value) {
   if (dtype.bits == 64) memcpy(place, &rounded, 8);
 }
 
-/* Strides of the layout; returns the elements that the memory takes. *first: where element 0 is. */
+/* Computes the layout's strides. Returns how many elements the memory needs; *first is the
+ * position of element 0. */
 static int64_t lay_out(cumega_tensor *view, const test_layout *layout, int64_t *first) {
   int ndim = view->dl.ndim;
   int64_t step = 1;
@@ -156,7 +157,7 @@ static int64_t lay_out(cumega_tensor *view, const test_layout *layout, int64_t *
   return step;
 }
 
-/* Runs over all elements and marks their bytes. */
+/* Visits all elements and marks their bytes. */
 static void mark_owned(test_tensor *tensor) {
   int64_t sizes[4] = {1, 1, 1, 1};
   size_t bytes = tensor->view.dl.dtype.bits / 8;
@@ -277,8 +278,8 @@ test_tensor *tensor_of_int64(int64_t count, const int64_t *values) {
   return tensor;
 }
 
-/* The caller's own CUMEGA_CPU comes back afterwards: it may be how the suites are run at one level.
- */
+/* Restores the caller's CUMEGA_CPU afterwards, since it may be set to run the suites at one
+ * level. */
 cumega_context *context_of_level(const char *level, int threads) {
   cumega_context_options options;
   cumega_context_options_init(&options, sizeof options);

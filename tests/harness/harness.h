@@ -1,25 +1,25 @@
-/* What the tests of operations are built from: numbers of every type, tensors in odd places, contexts of
- * every CPU level. Failures end the running test through Check. */
+/* What the operations' tests are built from: numbers of every type, tensors in odd places,
+ * contexts of every CPU level. A failure ends the running test through Check. */
 #ifndef CUMEGA_TESTS_HARNESS_H
 #define CUMEGA_TESTS_HARNESS_H
 
 #include "device.h"
 #include "statuses.h"
 
-/* Zeroed memory, or the program ends. 0 bytes gives a pointer too. */
+/* Zeroed memory; ends the program if there is none. 0 bytes also give a pointer. */
 void *memory_new(int64_t bytes);
 
 /* ---- numbers ---- */
 
-/* splitmix64: the same numbers under every compiler and C library. */
+/* splitmix64: the same numbers with every compiler and C library. */
 uint64_t random_bits(uint64_t *seed);
 int64_t random_below(uint64_t *seed, int64_t bound); /* 0 .. bound-1; bound >= 1 */
-/* A number that the environment may set, as CUMEGA_TEST_PAIRS. */
+/* A number that the environment may override, such as CUMEGA_TEST_PAIRS. */
 uint64_t number_from(const char *variable, uint64_t otherwise);
 double random_unit(uint64_t *seed);  /* in [0, 1) */
-double random_noise(uint64_t *seed); /* mean 0, deviation 1: twelve uniforms, exact sums */
+double random_noise(uint64_t *seed); /* mean 0, deviation 1: the sum of twelve uniforms, exact */
 
-/* `value` rounded to nearest even as the type stores it; NaN stays NaN. */
+/* `value` rounded to nearest even, as the type stores it; NaN stays NaN. */
 double number_round(DLDataType dtype, double value);
 /* Half a unit in the last place at `value`: the largest error of one rounding. */
 double number_rounding(DLDataType dtype, double value);
@@ -28,19 +28,19 @@ int same_type(DLDataType a, DLDataType b);
 
 /* ---- tensors ---- */
 
-/* Where a tensor lies in its memory; all zero with ordered = 0 is compact and aligned. */
+/* Where a tensor lies in its memory. All zero, with ordered = 0, means compact and aligned. */
 typedef struct test_layout {
-  int ordered;                  /* order[] is used; else row-major */
+  int ordered;                  /* whether order[] is used; otherwise row-major */
   int order[CUMEGA_MAX_DIMS];   /* dimensions, outermost first */
-  int64_t gap[CUMEGA_MAX_DIMS]; /* elements left out behind each run of order[i] */
+  int64_t gap[CUMEGA_MAX_DIMS]; /* elements skipped after each run of order[i] */
   unsigned reversed;            /* bit i: dimension i has a negative stride */
   unsigned repeated;            /* bit i: dimension i has stride 0 */
   int64_t shift;                /* elements between an aligned address and the memory */
-  int by_offset;                /* the shift is told in byte_offset, not in data */
+  int by_offset;                /* the shift is given in byte_offset, not in data */
 } test_layout;
 
-/* A tensor with 64 guard bytes on both sides. Guards, and bytes between strided elements, are 0xFF:
- * NaN in every type, so that a stray read shows as well. */
+/* A tensor with 64 guard bytes on both sides. Guards and the bytes between strided elements are
+ * 0xFF. That is NaN in every type, so that a stray read shows too. */
 typedef struct test_tensor {
   cumega_tensor view;
   unsigned char *block, *owned, *copy;
@@ -51,11 +51,11 @@ test_tensor *tensor_new(DLDataType dtype, int ndim, const int64_t *shape,
                         const test_layout *layout);
 void tensor_free(test_tensor *tensor);
 
-/* Elements by index; dimensions that are not there take 0. */
+/* Elements by index; use 0 for dimensions that the tensor lacks. */
 void *tensor_at(const test_tensor *tensor, int64_t i, int64_t j, int64_t k);
 double tensor_get(const test_tensor *tensor, int64_t i, int64_t j, int64_t k);
 void tensor_set(test_tensor *tensor, int64_t i, int64_t j, int64_t k, double value);
-/* The stored bits; every NaN gives the same. */
+/* The stored bits; all NaNs give the same bits. */
 uint64_t tensor_bits(const test_tensor *tensor, int64_t i, int64_t j, int64_t k);
 /* The same with a fourth dimension. */
 void *tensor_at_4(const test_tensor *tensor, int64_t i, int64_t j, int64_t k, int64_t l);
@@ -66,7 +66,7 @@ int tensor_gaps_hold(const test_tensor *tensor);
 void tensor_remember(test_tensor *tensor);
 int tensor_unchanged(const test_tensor *tensor); /* since tensor_remember, guards included */
 
-/* Shapes in a line. */
+/* Shapes as arguments. */
 test_tensor *tensor_new_1(DLDataType dtype, int64_t a);
 test_tensor *tensor_new_2(DLDataType dtype, int64_t a, int64_t b);
 test_tensor *tensor_new_3(DLDataType dtype, int64_t a, int64_t b, int64_t c);
@@ -81,11 +81,11 @@ static inline DLTensor *dl(test_tensor *tensor) {
 static const char *const cpu_levels[] = {"plain", "v3", "v4"};
 #define CPU_LEVELS 3
 
-/* A context of a CPU level (NULL: the best), or NULL where the machine lacks it. */
+/* A context of a CPU level (NULL: the best), or NULL if the machine lacks it. */
 cumega_context *context_of_level(const char *level, int threads);
 /* A context of the device that the suites run on: the best CPU level, or CUDA. */
 cumega_context *context_new(void);
-/* By ctx and the objects made through it (cumega_statistics). */
+/* Held by ctx and the objects made through it (cumega_statistics). */
 int64_t bytes_held(cumega_context *ctx);
 
 #endif

@@ -1,5 +1,5 @@
-/* How every check_*.c ends: runs its suite without fork (CUDA does not survive it, and sanitizers
- * see more). */
+/* The end of every check_*.c: runs its suite without fork, since CUDA does not survive a fork and
+ * sanitizers see more without one. */
 #ifndef CUMEGA_TESTS_RUNNER_H
 #define CUMEGA_TESTS_RUNNER_H
 
@@ -15,7 +15,7 @@ static inline int run_suite(Suite *suite) {
   return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
-/* A suite of one case whose tests may take `seconds` each. */
+/* A suite of one case whose tests may each take `seconds`. */
 static inline TCase *add_case(Suite *suite, const char *name, double seconds) {
   TCase *tests = tcase_create(name);
   tcase_set_timeout(tests, seconds);

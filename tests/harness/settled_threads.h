@@ -1,6 +1,6 @@
-/* Before a fork: waits until every other thread of the process sleeps. A thread that has just been made may
- * be within malloc, and AddressSanitizer's (gcc 12) leaves its lock taken in the child, which then waits for
- * it for ever. */
+/* Call before a fork: waits until every other thread of the process sleeps. A thread that has
+ * just started may be inside malloc. AddressSanitizer's malloc (gcc 12) then leaves its lock
+ * taken in the child, which waits for it forever. */
 #ifndef CUMEGA_TESTS_SETTLED_THREADS_H
 #define CUMEGA_TESTS_SETTLED_THREADS_H
 
@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* How many of them do not sleep. */
+/* How many of them are not asleep. */
 static inline int busy_threads(void) {
   int busy = 0;
   DIR *tasks = opendir("/proc/self/task");
@@ -30,7 +30,8 @@ static inline int busy_threads(void) {
   return busy;
 }
 
-/* Of the main thread. They sleep at three looks in a row: none is on its way from one lock to the next. */
+/* For the main thread. Asks for three looks in a row at which all sleep, so that no thread is on
+ * its way from one lock to the next. */
 static inline void wait_for_settled_threads(void) {
   for (int quiet = 0; quiet < 3;) {
     nanosleep(&(struct timespec){0, 1000000}, NULL);

@@ -1,4 +1,4 @@
-/* What a call said: that it has done its work, or what is wrong. */
+/* What a call returned: that it succeeded, or what is wrong. */
 #ifndef CUMEGA_TESTS_STATUSES_H
 #define CUMEGA_TESTS_STATUSES_H
 
@@ -13,7 +13,8 @@
                   cumega_status_string(must_status), cumega_context_message(ctx));                 \
   } while (0)
 
-/* It fails with that status, and the context's sentence has each of the strings that follow. */
+/* The call fails with that status, and the context's message contains each of the strings that
+ * follow. */
 #define MUST_FAIL(ctx, call, status, ...)                                                          \
   must_fail(ctx, #call, call, status, (const char *const[]){__VA_ARGS__, NULL})
 

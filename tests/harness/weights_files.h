@@ -1,5 +1,4 @@
-/* A folder of its own for every test that writes weight files, a context, and files made by hand.
- */
+/* A separate folder for every test that writes weight files, a context, and hand-made files. */
 #ifndef CUMEGA_TESTS_WEIGHTS_FILES_H
 #define CUMEGA_TESTS_WEIGHTS_FILES_H
 
@@ -12,7 +11,7 @@
 typedef struct weights_files {
   cumega_context *ctx;
   char folder[64];
-  char path[128]; /* where save_bytes writes, in folder */
+  char path[128]; /* where save_bytes writes, inside folder */
 } weights_files;
 
 static inline void files_begin(weights_files *files) {
@@ -22,7 +21,7 @@ static inline void files_begin(weights_files *files) {
   snprintf(files->path, sizeof files->path, "%s/model.safetensors", files->folder);
 }
 
-/* The number of files in the folder; removes them where asked to. */
+/* The number of files in the folder; removes them if asked to. */
 static inline int files_in_folder(const weights_files *files, int remove_them) {
   DIR *folder = opendir(files->folder);
   ck_assert_ptr_nonnull(folder);
@@ -51,8 +50,8 @@ static inline void save_bytes(const char *path, const void *bytes, size_t count)
   ck_assert_int_eq(fclose(file), 0);
 }
 
-/* A file of a header (its length is put in front) and `data` bytes 0, 1, 2, ... behind it. Returns
- * how many bytes it has in all; they are also in `file` (room for `room`). */
+/* A file made of a header, preceded by its length, and of `data` bytes 0, 1, 2, ... after it.
+ * Returns its size in bytes; the bytes are also in `file` (which has `room` bytes). */
 static inline size_t make_file(unsigned char *file, size_t room, const char *header, size_t data) {
   size_t length = strlen(header), all = 8 + length + data;
   ck_assert_uint_le(all, room);

@@ -13,8 +13,8 @@ static const DLDataType types[TYPES] = {
 /* A transposed matrix with a gap after each column: no dimension is contiguous. */
 static const test_layout strided = {.ordered = 1, .order = {1, 0}, .gap = {0, 1}};
 
-/* A tensor of zeros for a mask, else of one normal number. Every byte of it is 0x3c: 0.0115 in
- * float32 and bfloat16, 1.06 in float16, 1.5e-18 in float64. */
+/* A tensor of zeros for a mask, otherwise of one normal number. Every byte of it is 0x3c: 0.0115
+ * in float32 and bfloat16, 1.06 in float16, 1.5e-18 in float64. */
 static test_tensor *case_tensor(DLDataType dtype, int ndim, const int64_t *shape,
                                 const test_layout *layout) {
   test_tensor *t = tensor_new(dtype, ndim, shape, layout);

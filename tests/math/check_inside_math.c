@@ -1,5 +1,5 @@
-/* The elementary functions: their errors, their values at the edges, and their bits. Every float is
- * tried in check_inside_math_exhaustive.c. */
+/* The elementary functions: their errors, their values at the edges, and their bits. Every float
+ * is tried in check_inside_math_exhaustive.c. */
 #include "math/elementary_f32.h"
 #include "math/elementary_f64.h"
 #include "math_measure.h"
@@ -21,9 +21,9 @@ LOOP(loop_tanh, double, double, math_tanh(x))
 LOOP(loop_sin, double, double, math_sin(x))
 LOOP(loop_cos, double, double, math_cos(x))
 
-/* Largest errors in units in the last place: the float ones were measured over all 2^32 inputs and
- * rounded up (the bits are the same everywhere, so they hold everywhere). The hash is that of the
- * results for hash_sample_f32. */
+/* The largest errors in units in the last place. Those of the float functions were measured over
+ * all 2^32 inputs and rounded up; since the bits are the same everywhere, they hold everywhere.
+ * The hash is that of the results for hash_sample_f32. */
 static const struct function_f32 {
   const char *name;
   void (*const *loop)(const float *, float *, int);
@@ -37,14 +37,14 @@ static const struct function_f32 {
     {"log1pf", loop_log1pf, log1p, 1.28, 0x1c0954f52c1580fau},
 };
 
-/* Ranges are sampled evenly, and all doubles evenly by their bits as well. The bounds of the double
- * functions are budgets of their roundings at the worst place, with what four million points near
- * it were seen to reach in parentheses:
+/* Ranges are sampled evenly, and so are all doubles by their bits. The bounds of the double
+ * functions add up their roundings at the worst place; in parentheses is the largest error seen
+ * in four million points near it:
  *
  *   exp       last fma 0.5; the one before it and r's own, 0.25 and 0.2 (0.88)
  *   log       last sum 0.5; the sum before it 0.25 .. 0.5, which f - f^2/2 seldom fills (0.93)
  *   log1p     the same (0.92)
- *   sin, cos  last sum 0.5; what is added in it is below 1/4 of it, with two roundings (0.78)
+ *   sin, cos  last sum 0.5; its smaller term is below 1/4 of it, with two roundings (0.78)
  *   expm1     two sums of 0.5; r's own 0.25 and the rest 0.2 (1.39)
  *   tanh      at 0.55, 1 - 2 / (E + 1): E and the sum 0.6, quotient 0.5, difference 0.5 (1.61) */
 static const struct function_f64 {
@@ -87,8 +87,8 @@ START_TEST(float_functions_keep_their_bounds) {
 }
 END_TEST
 
-/* The largest error over BLOCK * blocks values: of the range, or of all doubles where it is NULL.
- * Long doubles carry 11 more bits on x86 (60 where they are quads): 0.002 ulp is theirs. */
+/* The largest error over BLOCK * blocks values: those of the range, or of all doubles if it is
+ * NULL. Long doubles have 11 more bits on x86 (60 as quads), so that they add 0.002 ulp. */
 static double worst_f64(const struct function_f64 *f, const double *range, int blocks,
                         uint64_t seed, double *at) {
   double in[BLOCK], out[BLOCK], worst = 0.0;
@@ -120,7 +120,7 @@ START_TEST(double_functions_keep_their_bounds) {
 }
 END_TEST
 
-/* Next to n * pi/2 the reduction cancels everything that one or two doubles of pi know. */
+/* Next to n * pi/2 the reduction cancels all bits that one or two doubles of pi have. */
 START_TEST(sine_and_cosine_are_exact_next_to_their_zeros) {
   const double pi_2 = 0x1.921fb54442d18p0;
   double worst = 0.0;
@@ -145,8 +145,8 @@ static int same_f64(double a, double b) {
   return (isnan(a) && isnan(b)) || math_bits_f64(a) == math_bits_f64(b);
 }
 
-/* Arguments whose results are exact, or not numbers, by definition. The C library has the values of
- * Annex F, signs of zeros included. */
+/* Arguments whose results are exact, or not numbers, by definition. The C library has the values
+ * of Annex F, signs of zeros included. */
 START_TEST(edges_have_the_values_of_annex_f) {
   static const double edges[] = {0.0, -0.0, INFINITY, -INFINITY, NAN, -1.0, -2.0};
   for (int i = 0; i < 7; ++i) {
@@ -192,7 +192,7 @@ START_TEST(overflow_and_underflow_come_at_the_last_number) {
 }
 END_TEST
 
-/* The sigmoid's short way has the bits of the long one, for every 97th float that is a number. */
+/* The sigmoid's short form has the bits of the long one, for every 97th float that is a number. */
 START_TEST(one_plus_exp_is_the_sum_of_one_and_exp) {
   float in[BLOCK], exps[BLOCK], sums[BLOCK];
   int64_t different = 0;
@@ -208,8 +208,8 @@ START_TEST(one_plus_exp_is_the_sum_of_one_and_exp) {
 }
 END_TEST
 
-/* The samples of the hashes: floats evenly by their bits; doubles evenly by their bits, and evenly
- * over -64 .. 64 by turns. */
+/* The samples for the hashes: floats evenly by their bits; doubles alternately by their bits and
+ * over -64 .. 64. */
 enum { HASH_BLOCKS = 64 };
 
 static void hash_sample_f32(int block, float *in) {

@@ -1,8 +1,8 @@
 /* The ten activations: resolved arguments, values at the edges, errors against long double, bits.
  *
  * Tolerances are sums of relative roundings in units u = 2^-24 (2^-53 for double). The library's
- * exp is within 1.9 u and expm1 within 2.9 u (check_inside_math.c: 0.95 and 1.45 units in the last
- * place, each at most 2 u); both are carried through a formula by its condition:
+ * exp is within 1.9 u and expm1 within 2.9 u (check_inside_math.c: 0.95 and 1.45 units in the
+ * last place, each at most 2 u); both are carried through a formula by its condition:
  *
  *   swish    exp 1.9 (it enters with weight e / (1 + e)), sum, quotient, factor: 5
  *   mish     exp 1.9 (dt/dw w/t <= 1), w + 2, its product with w, n + 2, quotient, product: 7
@@ -12,9 +12,9 @@
  *   selu     expm1 2.9, its constant's rounding and the product: 5
  *
  * To these comes what exp loses at the ends of its range. Where exp(-v) is infinite (v below -88
- * for float, -709 for double) the logistic is 0 though it should be up to 1 / largest number. Where
- * exp(v) is subnormal it has an absolute error of a unit. Both are multiplied by v. Subnormal
- * results are rounded to the spacing of the subnormals, at most twice. */
+ * for float, -709 for double) the logistic is 0 though it should be up to 1 / largest number.
+ * Where exp(v) is subnormal it has an absolute error of a unit. Both are multiplied by v.
+ * Subnormal results are rounded to the spacing of the subnormals, at most twice. */
 #include "math/activation.h"
 #include "math_measure.h"
 #include "runner.h"
@@ -37,7 +37,8 @@ LOOPS(CUMEGA_ACTIVATION_MISH, 0, 0)
 LOOPS(CUMEGA_ACTIVATION_SMISH, 1.25f, 0.7f)
 LOOPS(CUMEGA_ACTIVATION_FTSWISH, -0.2f, 0.125f)
 
-/* By kind: the loops, their arguments, and the hashes of their results for the hash samples. */
+/* For each kind: the loops, their arguments, and the hashes of their results for the hash
+ * samples. */
 static const struct activation_case {
   void (*const *loop_f32)(const float *, float *, int);
   void (*const *loop_f64)(const double *, double *, int);
@@ -58,7 +59,7 @@ static const struct activation_case {
     CASE(CUMEGA_ACTIVATION_FTSWISH, -0.2f, 0.125, 0xe036ba8bf7ae5d68u, 0xc8f8461692f7a5d4u),
 };
 
-/* What float and double differ in. */
+/* Where float and double differ. */
 typedef struct precision {
   long double u, smallest, largest, exp_limit; /* exp(-v) is infinite below about -exp_limit */
 } precision;
@@ -70,7 +71,7 @@ static long double sigma(long double v) {
   return 1.0L / (1.0L + expl(-v));
 }
 
-/* The value by definition, and the tolerance derived above. z is beta v as rounded. */
+/* The value by definition, and the tolerance derived above. z is the rounded beta v. */
 static long double reference(int kind, long double a, long double b, long double v, long double z,
                              const precision *p, long double *tolerance) {
   long double u = p->u, y = v, roundings = 0.0L, extra = 2.0L * p->smallest, s = sigma(v), n;
@@ -99,7 +100,7 @@ static long double reference(int kind, long double a, long double b, long double
   case CUMEGA_ACTIVATION_FTSWISH:
     y = v * s + a;
     extra += 4.0L * u * fabsl(v * s) + u * fabsl(y);
-    if (fabsl(y) <= extra) extra += fabsl(a); /* either side of the step will do */
+    if (fabsl(y) <= extra) extra += fabsl(a); /* either side of the step is accepted */
     y = (y >= 0.0L ? y : a) - b;
     roundings = 1.0L;
     break;
@@ -109,7 +110,7 @@ static long double reference(int kind, long double a, long double b, long double
   return y;
 }
 
-/* Whether got is within the tolerance; results behind the largest number may be infinite. */
+/* Whether got is within the tolerance; results past the largest number may be infinite. */
 static int within(long double got, long double expected, long double tolerance,
                   const precision *p) {
   if (isinf(got))
@@ -142,7 +143,7 @@ static double sample_f64(uint64_t i) {
   return i % 2 == 0 ? math_f64_of(bits) : (double)(int64_t)bits * 0x1p-57;
 }
 
-/* Doubles evenly by their bits, and evenly over -64 .. 64 by turns. */
+/* Doubles alternately by their bits and evenly over -64 .. 64. */
 START_TEST(double_activations_keep_their_tolerances) {
   const struct activation_case *c = &cases[_i];
   double in[BLOCK], out[BLOCK], first_bad = 0.0;

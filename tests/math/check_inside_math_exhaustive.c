@@ -1,5 +1,5 @@
-/* Every one of the 2^32 floats through the float functions and the narrowing conversions. Two
- * threads share the work; it takes minutes where the other suites take seconds. */
+/* All 2^32 floats through the float functions and the narrowing conversions. Two threads share
+ * the work; it takes minutes, the other suites take seconds. */
 #include "math/elementary_f32.h"
 #include "math/float16.h"
 #include "math_measure.h"
@@ -22,13 +22,13 @@ LOOP(loop_bfloat16, float, uint16_t, float_to_bfloat16(x))
 typedef struct part {
   pthread_t thread;
   uint64_t first, last;
-  int index; /* of the function */
+  int index; /* for the function */
   double worst;
   float worst_at;
   int64_t different;
 } part;
 
-/* Runs task over all floats and leaves in *total what the parts found together. */
+/* Runs task over all floats and adds up in *total what the parts found. */
 static void run_over_all_floats(void *(*task)(void *), int index, part *total) {
   part parts[THREADS];
   for (int i = 0; i < THREADS; ++i) {
@@ -51,8 +51,8 @@ static void fill(uint64_t first, float *in) {
   for (int i = 0; i < BLOCK; ++i) in[i] = math_f32_of((uint32_t)(first + (uint64_t)i));
 }
 
-/* The largest errors, in units in the last place, rounded up in the last digit. The references are
- * double functions of the C library, which err by less than 2^-28 of a float's unit. */
+/* The largest errors in units in the last place, rounded up in the last digit. The references are
+ * the C library's double functions, which err by less than 2^-28 of a float's unit. */
 static const struct function {
   const char *name;
   void (*const *loop)(const float *, float *, int);
@@ -111,8 +111,8 @@ START_TEST(one_plus_exp_is_the_sum_of_one_and_exp_everywhere) {
 }
 END_TEST
 
-/* Narrowing by the definition: the magnitude as an integer number of the target's spacings and what
- * is left over. digits are the target's without the hidden one, bias its exponent's. */
+/* Narrowing by the definition: the magnitude as a whole number of the target's spacings, and the
+ * remainder. digits are the target's without the hidden one, bias is its exponent's. */
 static uint16_t narrow_by_definition(float x, int digits, int bias) {
   uint32_t bits = math_bits_f32(x), sign = bits >> 16 & 0x8000u, magnitude = bits & 0x7fffffffu;
   uint32_t infinity = (uint32_t)(2 * bias + 1) << digits;

@@ -47,7 +47,7 @@ START_TEST(uniforms_lie_above_zero_and_reach_one) {
 END_TEST
 
 /* Box-Muller by its definition in long double: the radius and the sine or cosine err by less than
- * 2 units of 2^-52 each, the rounded angle (up to 2 pi) by one more of 2^-50 absolutely. */
+ * 2 units of 2^-52 each, the rounded angle (up to 2 pi) by one absolute unit of 2^-50. */
 START_TEST(normals_are_those_of_box_and_muller) {
   const long double two_pi = 6.28318530717958647692L;
   for (uint64_t i = 0; i < 20000; ++i) {
@@ -64,8 +64,9 @@ START_TEST(normals_are_those_of_box_and_muller) {
 }
 END_TEST
 
-/* Of 2^18 normals: mean within 5 / sqrt(n) of 0, variance within 5 sqrt(2 / n) of 1, the share
- * beyond 2 within 5 sqrt(p / n) of p = 0.0455, and neighbours uncorrelated within 5 / sqrt(n). */
+/* For 2^18 normals: the mean is within 5 / sqrt(n) of 0, the variance within 5 sqrt(2 / n) of 1,
+ * the share beyond 2 within 5 sqrt(p / n) of p = 0.0455, and the correlation of neighbours within
+ * 5 / sqrt(n) of 0. */
 START_TEST(normals_have_the_moments_of_the_normal_distribution) {
   const int n = 1 << 18;
   double sum = 0.0, squares = 0.0, products = 0.0, last = 0.0;
@@ -139,7 +140,7 @@ START_TEST(every_16_bit_number_widens_exactly) {
 END_TEST
 
 /* The nearest of the 2^15 magnitudes, ties to the even one, by comparing with the middle between
- * each number and the next: twice below and above each middle, and on it. The number behind the
+ * each number and the next: twice below and above each middle, and on it. The number after the
  * largest one counts as the next power of two, and stands for infinity. */
 static void check_narrowing_around(double middle, uint16_t below, uint16_t even, int digits) {
   uint16_t above = (uint16_t)(below + 1);
@@ -201,14 +202,14 @@ START_TEST(what_is_too_large_becomes_infinity) {
 }
 END_TEST
 
-/* Through float the first would become a tie, and then the even number below. */
+/* Through float the first would become a tie, and then round to the even number below. */
 START_TEST(a_double_is_rounded_once) {
   ck_assert_uint_eq(double_to_float16(1.0 + 0x1p-11 + 0x1p-40), 0x3c01);
   ck_assert_uint_eq(double_to_bfloat16(1.0 + 0x1p-8 + 0x1p-40), 0x3f81);
 }
 END_TEST
 
-/* The halving tree as it is defined, over padded groups of 4,096. */
+/* The halving tree by its definition, over padded groups of 4,096. */
 static double padded_tree_f64(const double *terms, int64_t count) {
   static double group[TREE_GROUP];
   double sum = 0.0;

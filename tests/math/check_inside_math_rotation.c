@@ -1,5 +1,6 @@
-/* cos and sin of m * theta_k against 113 bits: within a small angle's error at every length up to 2^20
- * and beyond, where a product rounded to double would have lost 20 bits of the angle. */
+/* cos and sin of m * theta_k against 113 bits: the error is that of a small angle at every length
+ * up to 2^20 and beyond, where a product rounded to double would have lost 20 bits of the
+ * angle. */
 #include "math/rotation.h"
 #include <math.h>
 #include <stdio.h>
@@ -13,7 +14,8 @@ static double error_of(double ours, oracle_wide right) {
   return (double)(difference < 0 ? -difference : difference) * 0x1p53;
 }
 
-/* Bound: half a unit for the polynomial's result, as much for the rounded angle and its tail. */
+/* The bound: half a unit for the polynomial's result, and as much for the rounded angle and its
+ * tail. */
 static void check(int64_t m, int64_t k, int64_t pairs, double *worst) {
   const math_two quarters = math_rotary_quarters(k, pairs);
   const math_rotation found = math_rotate((double)m, quarters.hi, quarters.lo);

@@ -7,9 +7,9 @@
 #include <stdint.h>
 #include "math/math_attributes.h"
 
-/* |got - reference| in units in the last place of the reference (the subnormals' spacing at least).
- * Infinities, and what is beyond the range, count as the power of two behind the largest number.
- * Where only one of the two is a NaN the error is infinite. */
+/* |got - reference| in units in the last place of the reference (at least the subnormals'
+ * spacing). Infinities and values beyond the range count as the power of two after the largest
+ * number. If only one of the two is a NaN, the error is infinite. */
 static inline double ulps_f32(double reference, float got) {
   if (isnan(reference) || isnan(got)) return isnan(reference) && isnan(got) ? 0.0 : INFINITY;
   double exact = fabs(reference) < 0x1p128 ? reference : copysign(0x1p128, reference);
@@ -53,8 +53,8 @@ static inline uint64_t random_bits(uint64_t seed, uint64_t i) {
   return z ^ (z >> 31);
 }
 
-/* The levels that this program was compiled for and this machine runs: plain is whatever the
- * compiler's options say, v3 and v4 are those of x86-64, which it vectorises. */
+/* The levels that this program was compiled for and this machine runs: plain is what the
+ * compiler's options say; v3 and v4 are those of x86-64, and the compiler vectorises for them. */
 enum { LEVEL_PLAIN, LEVEL_V3, LEVEL_V4, LEVELS };
 static const char *const level_names[LEVELS] = {"plain", "v3", "v4"};
 
@@ -82,8 +82,8 @@ static inline int best_level(void) {
   return level;
 }
 
-/* The functions name_plain, name_v3, name_v4: out[i] = expression of x, for n values; and the table
- * `name` of the three. */
+/* Defines the functions name_plain, name_v3, name_v4: out[i] = expression of x, for n values; and
+ * the table `name` of the three. */
 #define LOOP(name, in_type, out_type, expression)                                                  \
   LOOP_AT(name##_plain, in_type, out_type, expression, )                                           \
   LOOP_AT(name##_v3, in_type, out_type, expression, AT_V3)                                         \

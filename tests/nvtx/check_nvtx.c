@@ -1,6 +1,6 @@
-/* The payload of a range is the bytes of the tensors that a call was given, before anything has been checked:
- * what is missing or makes no sense counts nothing. The profiler is tests/nvtx/recorder.c; the names and ends of
- * ranges are in check_missing. */
+/* The payload of a range is the number of bytes in the call's tensors, before any checks; missing
+ * tensors and impossible descriptions count as nothing. The profiler is tests/nvtx/recorder.c;
+ * check_missing tests the names and ends of ranges. */
 #include <stdio.h>
 #include <unistd.h>
 #include "defaults.h"
@@ -49,7 +49,7 @@ static int64_t payload(void) {
   return bytes;
 }
 
-/* Whatever the call says of what it was given. */
+/* Whatever the call says about its arguments. */
 #define BYTES(expected, call)                                                                      \
   do {                                                                                             \
     (void)!(call);                                                                                 \
@@ -58,7 +58,7 @@ static int64_t payload(void) {
                   (long long)(expected));                                                          \
   } while (0)
 
-/* `tensors` of bytes, each of a length that no sum of others gives: 1, 2, 4 ... */
+/* `tensors` of bytes, with lengths whose sums are all different: 1, 2, 4 ... */
 static DLTensor tensors[9];
 static int64_t lengths[9];
 
@@ -129,7 +129,7 @@ START_TEST(what_makes_no_sense_counts_nothing) {
   wide.shape = shape;
   shape[0] = INT64_MAX / 4, shape[1] = 1;
   BYTES(INT64_MAX / 4 * 4, cumega_ema_compute_kernel(ctx, ema, &wide));
-  shape[1] = 2; /* more bytes than a number holds, beside one that has some */
+  shape[1] = 2; /* more bytes than the type can hold, next to a tensor that has some */
   int64_t two = 2;
   DLTensor narrow = {.ndim = 1, .dtype = cumega_uint8, .shape = &two};
   BYTES(2, cumega_ema_compute_coefficients(ctx, ema, &wide, &narrow));

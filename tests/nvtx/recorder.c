@@ -1,5 +1,5 @@
-/* A profiler as small as can be: NVTX loads it where NVTX_INJECTION64_PATH says so, and it writes what
- * ranges come, one a line, into the file that RECORDER_LOG names. */
+/* A minimal profiler. NVTX loads it if NVTX_INJECTION64_PATH names it, and it writes the ranges
+ * that occur, one per line, to the file that RECORDER_LOG names. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <nvtx3/nvToolsExt.h>

@@ -1,5 +1,5 @@
-/* `cumega bench` on a GPU, or on emulated CUDA: its rows are verified against the same reference,
- * and timed by events, call by call and through a graph. */
+/* `cumega bench` on a GPU or on emulated CUDA: its rows are verified against the same reference
+ * as on a CPU, and timed by events, call by call and through a graph. */
 #include <jansson.h>
 #include "program.h"
 
@@ -51,7 +51,7 @@ START_TEST(rows_are_verified_and_timed_by_events_and_through_graphs) {
 }
 END_TEST
 
-/* The eighth, the EMA's kernel, is made on the host whatever the device. */
+/* The eighth row, the EMA's kernel, is computed on the host on every device. */
 START_TEST(every_operation_is_verified_and_timed) {
   const char *all[][2] = {{"ema_forward", "9,2,5"},         {"ema_step", "2,2,5"},
                           {"relative_position_bias", "9"},  {"rotary_position_bias", "9,4"},

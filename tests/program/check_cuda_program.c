@@ -1,4 +1,4 @@
-/* The program on the CUDA device that the build has: every case of the EMA is within its tolerance, and the
+/* The program on the build's CUDA device: every case of the EMA is within its tolerance, and the
  * kernels that computed it are listed. */
 #include <jansson.h>
 #include "program.h"
@@ -31,7 +31,7 @@ START_TEST(every_case_is_verified) {
 }
 END_TEST
 
-/* There is at least one kernel, and each name begins as a kernel of cumega does. */
+/* There is at least one kernel, and each name begins like a cumega kernel's. */
 static void kernels_are_listed(const char *operation, const char *path, const char *first) {
   int code = RUN("run", operation, path, "-o", in_folder("written"), "--device", "cuda", "--json");
   ck_assert_msg(code == 0, "%s", err);
@@ -52,7 +52,8 @@ START_TEST(a_run_lists_its_kernels) {
 }
 END_TEST
 
-/* Emulated CUDA can hide its cuFFT, as a machine without the file would; what does not need it goes on. */
+/* Emulated CUDA can hide its cuFFT, as on a machine without the file; runs that do not need it
+ * still work. */
 START_TEST(without_cufft_the_algorithm_fft_is_a_device_error_that_says_so) {
   const char *path = GOLDEN("ema_forward-default");
   if (RUN("verify", "--device", "cuda", path) != 0 || !strstr(out, "cuda-emulation")) return;
@@ -69,7 +70,7 @@ int main(void) {
   Suite *suite = suite_create("cuda_program");
   TCase *tests = add_case(suite, "cuda", 300);
   if (!cuda_is_here())
-    return EXIT_FAILURE; /* its sentence makes CTest report the suite as skipped */
+    return EXIT_FAILURE; /* its message makes CTest report the suite as skipped */
   tcase_add_test(tests, every_case_is_verified);
   tcase_add_test(tests, a_run_lists_its_kernels);
   tcase_add_test(tests, without_cufft_the_algorithm_fft_is_a_device_error_that_says_so);

@@ -1,9 +1,9 @@
-/* The command line of the program `cumega`, and what it makes of bad files: help, exit codes,
- * sentences, JSON, progress. */
+/* The command line of the program `cumega`, and its reaction to bad files: help, exit codes,
+ * messages, JSON, progress. */
 #include <jansson.h>
 #include "program.h"
 
-/* A value that the option takes; NULL where it takes none. */
+/* A valid value for the option; NULL if it takes none. */
 static const char *value_of(const char *option) {
   static const char *const values[][2] = {
       {"--device", "cpu"},     {"--threads", "2"},       {"--shape", "3,2,1"},
@@ -94,7 +94,7 @@ START_TEST(a_standard_output_that_takes_nothing_is_2) {
     ck_assert_int_eq(RUN_INTO(places[i], "verify", "--json", FORWARD), 2);
     ck_assert_int_eq(RUN_INTO(places[i], "run", "ema_forward", FORWARD, "-o", o), 2);
   }
-  editable e; /* a closed standard output has not put its text into the file */
+  editable e; /* a closed standard output has not sent its text to the file */
   open_case(&e, o);
   ck_assert_ptr_nonnull(tensor_of(&e, "outputs.y"));
   close_case(&e);
@@ -130,7 +130,8 @@ START_TEST(json_is_one_object_with_what_the_text_says) {
 }
 END_TEST
 
-/* 40 cases are timed for 50 ms each: 2 seconds, of which the line shows from the first on. */
+/* 40 cases are timed for 50 ms each: 2 seconds, and the progress line shows from the first case
+ * on. */
 #define LONG_WORK 40
 
 START_TEST(progress_shows_on_a_terminal_only_and_is_erased) {
@@ -140,7 +141,7 @@ START_TEST(progress_shows_on_a_terminal_only_and_is_erased) {
   ck_assert_str_eq(err, "");
   int terminal = posix_openpt(O_RDWR | O_NOCTTY), status;
   ck_assert(terminal >= 0 && grantpt(terminal) == 0 && unlockpt(terminal) == 0);
-  int other = open(ptsname(terminal), O_RDWR | O_NOCTTY); /* keeps what was written readable */
+  int other = open(ptsname(terminal), O_RDWR | O_NOCTTY); /* keeps the written text readable */
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_adddup2(&actions, other, 2);

@@ -1,5 +1,5 @@
-/* `cumega bench`: that its rows are what was asked for, and that they were verified. Not how fast
- * they are. */
+/* `cumega bench`: its rows are those that were asked for, and they were verified. Speed is not
+ * tested. */
 #include <jansson.h>
 #include "program.h"
 
@@ -122,7 +122,7 @@ START_TEST(every_layout_type_and_activation_passes_its_verification) {
 }
 END_TEST
 
-/* Every combination is compared with float64; what is named is what the row says. */
+/* Every combination is compared with float64; the names match the row. */
 START_TEST(scores_meet_every_bias_and_mask_and_give_either_result) {
   json_t *results = RESULTS("attention_softmax", "--repeats", "1", "--shape", "2,2,5,37", "--set",
                             "bias=relative", "--set", "bias=rotary", "--set", "bias=none", "--set",

@@ -1,9 +1,10 @@
-/* What `cumega run` writes, and what `cumega verify` makes of right, wrong and missing answers. */
+/* What `cumega run` writes, and what `cumega verify` says about right, wrong and missing
+ * answers. */
 #include <math.h>
 #include "program.h"
 
-/* The run's file against the case: all that was given is there bit for bit, and nothing else but
- * the outputs that `outputs` names with their types, as "y:float32". */
+/* Compares the run's file with the case: all inputs are there bit for bit, and besides them only
+ * the outputs that `outputs` names with their types, as in "y:float32". */
 static void check_run(const char *operation, const char *path, const char *outputs) {
   const char *written = in_folder("written.safetensors");
   editable given, made;

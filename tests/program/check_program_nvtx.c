@@ -1,5 +1,5 @@
-/* Ranges on a profiler's timeline: they come out where a profiler is attached, one for each call, with
- * the bytes of its tensors, and nowhere else. The profiler is tests/nvtx/recorder.c. */
+/* Ranges on a profiler's timeline: if a profiler is attached there is one for each call, with the
+ * bytes of its tensors; otherwise there are none. The profiler is tests/nvtx/recorder.c. */
 #include "program.h"
 
 static char recorded[1 << 16];

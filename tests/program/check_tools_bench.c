@@ -1,4 +1,4 @@
-/* What verifies a benchmark's rows can fail: one wrong value among all is found. */
+/* The check that verifies a benchmark's rows can fail: it finds a single wrong value. */
 #include <string.h>
 #include "bench.h"
 #include "compare.h"
@@ -38,7 +38,7 @@ static void drop(made *m) {
   cumega_context_destroy(m->ctx);
 }
 
-/* 7 of 7 channels are looked at. */
+/* 7 of 7 channels are checked. */
 START_TEST(the_reference_finds_one_wrong_value_of_y) {
   const char *types[] = {"float32", "float16", "bfloat16", "float64"};
   for (int i = 0; i < 4; i++) {
@@ -89,7 +89,7 @@ START_TEST(the_reference_finds_a_wrong_or_missing_state) {
 }
 END_TEST
 
-/* The first value of each output belongs to a row that is looked at. */
+/* The first value of each output belongs to a row that is checked. */
 START_TEST(the_reference_of_every_operation_finds_one_wrong_value) {
   const struct {
     const char *name, *shape, *key, *value;

@@ -1,5 +1,5 @@
-/* What the suites of the program share: running it, and editing cases. PROGRAM and SOURCE_DIR come
- * from the build. */
+/* What the program's suites share: running the program, and editing cases. PROGRAM and SOURCE_DIR
+ * come from the build. */
 #ifndef CUMEGA_TESTS_PROGRAM_H
 #define CUMEGA_TESTS_PROGRAM_H
 
@@ -20,7 +20,7 @@
 
 extern char **environ;
 
-static char folder[64];                 /* of this test program's own files */
+static char folder[64];                 /* for this test program's own files */
 static char out[1 << 16], err[1 << 16]; /* what the last run of the program wrote */
 
 /* Valid until the eighth call after this one. */
@@ -68,7 +68,7 @@ static inline int run_into(const char *to, const char *const *arguments) {
 
 #define RUN_INTO(to, ...) run_into(to, (const char *[]){"cumega", __VA_ARGS__, NULL})
 #define RUN(...)          RUN_INTO(NULL, __VA_ARGS__)
-/* A run that ends with code and says `text` on stderr. */
+/* A run that ends with code and writes `text` to stderr. */
 #define ASSERT_SAYS(code, text, ...)                                                               \
   do {                                                                                             \
     int got = RUN(__VA_ARGS__);                                                                    \
@@ -169,7 +169,7 @@ static inline int same_tensor(const DLTensor *a, const DLTensor *b) {
          memcmp(a->data, b->data, (size_t)bytes_of(a)) == 0;
 }
 
-/* FORWARD with one value of an exact tensor put elsewhere. */
+/* FORWARD with one value of an exact tensor changed. */
 static inline const char *perturbed_case(const char *name, int64_t index, double value) {
   editable e;
   open_case(&e, FORWARD);
@@ -177,7 +177,7 @@ static inline const char *perturbed_case(const char *name, int64_t index, double
   return save_case(&e);
 }
 
-/* Runs the suite with a folder of its own, and removes it. */
+/* Runs the suite with its own folder, and removes the folder. */
 static inline int run_program_suite(Suite *suite) {
   snprintf(folder, sizeof folder, "/tmp/cumega-check-program-XXXXXX");
   if (mkdtemp(folder) == NULL) return EXIT_FAILURE;

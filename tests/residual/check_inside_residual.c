@@ -1,4 +1,5 @@
-/* What a backend gets of a residual connection's run: one that computes nothing writes it down. */
+/* What a residual connection's run hands to a backend: the backend here computes nothing and
+ * records its arguments. */
 #include <string.h>
 #include "backend.h"
 #include "defaults.h"
@@ -90,10 +91,10 @@ typedef struct loop_row {
   cumega_residual_kind kind;
   int one; /* Affine's scalar, Highway's elemwise */
   int transposed;
-  int norm; /* 1: and the sum is not kept; 2: it is, and goes before */
+  int norm; /* 1: the sum is not kept; 2: it is, and is written first */
   int ndim;
   int64_t shape[4];
-  int64_t x[4], out[4]; /* strides; y's are x's; 0: compact */
+  int64_t x[4], out[4]; /* strides; y has those of x; 0: compact */
   residual_form form;
   int loops, channel;
   int64_t sizes[4], x_strides[4], out_strides[4];
@@ -108,7 +109,7 @@ typedef struct loop_row {
 #define IS(form) RESIDUAL_##form
 
 static const loop_row loop_rows[] = {
-    /* as few as can be: what is compact is one */
+    /* as few as possible: compact dimensions become one */
     {DECAY, 0, 0, 3, {2, 3, D}, {0}, {0}, IS(SUM), 1, -1, {24}, {1}, {1}},
     {COPY, 0, 0, 3, {2, 3, D}, {0}, {0}, IS(COPY), 1, -1, {24}, {1}, {1}},
     {SCALAR, 0, 0, 3, {2, 3, D}, {0}, {0}, IS(SUM), 1, -1, {24}, {1}, {1}},
@@ -118,16 +119,16 @@ static const loop_row loop_rows[] = {
     /* dimensions of one element are left out */
     {DECAY, 0, 0, 4, {1, 3, 1, D}, {0}, {0}, IS(SUM), 1, -1, {12}, {1}, {1}},
     {DECAY, 0, 0, 4, {3, 1, 1, D}, {5, 9, 7, 1}, {0}, IS(SUM), 2, -1, {3, D}, {5, 1}, {4, 1}},
-    /* in the output's order, whichever way it goes */
+    /* in the output's order, whichever way that goes */
     {DECAY, 0, 0, 3, {2, 3, D}, {1, 2, 6}, {1, 2, 6}, IS(SUM), 1, -1, {24}, {1}, {1}},
     {DECAY, 0, 0, 3, {2, 3, D}, {0}, {1, 2, 6}, IS(SUM), 3, -1, {D, 3, 2}, {1, 4, 12}, {6, 2, 1}},
     {DECAY, 0, 0, 3, {2, 3, D}, {0}, {4, 8, 1}, IS(SUM), 3, -1, {3, 2, D}, {4, 12, 1}, {8, 4, 1}},
     {DECAY, 0, 0, 2, {2, D}, {0}, {-4, 1}, IS(SUM), 2, -1, {2, D}, {4, 1}, {-4, 1}},
-    /* channels stay by themselves */
+    /* channels stay separate */
     {CHANNEL, 0, 0, 3, {2, 3, D}, {0}, {0}, IS(CHANNELS), 2, 1, {6, D}, {4, 1}, {4, 1}},
     {CHANNEL, 1, 0, 3, {2, D, 3}, {0}, {0}, IS(CHANNELS), 3, 1, {2, D, 3}, {12, 3, 1}, {12, 3, 1}},
     {CHANNEL, 0, 0, 3, {2, 3, D}, {0}, {3, 1, 6}, IS(CHANNELS), 2, 0, {D, 6}, {1, 4}, {6, 1}},
-    /* and are last where rows of them are taken together */
+    /* and come last if rows of them are taken together */
     {DECAY, 0, 1, 3, {2, 3, D}, {0}, {3, 1, 6}, IS(SUM), 2, 1, {6, D}, {4, 1}, {1, 6}},
     {DECAY, 0, 2, 3, {2, 3, D}, {0}, {3, 1, 6}, IS(SUM), 2, 1, {6, D}, {4, 1}, {1, 6}},
     {HIGHWAY, 0, 0, 3, {2, 3, D}, {0}, {3, 1, 6}, IS(HIGHWAY), 2, 1, {6, D}, {4, 1}, {1, 6}},
@@ -167,7 +168,7 @@ START_TEST(a_run_has_as_few_loops_as_can_be_in_the_outputs_order) {
 }
 END_TEST
 
-/* Where its kind has channels, that one is their loop. */
+/* If the kind has channels, this dimension is their loop. */
 START_TEST(one_element_is_one_loop) {
   cumega_residual *residual = residual_of(CUMEGA_RESIDUAL_DECAY, 0);
   residual->config.d_model = 1;
@@ -216,14 +217,14 @@ START_TEST(only_a_highway_is_prepared) {
     written.residual.prepare = count_prepare;
     MUST(ctx, cumega_residual_prepare(ctx, residual));
     ck_assert_int_eq(calls, kind == CUMEGA_RESIDUAL_HIGHWAY);
-    written.residual.prepare = NULL; /* as a CPU's */
+    written.residual.prepare = NULL; /* as on a CPU */
     MUST(ctx, cumega_residual_prepare(ctx, residual));
     cumega_residual_destroy(residual);
   }
 }
 END_TEST
 
-/* y of float64 for an object of that dtype, else of float32. */
+/* y is float64 for an object of that dtype, else float32. */
 static void run_vectors(DLDataType dtype) {
   const int is_double = dtype.bits == 64;
   cumega_residual_config c = residual_config_of(CUMEGA_RESIDUAL_HIGHWAY, 2, D);

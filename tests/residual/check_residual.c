@@ -1,5 +1,5 @@
-/* Residual connections and the norms behind them: within the oracle's bounds, and the same bits
- * wherever the tensors lie, whoever computes. */
+/* Residual connections and the norms after them: within the oracle's bounds, and with the same
+ * bits wherever the tensors lie and whatever computes them. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +13,7 @@ static const int64_t sizes[] = {1, 2, 7, 31, 32, 33, 64, 129, 512, 1000, 2049};
 static const DLDataType types[] = {
     {kDLFloat, 32, 1}, {kDLFloat, 16, 1}, {kDLBfloat, 16, 1}, {kDLFloat, 64, 1}};
 
-/* Emulated threads are slow, and random schedules many: CUMEGA_TEST_PAIRS may ask for fewer. */
+/* Emulated threads are slow and random schedules are many: CUMEGA_TEST_PAIRS may ask for fewer. */
 static int problems(void) {
   const uint64_t usual = device_is_cuda() ? 150 : 1500;
   const uint64_t asked = number_from("CUMEGA_TEST_PAIRS", usual);
@@ -106,7 +106,7 @@ START_TEST(every_run_is_right_and_has_the_same_bits_wherever_its_tensors_lie) {
 }
 END_TEST
 
-/* In order, what chance may pass over: of one element, of several, and of more than one thread's share. */
+/* In order, what chance may miss: one element, several, and more than one thread's share. */
 START_TEST(every_form_is_right_in_every_type) {
   static const int64_t shapes[][3] = {{1, 1, 1}, {3, 80, 5}, {40, 190, 5}};
   const test_layout short_lines = {.ordered = 1, .order = {0, 1, 2}, .gap = {1, 1, 1}, .shift = 1};
@@ -116,7 +116,7 @@ START_TEST(every_form_is_right_in_every_type) {
   for (int i = 0; i < INPUTS + 2; i++) gaps.layouts[i] = short_lines;
   cumega_context *ctx = device_is_cuda() ? context_new() : context_of_level(NULL, 3);
   for (int i = 0; i < 7 * 4 * 2 * 3; i++) {
-    if (i >= 2 * 56 && i / 7 % 4 != 0) continue; /* the largest in one type alone */
+    if (i >= 2 * 56 && i / 7 % 4 != 0) continue; /* the largest, in one type alone */
     const int form = i % 7, transposed = i / 28 % 2;
     const int64_t *shape = shapes[i / 56], D = shape[2];
     const cumega_residual_kind kind =
@@ -126,7 +126,7 @@ START_TEST(every_form_is_right_in_every_type) {
     p.config.scalar = 0;
     if (form == 5) p.config.alpha = 0;
     p.transposed = transposed && !p.gated && kind != CUMEGA_RESIDUAL_HIGHWAY;
-    if (transposed && !p.transposed) p.norm = i % 4; /* these two have norms instead */
+    if (transposed && !p.transposed) p.norm = i % 4; /* norms are tested instead of these two */
     const int64_t rows[] = {shape[0], shape[1], D}, columns[] = {shape[0], D, shape[1]};
     memcpy(p.shape, p.transposed ? columns : rows, sizeof p.shape);
     const placement at = random_placement(&seed, &p);
@@ -159,8 +159,8 @@ START_TEST(long_lines_are_right_in_every_type) {
 }
 END_TEST
 
-/* On CUDA: against the CPU. On a CPU: every level, and three threads. Highway's products on CUDA
- * are of another library, and only have to be right. */
+/* On CUDA: against the CPU. On a CPU: every level, and three threads. On CUDA another library
+ * computes Highway's products, so they only have to be right. */
 START_TEST(every_device_level_and_number_of_threads_gives_the_same_bits) {
   uint64_t seed = 77;
   cumega_context *ctx = context_new(), *others[CPU_LEVELS + 1] = {NULL};
@@ -184,7 +184,7 @@ START_TEST(every_device_level_and_number_of_threads_gives_the_same_bits) {
 }
 END_TEST
 
-/* Sums of more than one tree, in rows that no group of threads holds in registers. */
+/* Sums of more than one tree, in rows too long for the registers of a group of threads. */
 START_TEST(long_rows_are_right_and_the_same) {
   static const int64_t long_sizes[] = {2048, 4095, 4096, 4097, 9001};
   double worst = 0;
@@ -212,7 +212,7 @@ START_TEST(long_rows_are_right_and_the_same) {
 }
 END_TEST
 
-/* What the first call has stored goes through a Feedforward with the norm. */
+/* What the first call stored passes through a Feedforward with the norm. */
 START_TEST(one_call_has_the_bits_of_two) {
   cumega_context *ctx = context_new();
   for (int i = 0; i < 64; i++) {
@@ -253,8 +253,8 @@ START_TEST(one_call_has_the_bits_of_two) {
 }
 END_TEST
 
-/* rows of D elements at x, y, gate and out, which begin at their element `first`; without a residual
- * they are gated. */
+/* rows of D elements in x, y, gate and out, which begin at element `first`; without a residual
+ * the run is gated. */
 static void run_rows(cumega_context *ctx, cumega_residual *residual, DLDataType dtype, int64_t D,
                      char *const memory[4], int64_t first, int64_t rows) {
   const int64_t shape[] = {rows, D};
@@ -272,8 +272,8 @@ static void run_rows(cumega_context *ctx, cumega_residual *residual, DLDataType 
     MUST(ctx, cumega_residual_gated_forward(ctx, &gated));
 }
 
-/* A CPU writes an output of more than 2^22 elements past its caches. They begin one element behind an
- * aligned place, and rows are of odd length. */
+/* A CPU writes an output of more than 2^22 elements past its caches. Here outputs begin one
+ * element after an aligned address, and rows have odd lengths. */
 START_TEST(outputs_larger_than_the_caches_have_the_bits_of_small_ones) {
   static const cumega_residual_kind kinds[] = {CUMEGA_RESIDUAL_DECAY, CUMEGA_RESIDUAL_AFFINE,
                                                CUMEGA_RESIDUAL_FEEDFORWARD};
@@ -311,7 +311,7 @@ START_TEST(outputs_larger_than_the_caches_have_the_bits_of_small_ones) {
 }
 END_TEST
 
-/* scale_norm divides by no less than eps, and a NaN of the gate is not lost in its sigmoid. */
+/* scale_norm never divides by less than eps, and the sigmoid does not lose a NaN of the gate. */
 START_TEST(rows_of_zeros_stay_zeros_and_nan_stays_nan) {
   enum { ROWS = 2, D = 5 };
   cumega_context *ctx = context_new();

@@ -1,4 +1,5 @@
-/* Residual connections' settings: names, multipliers, and every way in which they can be wrong. */
+/* Settings of residual connections: names, multipliers, and every way in which they can be
+ * wrong. */
 #include <math.h>
 #include "defaults.h"
 #include "residual_runs.h"
@@ -195,8 +196,8 @@ END_TEST
 
 /* ---- multipliers ---- */
 
-/* An exponential of a product of a logarithm: three roundings, the last of an argument of up to 5 *
- * 1.7. */
+/* An exponential of a product with a logarithm: three roundings, the last of an argument of up to
+ * 5 * 1.7. */
 START_TEST(multipliers_are_those_of_the_definition) {
   static const int64_t layers[] = {1, 2, 3, 7, 48, 1000};
   static const double powers[] = {0, 0.5, 1, 1.5, 2.25};

@@ -1,5 +1,5 @@
-/* Highway's products, which cuBLAS makes on CUDA: wherever their tensors lie, the bits are those of compact rows,
- * and what cuBLAS cannot read as it lies is copied before. */
+/* Highway's products, which cuBLAS makes on CUDA. Wherever the tensors lie, the bits are those of
+ * compact rows. What cuBLAS cannot read in place is copied first. */
 #include <string.h>
 #include "residual_runs.h"
 #include "runner.h"
@@ -59,7 +59,7 @@ static void check(const highway_case *c) {
       tensor_set(x, at[0], at[1], 0, random_noise(&seed));
       tensor_set(y, at[0], at[1], 0, random_noise(&seed));
     }
-  for (int64_t i = 0; i < c->rows; i++) /* where rows are one in memory, the last one's */
+  for (int64_t i = 0; i < c->rows; i++) /* the last row's, if rows share memory */
     for (int64_t d = 0; d < D; d++) {
       tensor_set(compact[0], i, d, 0, get(c, x, i, d));
       tensor_set(compact[1], i, d, 0, get(c, y, i, d));
@@ -93,14 +93,14 @@ static const highway_case cases[] = {
     {1, 1, F32, .is_copied = 0}, /* a vector */
     {1, 1, F64, .is_copied = 0},
     {2, 1, F32, .is_copied = 0},
-    {2, 150, F32, .is_copied = 0}, /* more rows than emulated products take at once */
+    {2, 150, F32, .is_copied = 0}, /* more rows than an emulated product takes at once */
     {2, 70, F64, .is_copied = 0},
     {2, 4, F32, .x = {IN_ORDER, .gap = {0, 3}}, .y = {IN_ORDER, .gap = {0, 1}}, .is_copied = 0},
     {2, 4, F32, .x = {IN_ORDER, .repeated = 1}, .is_copied = 1}, /* one row for all */
     {2, 4, F32, .y = {.ordered = 1, .order = {1, 0}}, .is_copied = 1},
     {2, 4, F32, .x = {IN_ORDER, .reversed = 2}, .is_copied = 1}, /* channels, not rows */
     {2, 4, F32, .y = {IN_ORDER, .reversed = 2}, .is_copied = 1},
-    /* Rows of whole pieces of 16 bytes, of which the last is not full. */
+    /* Rows of whole 16-byte pieces, the last of which is not full. */
     {2,
      9,
      B16,
@@ -115,14 +115,14 @@ START_TEST(bits_do_not_depend_on_where_the_rows_lie) {
 }
 END_TEST
 
-/* cuBLAS counts what lies between rows in 32 bits, and takes none that overlap. Tensors of the first kind are larger
- * than a test's memory, so that only the copy's size is asked for. */
+/* cuBLAS takes 32-bit distances between rows, and no rows that overlap. Tensors of the first kind
+ * are larger than a test's memory, so the test only asks for the copy's size. */
 START_TEST(rows_too_far_apart_for_cublas_or_too_near_are_copied) {
   cumega_context *ctx = context_new();
   cumega_residual *residual = highway_new(ctx, cumega_float32);
   const int64_t shape[] = {64, D}, apart[] = {INT32_MAX, (int64_t)INT32_MAX + 1, D, D - 1};
   int64_t bytes[4];
-  float data[3][64 * D]; /* x's is the last, of which only the beginning is there */
+  float data[3][64 * D]; /* x's last row, of which only the beginning exists */
   cumega_tensor x, y, out;
   for (int i = 0; i < 4; i++) {
     cumega_residual_io io = {.struct_size = sizeof io};

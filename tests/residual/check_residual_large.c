@@ -1,14 +1,14 @@
-/* Residual connections of more elements than one grid of CUDA has threads. */
+/* Residual connections with more elements than a CUDA grid has threads. */
 #include <string.h>
 #include "residual_runs.h"
 #include "runner.h"
 
-/* A grid has 2^21 threads at most: these take a second element each where nothing lies as pieces of 16
- * bytes, and one piece elsewhere. */
+/* A grid has at most 2^21 threads. They take a second element each if nothing lies in 16-byte
+ * pieces, else one piece. */
 START_TEST(more_elements_than_a_grid_has_threads_have_the_same_bits) {
   static const cumega_residual_kind kinds[] = {CUMEGA_RESIDUAL_DECAY, CUMEGA_RESIDUAL_HIGHWAY};
   const test_layout layout = {
-      .ordered = 1, .order = {0, 2, 1}, .shift = 1}; /* channels furthest apart */
+      .ordered = 1, .order = {0, 2, 1}, .shift = 1}; /* channels have the largest stride */
   placement apart = {.out_is = -1, .normalized_is = -1};
   cumega_context *ctx = context_new();
   for (int i = 0; i < INPUTS + 2; i++) apart.layouts[i] = layout;
@@ -24,7 +24,7 @@ START_TEST(more_elements_than_a_grid_has_threads_have_the_same_bits) {
 }
 END_TEST
 
-/* And 2^13 blocks, which take a second row each, or a second four of short ones. */
+/* A grid also has at most 2^13 blocks, which take a second row each, or four more short ones. */
 START_TEST(more_rows_than_a_grid_has_blocks_have_the_cpus_bits) {
   static const int64_t shapes[][3] = {{1, 8209, 601}, {1, 33000, 5}};
   cumega_context *ctx = context_new(), *host = context_of_level(NULL, 1);

@@ -26,7 +26,7 @@ static test_tensor *numbers(int ndim, int64_t a, int64_t b, double first) {
   return t;
 }
 
-/* As the object's dtype stores them, in float64 exactly. */
+/* As the object's dtype stores them, exactly in float64. */
 static void check_read_back(DLDataType dtype) {
   cumega_residual_config c = residual_config_of(CUMEGA_RESIDUAL_AFFINE, 4, D);
   cumega_residual *made;
@@ -73,7 +73,7 @@ START_TEST(parameters_are_set_and_read_back) {
 }
 END_TEST
 
-/* 1e300 is no float32. */
+/* 1e300 does not fit in float32. */
 START_TEST(a_parameter_beyond_the_range_of_dtype_is_refused) {
   cumega_residual_config c = residual_config_of(CUMEGA_RESIDUAL_AFFINE, 4, D);
   cumega_norm_config n = norm_config_of(CUMEGA_NORM_LAYER, D);
@@ -97,7 +97,8 @@ START_TEST(a_parameter_beyond_the_range_of_dtype_is_refused) {
 }
 END_TEST
 
-/* Each number once, in the object's dtype; one that a run takes by value costs nothing more. */
+/* Each number is kept once, in the object's dtype; one that a run takes by value needs no more
+ * memory. */
 START_TEST(an_object_holds_its_parameters_and_no_more) {
   enum { WIDE = 64, VECTOR = WIDE, MATRIX = WIDE * WIDE };
   static const struct {
@@ -199,7 +200,7 @@ START_TEST(a_norm_begins_as_espnets) {
 }
 END_TEST
 
-/* No type but the layer norm adds anything. On the CPU. */
+/* The layer norm is the only type that adds anything. On the CPU. */
 START_TEST(a_zero_keeps_its_sign) {
   static const cumega_norm_type types[] = {CUMEGA_NORM_RMS, CUMEGA_NORM_SCALE, CUMEGA_NORM_BASIC};
   cumega_residual_config c;
@@ -269,7 +270,8 @@ START_TEST(a_wrong_norm_is_an_argument_error_that_names_what_is_wrong) {
 }
 END_TEST
 
-/* Layer norm: weight and bias; what is left out of a set becomes ESPnet's initial value again. */
+/* Layer norm: weight and bias; a tensor left out of a set call gets ESPnet's initial value
+ * again. */
 START_TEST(parameters_of_a_norm_are_set_and_read_back) {
   cumega_norm_config c;
   cumega_norm_config_init(&c, sizeof c, CUMEGA_NORM_LAYER, D);
@@ -286,7 +288,7 @@ START_TEST(parameters_of_a_norm_are_set_and_read_back) {
   MUST_FAIL(ctx, cumega_norm_set_parameters(ctx, norm, &in), CUMEGA_ERROR_ARGUMENT,
             "bias has shape (5)", "(6)");
   MUST(ctx,
-       cumega_norm_get_parameters(ctx, norm, &out)); /* the refused ones have changed nothing */
+       cumega_norm_get_parameters(ctx, norm, &out)); /* the refused calls have changed nothing */
   for (int i = 0; i < D; i++) {
     ck_assert_double_eq(tensor_get(got[0], i, 0, 0), 0.5 + 0.25 * i);
     ck_assert_double_eq(tensor_get(got[1], i, 0, 0), -3 + 0.25 * i);
@@ -316,7 +318,7 @@ START_TEST(parameters_of_a_norm_are_set_and_read_back) {
 }
 END_TEST
 
-/* A scalar has no index to name, and a Highway's five no memory to share. */
+/* A scalar has no index to name, and Highway's five parameters share no memory. */
 START_TEST(wrong_parameters_and_places_for_them_are_named) {
   cumega_norm_config n;
   cumega_norm_config_init(&n, sizeof n, CUMEGA_NORM_SCALE, D);
@@ -362,16 +364,16 @@ START_TEST(parameters_that_no_machine_holds_are_a_resource_error) {
             "cannot allocate", "more than 9223372036854775807 bytes");
   MUST_FAIL(ctx, cumega_norm_create(ctx, &n, NULL, &norm), CUMEGA_ERROR_RESOURCE, "cannot allocate",
             "more than 9223372036854775807 bytes");
-  c.d_input = c.d_model = (int64_t)1 << 40; /* whose square's low bits are 0 */
+  c.d_input = c.d_model = (int64_t)1 << 40; /* the low bits of its square are 0 */
   MUST_FAIL(ctx, cumega_residual_create(ctx, &c, &p, &made), CUMEGA_ERROR_RESOURCE,
             "cannot allocate", "more than 9223372036854775807 bytes");
-  n.size = (int64_t)1 << 62; /* all of whose bytes' low bits are 0 */
+  n.size = (int64_t)1 << 62; /* the low bits of its byte count are 0 */
   MUST_FAIL(ctx, cumega_norm_create(ctx, &n, NULL, &norm), CUMEGA_ERROR_RESOURCE, "cannot allocate",
             "more than 9223372036854775807 bytes");
-  n.size = INT64_MAX / 8; /* a vector fits, what rounds it up to a cache line does not */
+  n.size = INT64_MAX / 8; /* a vector fits, but not when rounded up to a cache line */
   MUST_FAIL(ctx, cumega_norm_create(ctx, &n, NULL, &norm), CUMEGA_ERROR_RESOURCE, "cannot allocate",
             "more than 9223372036854775807 bytes");
-  n.size = INT64_MAX / 9; /* a vector fits, all of them do not */
+  n.size = INT64_MAX / 9; /* one vector fits, but not all of them */
   MUST_FAIL(ctx, cumega_norm_create(ctx, &n, NULL, &norm), CUMEGA_ERROR_RESOURCE, "cannot allocate",
             "more than 9223372036854775807 bytes");
   tensor_free(line);

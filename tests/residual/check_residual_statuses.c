@@ -1,5 +1,5 @@
-/* Every way in which a run of a residual connection can be wrong: the status, a sentence that names
- * the argument and what was expected, and nothing written. */
+/* Every way in which a run of a residual connection can be wrong: it must give the status and a
+ * message that names the argument and what was expected, and write nothing. */
 #include <math.h>
 #include <stdlib.h>
 #include "defaults.h"
@@ -70,7 +70,7 @@ static cumega_residual_gated_io right_gated_io(void) {
                                     .normalized = dl(normalized)};
 }
 
-/* The io says the other memory space where the suite runs on a device. */
+/* If the suite runs on a device, the io is given the other memory space. */
 static void stage(staging *s, const DLTensor **members[], int count) {
   if (!staging_begin(s, ctx)) return;
   for (int i = 0; i < count; i++) staging_add(s, members[i]);
@@ -172,7 +172,7 @@ START_TEST(a_wrong_shape_or_type_is_named_with_what_was_expected) {
 }
 END_TEST
 
-/* Vectors are kept in one type. A kind without them runs in every type. */
+/* Vectors are kept in one type. A kind without vectors runs in every type. */
 START_TEST(an_object_of_another_dtype_than_the_tensors_is_refused) {
   cumega_residual_config c = residual_config_of(CUMEGA_RESIDUAL_AFFINE, 1, D);
   cumega_residual *narrow, *wide;
@@ -267,7 +267,7 @@ START_TEST(an_input_that_is_not_read_is_not_looked_at) {
 }
 END_TEST
 
-/* An Affine multiplies x by 0, as ESPnet does, so that a NaN shows; a Residual does not read it. */
+/* Affine multiplies x by 0, as ESPnet does, so that a NaN shows; Residual does not read it. */
 START_TEST(an_affine_reads_x_even_at_alpha_0) {
   cumega_residual_config c;
   cumega_residual_config_init(&c, sizeof c, CUMEGA_RESIDUAL_AFFINE, 1, D);

@@ -8,8 +8,7 @@ oracle_value oracle_gated(real x, real gate, real h, real u) {
   return (oracle_value){reference_gated(x, gate, h), 8 * u * (fabs(x) + fabs(h - x))};
 }
 
-/* A sum of D products with a bias: each term meets at most D + 2 roundings, and 2 of its factors.
- */
+/* A sum of D products with a bias: each term has at most D + 2 roundings, and 2 in its factors. */
 static oracle_value linear_layer(const double *weight, const double *bias, const double *in,
                                  int64_t D, int64_t d, real u) {
   real sizes = fabs((real)bias[d]);
@@ -27,21 +26,21 @@ oracle_value oracle_highway_at(const oracle_highway *h, const double *x, const d
   } else {
     inner = linear_layer(h->Wy_weight, h->Wy_bias, y, h->D, d, u);
   }
-  /* The sigmoid's slope is at most 1/4; its own error and that of what follows is 4 roundings. */
+  /* The sigmoid's slope is at most 1/4; its own error and that of the rest is 4 roundings. */
   const real through = (gate.bound + inner.bound) / 4 + 4 * u;
   const real sizes = h->k * fabs((real)x[d]) + fabs(inner.exact) + inner.bound;
   return (oracle_value){reference_highway(h->k, x[d], gate.exact, inner.exact),
                         sizes * (through + 4 * u) + inner.bound};
 }
 
-/* Sums by halves: a term meets at most log2(D) + 1 roundings, and one for each group of 4,096. */
+/* Sums by halves: a term has at most log2(D) + 1 roundings, and one for each group of 4,096. */
 static real roundings_of_sum(int64_t D) {
   return ceil(log2((real)D)) + 1 + (real)(D / 4096);
 }
 
-/* The mean is off by its roundings of the mean size; the sum of squares by its own, relatively, for
- * the mean's error enters squared; the factor by half of that and a few; then (v - mean) * factor *
- * weight + bias. */
+/* The mean has an error of its roundings times the mean magnitude. The sum of squares has only
+ * its own relative error, since the mean's error enters squared. The factor has half of that and
+ * a few roundings. Then comes (v - mean) * factor * weight + bias. */
 oracle_value oracle_norm_at(const reference_norm *norm, const double *v, int64_t d, real u) {
   const real rounds = roundings_of_sum(norm->D);
   const real weight = norm->weight != NULL ? norm->weight[d] : 1;

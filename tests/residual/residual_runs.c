@@ -149,7 +149,7 @@ static uint64_t *bits_of(const test_tensor *t, const problem *p) {
   return bits;
 }
 
-/* The call, on the device where ctx has one. */
+/* The call, on the device if ctx has one. */
 static void call(cumega_context *ctx, const problem *p, const cumega_residual *residual,
                  const cumega_norm *norm, test_tensor *const *t) {
   const DLTensor *in[] = {dl(t[0]), dl(t[1]), dl(t[2]), dl(t[3]), dl(t[4])};
@@ -263,7 +263,7 @@ double problem_error(const problem *p, const result *r) {
     const reference_norm n = {
         config.type, D,        config.type == CUMEGA_NORM_BASIC ? exp(v.scalar) : config.eps,
         v.scalar,    v.weight, v.bias};
-    /* A few channels of each row: the oracle takes a whole row for each. */
+    /* A few channels of each row, since the oracle reads a whole row for each. */
     for (int64_t row = 0; row < r->count; row += D)
       for (int64_t d = 0; d < D; d += D / 7 + 1)
         worst = fmax(worst,

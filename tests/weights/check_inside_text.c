@@ -1,4 +1,4 @@
-/* Text of weight files: what is UTF-8, and how it is quoted in a sentence. */
+/* Text in weight files: what is UTF-8, and how messages quote it. */
 #include <stdint.h>
 #include <string.h>
 #include "call.h"
@@ -18,7 +18,7 @@ START_TEST(only_well_formed_characters_are_utf8) {
                                      "\xF0\x90\x80\x80",
                                      "\xF4\x8F\xBF\xBF",
                                      "x\xC3\xA9y"};
-  static const char *const bad[] = {"\x80",     /* a continuation first */
+  static const char *const bad[] = {"\x80",     /* a continuation byte first */
                                     "\xC0\x80", /* overlong */
                                     "\xC1\xBF",
                                     "\xE0\x9F\xBF",
@@ -26,10 +26,10 @@ START_TEST(only_well_formed_characters_are_utf8) {
                                     "\xED\xA0\x80", /* surrogates */
                                     "\xED\xBF\xBF",
                                     "\xF4\x90\x80\x80", /* above U+10FFFF */
-                                    "\xF5\x80\x80\x80", /* no first byte of any */
+                                    "\xF5\x80\x80\x80", /* never the first byte of a character */
                                     "\xF8\x90\x80\x80",
                                     "\xFF",
-                                    "\xC3(", /* no continuation, at each place */
+                                    "\xC3(", /* no continuation byte, at each place */
                                     "\xC3",
                                     "\xE2(\x82",
                                     "\xE2\x82(",
@@ -44,7 +44,7 @@ START_TEST(only_well_formed_characters_are_utf8) {
 }
 END_TEST
 
-/* Control characters, separators of lines and marks of direction, at both ends of their ranges. */
+/* Control characters, line separators and marks of direction, at both ends of their ranges. */
 START_TEST(what_could_forge_a_line_is_escaped) {
   static const char *const escaped[] = {
       "\x01",         "\x1F",         "\x7F",         "\xC2\x80",     "\xC2\x9F",
@@ -80,7 +80,7 @@ START_TEST(a_long_path_keeps_its_end_and_whole_characters) {
   path[81] = '\0';
   ck_assert_uint_eq(strlen(weights_quote_path(quoted, path)), 3 + 80);
   ck_assert_int_eq(strncmp(quoted, "...p", 4), 0);
-  memcpy(path, "a\xE2\x82\xAC", 4); /* the cut, before the last 80 bytes, is in the middle of it */
+  memcpy(path, "a\xE2\x82\xAC", 4); /* the cut, 80 bytes before the end, splits this character */
   path[82] = '\0';
   path[81] = 'p';
   ck_assert_uint_eq(strlen(weights_quote_path(quoted, path)), 3 + 78);

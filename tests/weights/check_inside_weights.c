@@ -1,6 +1,7 @@
-/* What jansson takes for a piece of a header, against what is charged for it, and for whole headers that are made
- * to take much. jansson's allocations are counted here by replacing them, as only a program may; the linker puts
- * __wrap_malloc in the place of malloc (weights/CMakeLists.txt). */
+/* How much memory jansson takes for a piece of a header, compared with what the account is
+ * charged for it, and for whole headers that are made to take much. The suite counts jansson's
+ * allocations by replacing malloc, which only a program may do; the linker replaces malloc with
+ * __wrap_malloc (weights/CMakeLists.txt). */
 #include <jansson.h>
 #include <malloc.h>
 #include "call.h"
@@ -11,7 +12,7 @@
 #define MALLOC_OVERHEAD 16
 
 static int64_t taken, most_taken;
-/* calls of malloc, ours while a file is opened, and which one fails */
+/* calls of malloc by the library while a file is opened, and which one fails; then jansson's */
 static int64_t ours, failing_ours, janssons, failing_janssons;
 static int opening;
 
@@ -99,7 +100,7 @@ START_TEST(no_piece_takes_more_than_is_charged) {
 }
 END_TEST
 
-/* Headers of 4 MB. What jansson takes is seen here, everything else by the account. */
+/* Headers of 4 MB. jansson's memory is counted here, everything else by the account. */
 static const struct {
   const char *before, *unit, *after;
   size_t largest; /* piece */
@@ -139,7 +140,7 @@ START_TEST(no_header_takes_more_than_eight_times_its_bytes) {
 }
 END_TEST
 
-/* Less memory than a piece may take is a status, before jansson is asked. */
+/* With less memory than a piece may take, the call returns a status before jansson is asked. */
 START_TEST(a_limit_is_kept_while_a_header_is_parsed) {
   cumega_context_options options;
   cumega_context_options_init(&options, sizeof options);
@@ -168,7 +169,7 @@ END_TEST
   "\"__metadata\\u005f_\":{\"k\":\"v\"},"                                                          \
   "\"b\":{\"dtype\":\"U8\",\"shape\":[3],\"data_offsets\":[8,11]}}"
 
-/* Opens the small file; the status, which is OK or a sentence about memory, and nothing is left behind. */
+/* Opens the small file. The status is OK or has a message about memory, and nothing leaks. */
 static cumega_status open_small(cumega_context *ctx) {
   cumega_weights *weights = (cumega_weights *)&files;
   const int64_t held = memory_held(ctx->memory);
@@ -206,8 +207,8 @@ START_TEST(a_header_without_memory_to_parse_it_is_a_resource_error) {
 }
 END_TEST
 
-/* Memory that has gone after the look at it. Not at every call: jansson takes a string for an invalid token where
- * there is none for it. */
+/* Memory runs out after it was checked. Not at every call: if jansson has no memory for a string,
+ * it takes the string for an invalid token. */
 START_TEST(an_object_that_jansson_has_no_memory_for_is_a_resource_error) {
   const weights_parse_state p = {files.ctx, "x", "{}", 0, NULL};
   const weights_piece piece = {p.header, p.header + 2};
@@ -229,7 +230,8 @@ START_TEST(an_object_that_jansson_has_no_memory_for_is_a_resource_error) {
 }
 END_TEST
 
-/* From what a context itself takes to what is enough: wherever the limit is met. */
+/* From what a context itself takes to what is enough, so that the limit is reached at every
+ * place. */
 START_TEST(every_limit_is_enough_or_a_resource_error) {
   cumega_context_options options;
   cumega_context_options_init(&options, sizeof options);
@@ -248,7 +250,8 @@ START_TEST(every_limit_is_enough_or_a_resource_error) {
 }
 END_TEST
 
-/* An object that is cut anywhere, with the rest of it behind its end: a walk that looks there finds what it misses. */
+/* An object cut at every place, with the rest of it past its end: a walk that looks past the end
+ * finds what is missing. */
 START_TEST(a_walk_stays_before_its_end) {
   static const char text[] = "{ \t\r\n \"na\\\"me\"  : { \"shape\" : [ 2 , \"}\" ] }  , \"b\"  :  "
                              "123  , \"c\":\"d\\\\\"  }";
@@ -267,7 +270,7 @@ START_TEST(a_walk_stays_before_its_end) {
 }
 END_TEST
 
-START_TEST(an_entry_behind_the_last_is_none) {
+START_TEST(an_entry_after_the_last_is_none) {
   cumega_weights *weights = open_header(&files, SMALL, 11);
   char data[16];
   const cumega_weights_entry *behind = &weights->tensors[weights->count].entry;
@@ -300,7 +303,7 @@ int main(void) {
   tcase_add_test(tests, an_object_that_jansson_has_no_memory_for_is_a_resource_error);
   tcase_add_test(tests, every_limit_is_enough_or_a_resource_error);
   tcase_add_test(tests, a_walk_stays_before_its_end);
-  tcase_add_test(tests, an_entry_behind_the_last_is_none);
+  tcase_add_test(tests, an_entry_after_the_last_is_none);
   tcase_add_test(tests, a_header_of_no_bytes_is_not_looked_at);
   return run_suite(suite);
 }

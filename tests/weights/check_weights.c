@@ -1,5 +1,5 @@
-/* Reading weight files that are as they should be. Files that are not: check_weights_malformed.c;
- * writing: check_weights_save.c. */
+/* Reading valid weight files. Invalid ones: check_weights_malformed.c; writing:
+ * check_weights_save.c. */
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdint.h>
@@ -131,7 +131,7 @@ START_TEST(what_is_not_there_is_null) {
 }
 END_TEST
 
-/* Spaces, and names with escapes, wherever JSON has them. */
+/* Spaces, and names with escapes, wherever JSON allows them. */
 START_TEST(a_header_may_be_written_loosely) {
   cumega_weights *weights =
       open_header(&files,
@@ -164,7 +164,7 @@ START_TEST(metadata_keeps_the_order_of_the_file) {
 }
 END_TEST
 
-/* The header's order is not the data's, and a tensor of no bytes stands where its offset says. */
+/* The header's order is not the data's, and an empty tensor is at the place its offset says. */
 START_TEST(tensors_are_listed_in_the_order_of_the_data) {
   cumega_weights *weights =
       open_header(&files,
@@ -221,7 +221,7 @@ START_TEST(a_tensor_of_nine_dimensions_is_listed_without_a_shape) {
 }
 END_TEST
 
-START_TEST(reading_fills_the_tensor_and_nothing_behind_it) {
+START_TEST(reading_fills_the_tensor_and_nothing_after_it) {
   cumega_weights *weights = open_reference("every_type.safetensors");
   const cumega_weights_entry *entry = cumega_weights_find(weights, "c.int8");
   unsigned char data[9], guard[9];
@@ -288,8 +288,8 @@ START_TEST(weights_outlive_their_context) {
 }
 END_TEST
 
-/* A sparse file of 5 GiB: offsets behind 2^32 must be exact. */
-START_TEST(a_tensor_behind_four_gigabytes_is_read) {
+/* A sparse file of 5 GiB: offsets past 2^32 must be exact. */
+START_TEST(a_tensor_past_four_gigabytes_is_read) {
   const int64_t large = INT64_C(5) << 30;
   unsigned char bytes[512], data[4];
   char header[200];
@@ -356,10 +356,10 @@ int main(void) {
   tcase_add_test(tests, tensors_are_listed_in_the_order_of_the_data);
   tcase_add_test(tests, types_that_dlpack_lacks_are_listed_and_readable);
   tcase_add_test(tests, a_tensor_of_nine_dimensions_is_listed_without_a_shape);
-  tcase_add_test(tests, reading_fills_the_tensor_and_nothing_behind_it);
+  tcase_add_test(tests, reading_fills_the_tensor_and_nothing_after_it);
   tcase_add_test(tests, reading_with_a_wrong_argument_says_which);
   tcase_add_test(tests, weights_outlive_their_context);
-  tcase_add_test(tests, a_tensor_behind_four_gigabytes_is_read);
+  tcase_add_test(tests, a_tensor_past_four_gigabytes_is_read);
   tcase_add_test(tests, threads_share_an_open_file);
   return run_suite(suite);
 }

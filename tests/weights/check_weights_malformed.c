@@ -1,5 +1,5 @@
-/* Weight files that may come from anywhere: whatever is in them, the answer is a status and a
- * sentence that says what is wrong, never a crash and never a guess. */
+/* Weight files from untrusted sources: whatever they contain, the answer is a status and a
+ * message that says what is wrong, never a crash and never a guess. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
@@ -17,8 +17,8 @@ static void teardown(void) {
   files_end(&files);
 }
 
-/* The file at path is refused with a status and a sentence that begins with the file and holds
- * `sentence`. */
+/* The file at path is refused with a status and a message that begins with the file's name and
+ * contains `sentence`. */
 static void assert_refused(const char *path, cumega_status expected, const char *sentence) {
   cumega_weights *weights = (cumega_weights *)1;
   MUST_FAIL(files.ctx, cumega_weights_open(files.ctx, path, &weights), expected, sentence);
@@ -186,7 +186,8 @@ START_TEST(a_header_length_that_the_file_cannot_hold_is_refused_before_it_is_rea
 }
 END_TEST
 
-/* Deeper than any stack would survive at a frame per level: one bracket, and then the other. */
+/* Deeper than any stack with one frame per level would survive: one kind of bracket, then the
+ * other. */
 static void nest(const char *open, const char *close, const char *sentence) {
   const size_t depth = 1000 * 1000, unit = strlen(open), all = 8 + 1 + depth * (unit + 1) + 1;
   unsigned char *bytes = malloc(all), *at = bytes + 8;
@@ -201,7 +202,7 @@ static void nest(const char *open, const char *close, const char *sentence) {
   assert_refused(files.path, CUMEGA_ERROR_FORMAT, sentence);
 }
 
-/* jansson passes over one behind a number. */
+/* jansson skips one after a number. */
 START_TEST(a_nul_byte_is_refused_wherever_it_stands) {
   static const char header[] =
       " {\"a\" :{ \"dtype\":\"U8\", \"shape\":[ 1 ],\"data_offsets\":[0 ,1]}}  ";
@@ -266,8 +267,8 @@ START_TEST(a_file_cut_at_any_byte_is_refused) {
 }
 END_TEST
 
-/* What opens must also be readable, and every refusal has its sentence. A flip in the data, in a
- * name, in the metadata or in the padding may leave a valid file. */
+/* If the file opens, it must also be readable; every refusal has its message. A flip in the data,
+ * in a name, in the metadata or in the padding may leave a valid file. */
 START_TEST(a_file_with_any_bit_flipped_is_refused_or_read) {
   unsigned char bytes[512], data[512];
   size_t all = make_file(bytes, sizeof bytes, SMALL, 11);
@@ -294,7 +295,7 @@ START_TEST(a_file_with_any_bit_flipped_is_refused_or_read) {
     opened += status == CUMEGA_OK;
     cumega_weights_close(weights);
   }
-  ck_assert_int_ge(opened, 8 * 11); /* at least those of the data */
+  ck_assert_int_ge(opened, 8 * 11); /* at least those in the data */
   ck_assert_int_lt(opened, 8 * (int)all / 2);
 }
 END_TEST
@@ -322,9 +323,9 @@ START_TEST(a_missing_or_unreadable_file_has_the_reason_of_the_system) {
   assert_refused("", CUMEGA_ERROR_FILE, strerror(ENOENT));
   snprintf(path, sizeof path, "%s/%0200d/x.safetensors", files.folder, 0);
   assert_refused(path, CUMEGA_ERROR_FILE,
-                 "/x.safetensors': cannot be opened"); /* its end is kept */
+                 "/x.safetensors': cannot be opened"); /* keeps the file's end */
   save_bytes(files.path, "\2\0\0\0\0\0\0\0{}", 10);
-  if (geteuid() == 0) return; /* root reads everything */
+  if (geteuid() == 0) return; /* root can read everything */
   ck_assert_int_eq(chmod(files.path, 0), 0);
   assert_refused(files.path, CUMEGA_ERROR_FILE, strerror(EACCES));
 }

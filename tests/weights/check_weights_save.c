@@ -1,5 +1,5 @@
 /* Writing weight files: the bytes of the safetensors package, from any strides, and a file that
- * keeps what it had when something fails. */
+ * keeps its old contents when something fails. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -102,9 +102,9 @@ START_TEST(scalars_empty_tensors_and_odd_names_are_written_as_the_safetensors_pa
       make_source(&s[5], "ab", cumega_float32, 8, (int64_t[]){1, 1, 1, 1, 1, 1, 1, 1}),
       make_source(&s[6], "Z", cumega_float32, 1, (int64_t[]){3}),
   };
-  s[3].tensor.dl.shape = NULL; /* as a scalar of another library may have it */
+  s[3].tensor.dl.shape = NULL; /* as another library may describe a scalar */
   s[2].tensor.dl.data = NULL;
-  s[4].tensor.dl.data = (void *)UINTPTR_MAX; /* where an empty one lies does not matter */
+  s[4].tensor.dl.data = (void *)UINTPTR_MAX; /* the address of an empty tensor does not matter */
   s[4].tensor.dl.byte_offset = 8;
   assert_saved(tensors, 7, NULL, 0);
   assert_same_file(files.path, SOURCE_DIR "/tests/data/weights/edges.safetensors");
@@ -133,8 +133,8 @@ START_TEST(metadata_is_written_in_the_given_order) {
 }
 END_TEST
 
-/* Strides of int32 over a block whose element k holds k; what is written is the address of every
- * element in row-major order, computed here by plain indexing. */
+/* Strides of int32 over a block whose element k holds k. The written values are the positions of
+ * all elements in row-major order, computed here by plain indexing. */
 static const struct {
   int ndim;
   int64_t shape[4], strides[4];
@@ -188,7 +188,7 @@ START_TEST(strided_tensors_are_gathered_in_row_major_order) {
 }
 END_TEST
 
-/* 300,000 and 70,000 doubles: above the writer's buffer, as one piece and transposed. */
+/* 300,000 and 70,000 doubles: more than the writer's buffer, contiguous and transposed. */
 START_TEST(tensors_larger_than_any_buffer_are_written_whole) {
   const int64_t count = 300 * 1000, rows = 7, columns = 10 * 1000;
   double *data = malloc((size_t)count * sizeof *data), *back = malloc((size_t)count * sizeof *back);
@@ -215,7 +215,7 @@ START_TEST(tensors_larger_than_any_buffer_are_written_whole) {
 }
 END_TEST
 
-/* Refused arguments leave no file at all. */
+/* Refused arguments leave no file behind. */
 static void assert_refused(const cumega_named_tensor *tensors, int64_t count,
                            const cumega_metadata *metadata, int64_t metadata_count,
                            const char *sentence) {
@@ -261,13 +261,14 @@ START_TEST(a_tensor_that_cannot_be_saved_is_named) {
   REFUSED((t->shape = negative, t->ndim = 2), "'x' has a negative dimension 1: -1");
   REFUSED((t->shape = huge, t->ndim = 2), "'x' has more bytes than 64 bits can count");
   REFUSED(t->byte_offset = UINT64_MAX, "'x' reaches outside the address space");
-  REFUSED(t->data = (void *)(UINTPTR_MAX - 1), "'x' reaches outside"); /* by its last byte */
+  REFUSED(t->data = (void *)(UINTPTR_MAX - 1),
+          "'x' reaches outside"); /* too long by its last byte */
   REFUSED((t->shape = two, t->ndim = 2, t->strides = far_up), "'x' reaches outside");
   REFUSED((t->shape = two, t->ndim = 2, t->strides = far_down), "'x' reaches outside");
 #undef REFUSED
   int64_t none[] = {0, 2};
   *t = good;
-  t->shape = none, t->ndim = 2, t->strides = far_up; /* of elements that there are not */
+  t->shape = none, t->ndim = 2, t->strides = far_up; /* of elements that do not exist */
   assert_saved(&tensor, 1, NULL, 0);
 }
 END_TEST
@@ -380,7 +381,7 @@ START_TEST(a_file_in_the_working_directory_needs_no_folder_in_its_path) {
 }
 END_TEST
 
-/* Where the working directory cannot have it. */
+/* For tests that cannot use the working directory. */
 START_TEST(the_new_file_is_made_beside_its_place) {
   static source s;
   cumega_named_tensor tensor = small_source(&s, "x");
@@ -411,8 +412,7 @@ START_TEST(a_symbolic_link_stays_one_and_its_file_is_replaced) {
 }
 END_TEST
 
-/* A disk that is full, in the form of a limit on the size of files: the header fits, the data does
- * not. */
+/* A full disk, simulated by a limit on the size of files: the header fits, the data does not. */
 START_TEST(a_write_that_fails_keeps_the_old_file) {
   static unsigned char data[1000 * 1000];
   int64_t shape[] = {sizeof data};

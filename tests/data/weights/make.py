@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the reference files beside it with the safetensors package (0.8.0 when they were made).
+"""Makes the reference files in this folder with the safetensors package (0.8.0 when they were made).
 
 check_weights.c builds the same tensors and expects cumega_weights_save to write the same bytes.
 Byte i of a tensor is (31 * i + its first letter) mod 256, and mod 2 where the type is bool.

@@ -1,6 +1,6 @@
-/* The part of cuBLAS that the CUDA backend uses, done plainly (tests/emulation/cublas.cpp):
- * products are operations of their stream, and need the workspace that setting a stream takes away.
- * EMULATION_CUBLAS=off in the environment hides it, as a machine without the library would. */
+/* The part of cuBLAS that the CUDA backend uses, in a simple form (tests/emulation/cublas.cpp):
+ * products are operations of their stream, and need a workspace, which setting a stream takes
+ * away. EMULATION_CUBLAS=off in the environment hides it, as on a machine without the library. */
 #ifndef EMULATION_CUBLAS_V2_H
 #define EMULATION_CUBLAS_V2_H
 

@@ -1,5 +1,5 @@
-/* __nv_bfloat16 as a type to store, and its conversions: exact to float, one rounding to nearest
- * even from it. Arithmetic is done in float. */
+/* __nv_bfloat16 as a storage type, and its conversions: to float exactly, from float with one
+ * rounding to nearest even. Arithmetic is done in float. */
 #ifndef EMULATION_CUDA_BF16_H
 #define EMULATION_CUDA_BF16_H
 

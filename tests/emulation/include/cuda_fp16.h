@@ -1,5 +1,5 @@
-/* __half as a type to store, and its conversions: exact to float, one rounding to nearest even from
- * it. Arithmetic is done in float. */
+/* __half as a storage type, and its conversions: to float exactly, from float with one rounding
+ * to nearest even. Arithmetic is done in float. */
 #ifndef EMULATION_CUDA_FP16_H
 #define EMULATION_CUDA_FP16_H
 
@@ -33,7 +33,7 @@ static inline float __half2float(__half h) {
   return sign * __builtin_ldexpf((float)(1024 + fraction), exponent - 25);
 }
 
-/* The number in units of the last place of its result, rounded by the processor. */
+/* The number in units of its result's last place, rounded by the processor. */
 static inline __half __float2half_rn(float x) {
   const unsigned sign = __float_as_uint(x) >> 16 & 0x8000u;
   const float a = __builtin_fabsf(x);

@@ -1,4 +1,4 @@
-/* Of CUDA's pipelines the primitives alone. */
+/* Only the primitives of CUDA's pipelines. */
 #ifndef EMULATION_CUDA_PIPELINE_H
 #define EMULATION_CUDA_PIPELINE_H
 

@@ -1,6 +1,6 @@
 /* Asynchronous copies from global to shared memory. The destination is poisoned when a copy is
- * issued; the copy lands at the thread's wait for it, or in random schedules at any moment before,
- * and reads its source only then. */
+ * issued. The copy lands at the thread's wait for it, or in random schedules at any earlier
+ * moment, and reads its source only then. */
 #ifndef EMULATION_CUDA_PIPELINE_PRIMITIVES_H
 #define EMULATION_CUDA_PIPELINE_PRIMITIVES_H
 

@@ -1,6 +1,7 @@
-/* What a .cu file includes. As C it is the runtime's functions; as C++ also all that kernels are
- * written in, so that an ordinary C++ compiler takes the file unchanged. Static __shared__
- * variables do not exist here: shared memory is dynamic, so that its size can be exact. */
+/* What a .cu file includes. In C it has the runtime's functions; in C++ also everything that
+ * kernels are written in, so that an ordinary C++ compiler accepts the file unchanged. Static
+ * __shared__ variables do not exist here: shared memory is dynamic, so that its size can be
+ * exact. */
 #ifndef EMULATION_CUDA_RUNTIME_H
 #define EMULATION_CUDA_RUNTIME_H
 

@@ -1,6 +1,6 @@
-/* The CUDA runtime's C functions, as the emulation provides them on a CPU: the signatures, the
- * errors and the order of things are those of the toolkit's header of this name. Both C11 and
- * C++17. docs/emulation.md says what each of them checks beyond CUDA. */
+/* The CUDA runtime's C functions, as the emulation provides them on a CPU. Signatures, errors and
+ * order are those of the toolkit's header of this name. Valid as C11 and C++17. docs/emulation.md
+ * says what each function checks beyond CUDA. */
 #ifndef EMULATION_CUDA_RUNTIME_API_H
 #define EMULATION_CUDA_RUNTIME_API_H
 
@@ -16,7 +16,7 @@ extern "C" {
 #define EMULATION_DEFAULT(value)
 #endif
 
-/* A program calls them too, with streams and graphs of its own. */
+/* Programs call these too, with their own streams and graphs. */
 #pragma GCC visibility push(default)
 
 /* Devices. */

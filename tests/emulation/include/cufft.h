@@ -1,5 +1,5 @@
-/* As much of cuFFT as the backend uses: its own names, types and values. EMULATION_CUFFT=off in the
- * environment hides it, as a machine without the library would. */
+/* The part of cuFFT that the backend uses: names, types and values. EMULATION_CUFFT=off in the
+ * environment hides it, as on a machine without the library. */
 #ifndef EMULATION_CUFFT_H
 #define EMULATION_CUFFT_H
 

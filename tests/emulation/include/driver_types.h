@@ -1,5 +1,5 @@
 /* The runtime's enumerations and structs, with CUDA's names and numbers, as far as the emulation
- * knows them. */
+ * needs them. */
 #ifndef EMULATION_DRIVER_TYPES_H
 #define EMULATION_DRIVER_TYPES_H
 

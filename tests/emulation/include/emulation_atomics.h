@@ -1,5 +1,5 @@
 /* Atomics on integers. Those on floating-point numbers are left out: their order, and so their
- * result, is the schedule's. */
+ * result, depends on the schedule. */
 #ifndef EMULATION_ATOMICS_H
 #define EMULATION_ATOMICS_H
 

@@ -1,4 +1,4 @@
-/* Barriers, shuffles and votes. Every call passes its place in the source on, for the reports and
+/* Barriers, shuffles and votes. Every call passes on its place in the source, for the reports and
  * because threads that meet must meet at one place. */
 #ifndef EMULATION_COLLECTIVES_H
 #define EMULATION_COLLECTIVES_H
@@ -14,13 +14,13 @@ typedef struct emulation_site {
 } emulation_site;
 
 extern "C" {
-/* Waits for the whole block; returns for how many threads predicate was not 0. */
+/* Waits for the whole block; returns the number of threads whose predicate was not 0. */
 int emulation_barrier(emulation_site site, int predicate);
 
-/* Waits for the lanes of mask, each of which brings a value; returns that of lane `source`. */
+/* Waits for the lanes of mask, each with a value; returns that of lane `source`. */
 uint64_t emulation_exchange(emulation_site site, unsigned mask, uint64_t value, int source);
 
-/* Waits for the lanes of mask; returns which of them brought a predicate that is not 0. */
+/* Waits for the lanes of mask; returns the lanes whose predicate was not 0. */
 unsigned emulation_ballot(emulation_site site, unsigned mask, int predicate);
 
 unsigned emulation_lane(void); /* this thread's, 0 .. 31 */
@@ -59,7 +59,7 @@ static inline int __all_sync(unsigned mask, int predicate, EMULATION_AT) {
   return emulation_ballot(EMULATION_SITE("__all_sync"), mask, !predicate) == 0;
 }
 
-/* Which lanes happen to run together is nothing that a kernel may build on. */
+/* A kernel must not depend on which lanes happen to run together. */
 unsigned __activemask() = delete;
 
 template <typename T>
@@ -92,7 +92,8 @@ static inline T __shfl_down_sync(unsigned mask, T value, unsigned delta, int wid
   return emulation_shuffle(EMULATION_SITE("__shfl_down_sync"), mask, value,
                            place + delta < (unsigned)width ? lane + delta : lane);
 }
-/* A lane beyond the own group of width lanes gives the own value, unless it comes earlier. */
+/* A source lane beyond the caller's group of width lanes gives the caller's own value; one in an
+ * earlier group is allowed. */
 template <typename T>
 static inline T __shfl_xor_sync(unsigned mask, T value, int lanes, int width = 32, EMULATION_AT) {
   const unsigned lane = emulation_lane(), source = lane ^ (unsigned)lanes;

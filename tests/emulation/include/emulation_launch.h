@@ -2,10 +2,10 @@
  *
  *   emulation_launch("kernel", grid, block, shared_bytes, stream, [=]() { kernel(argument); })
  *
- * The body holds the arguments by value and is called once per thread, when the stream gets there.
- * emulation_launch_values takes kernel and arguments apart and evaluates the arguments at once, as
- * <<< >>> does, so that `*parameters` is read now and not when the kernel runs. Both return the
- * launch's own error, which is also left for cudaGetLastError. */
+ * The body holds the arguments by value and is called once per thread, when the stream gets to
+ * it. emulation_launch_values takes kernel and arguments separately and evaluates the arguments
+ * at once, as <<< >>> does, so that `*parameters` is read now and not when the kernel runs. Both
+ * return the launch's own error, which is also left for cudaGetLastError. */
 #ifndef EMULATION_LAUNCH_H
 #define EMULATION_LAUNCH_H
 

@@ -1,6 +1,6 @@
 /* Device intrinsics with one right answer: bits of numbers, roundings to nearest, integer
- * functions, loads. The approximate ones (__expf, __fdividef, rsqrtf, ...) are left out, since the
- * hardware's bits cannot be had here. */
+ * functions, loads. The approximate ones (__expf, __fdividef, rsqrtf, ...) are left out, since a
+ * CPU cannot give the hardware's bits. */
 #ifndef EMULATION_MATH_H
 #define EMULATION_MATH_H
 
@@ -86,7 +86,7 @@ static inline unsigned long long __umul64hi(unsigned long long a, unsigned long 
   return (unsigned long long)((wide)a * b >> 64);
 }
 
-/* min and max of two of one type; of floating-point numbers the one that is not NaN. */
+/* min and max of two values of one type; for floating-point numbers, the one that is not NaN. */
 #define EMULATION_MINMAX(type, smaller, larger)                                                    \
   static inline type min(type a, type b) {                                                         \
     return smaller;                                                                                \

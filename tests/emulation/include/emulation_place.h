@@ -1,4 +1,4 @@
-/* Where a kernel's thread is. A fiber at a time runs, so one pointer says who it is. */
+/* Where a kernel's thread is. Only one fiber runs at a time, so one pointer tells which. */
 #ifndef EMULATION_PLACE_H
 #define EMULATION_PLACE_H
 
@@ -19,10 +19,10 @@ static const int warpSize = 32;
 #define gridDim   (emulation_here->grid_size)
 
 extern "C" {
-/* The block's dynamic shared memory, exactly as large as the launch said. */
+/* The block's dynamic shared memory, exactly as large as the launch requested. */
 void *emulation_shared(void);
 
-/* What a loop that waits for another thread's write calls each time round: others run. */
+/* A loop that waits for another thread's write calls this in each round, so that others run. */
 void emulation_yield(void);
 }
 
