@@ -18,10 +18,10 @@ struct device {
   char message[200];
 };
 
-#define CUDA(d, call)                                                                              \
-  do {                                                                                             \
-    cudaError_t cuda_error = (call);                                                               \
-    if (cuda_error != cudaSuccess) return failed(d, #call, cuda_error);                            \
+#define CUDA(d, call)                                                                             \
+  do {                                                                                            \
+    cudaError_t cuda_error = (call);                                                              \
+    if (cuda_error != cudaSuccess) return failed(d, #call, cuda_error);                           \
   } while (0)
 
 static int failed(device *d, const char *call, cudaError_t error) {

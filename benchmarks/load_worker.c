@@ -71,7 +71,8 @@ static int open_lane(worker *w, lane *l) {
   if (status == CUMEGA_OK) status = allocate(l, &l->offsets, (B + 1) * 8);
   if (status == CUMEGA_OK) status = allocate(l, &l->initial, B * 4);
   if (status == CUMEGA_OK) status = allocate(l, &l->final, B * 4);
-  if (status == CUMEGA_OK) status = cumega_memory_write(l->ctx, l->x.there, w->numbers, l->x.bytes);
+  if (status == CUMEGA_OK)
+    status = cumega_memory_write(l->ctx, l->x.there, w->numbers, l->x.bytes);
   if (status == CUMEGA_OK) { /* zeros: the initial states of new sequences */
     float *zeros = calloc(1, (size_t)l->pool.bytes);
     status = zeros ? cumega_memory_write(l->ctx, l->pool.there, zeros, l->pool.bytes)
@@ -136,7 +137,8 @@ static cumega_status serve(const load_plan *p, const cumega_ema *ema, const lane
   io.y = cumega_tensor_init(&y, l->y.there, p->device, cumega_float32, ndim, shape);
   io.final_state = cumega_tensor_init(&states, l->pool.there, p->device, cumega_float32, 3, pool);
   io.initial_state = io.final_state;
-  io.initial_slots = cumega_tensor_init(&initial, l->initial.there, p->device, cumega_int32, 1, &B);
+  io.initial_slots =
+      cumega_tensor_init(&initial, l->initial.there, p->device, cumega_int32, 1, &B);
   io.final_slots = cumega_tensor_init(&final, l->final.there, p->device, cumega_int32, 1, &B);
   if (r->packed)
     io.sequence_offsets =

@@ -13,21 +13,21 @@
 enum { WORKERS = 2, SLOTS = 4, CHANNELS = 64, HEADS = 4, PROMPT = 40, TOKENS = 16 };
 
 /* Checks a call; if it fails, the calling function returns 1. */
-#define CUDA(call)                                                                                 \
-  do {                                                                                             \
-    cudaError_t error = (call);                                                                    \
-    if (error != cudaSuccess)                                                                      \
-      return fprintf(stderr, "%s: %s\n", #call, cudaGetErrorString(error)), 1;                     \
+#define CUDA(call)                                                                                \
+  do {                                                                                            \
+    cudaError_t error = (call);                                                                   \
+    if (error != cudaSuccess)                                                                     \
+      return fprintf(stderr, "%s: %s\n", #call, cudaGetErrorString(error)), 1;                    \
   } while (0)
-#define CUMEGA(ctx, call)                                                                          \
-  do {                                                                                             \
-    cumega_status status = (call);                                                                 \
-    if (status != CUMEGA_OK)                                                                       \
-      return fprintf(stderr, "%s: %s\n", #call, cumega_context_message(ctx)), 1;                   \
+#define CUMEGA(ctx, call)                                                                         \
+  do {                                                                                            \
+    cumega_status status = (call);                                                                \
+    if (status != CUMEGA_OK)                                                                      \
+      return fprintf(stderr, "%s: %s\n", #call, cumega_context_message(ctx)), 1;                  \
   } while (0)
-#define DO(call)                                                                                   \
-  do {                                                                                             \
-    if ((call) != 0) return 1;                                                                     \
+#define DO(call)                                                                                  \
+  do {                                                                                            \
+    if ((call) != 0) return 1;                                                                    \
   } while (0)
 
 typedef struct request {
@@ -104,8 +104,8 @@ static int enqueue(worker *w, const cumega_ema *ema, int64_t rows, int is_prefil
   io.y = cumega_tensor_init(&y, b->y, gpu, cumega_float32, 2, shape);
   io.final_state = cumega_tensor_init(&state, b->pool, gpu, cumega_float32, 3, pool);
   io.final_slots = cumega_tensor_init(&row, b->slots, gpu, cumega_int32, 1, slots);
-  CUDA(
-      cudaMemcpyAsync(b, w->pinned, offsetof(batch, x) + bytes, cudaMemcpyHostToDevice, w->stream));
+  CUDA(cudaMemcpyAsync(b, w->pinned, offsetof(batch, x) + bytes, cudaMemcpyHostToDevice,
+                       w->stream));
   if (is_prefill) {
     io.sequence_offsets = cumega_tensor_init(&begin, b->offsets, gpu, cumega_int32, 1, offsets);
     CUMEGA(w->ctx, cumega_ema_forward(w->ctx, ema, &io));

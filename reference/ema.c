@@ -24,7 +24,8 @@ real reference_ema_least_decay(const reference_ema *ema) {
 }
 
 /* x~[t]: a masked step counts as zero, whatever its value. */
-static real input(const reference_ema *ema, const double *x, const unsigned char *mask, int64_t t) {
+static real input(const reference_ema *ema, const double *x, const unsigned char *mask,
+                  int64_t t) {
   return mask != NULL && mask[t] ? 0 : taken(ema, x[t]);
 }
 

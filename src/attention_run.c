@@ -88,7 +88,8 @@ static cumega_status check_scale(cumega_context *ctx, const attention_run *run) 
 
 #define IO_SMALLEST END_OF(cumega_attention_scores_io, bias)
 
-static const cumega_attention_scores_io default_io = {.struct_size = sizeof default_io, .scale = 1};
+static const cumega_attention_scores_io default_io = {.struct_size = sizeof default_io,
+                                                      .scale = 1};
 
 void cumega_attention_scores_io_init(cumega_attention_scores_io *io, size_t struct_size) {
   call_init_struct(io, struct_size, &default_io, sizeof default_io);
@@ -131,7 +132,8 @@ static cumega_status run_rows(cumega_context *ctx, const cumega_attention_scores
   ctx->kernels = "";
   if (ctx->device.device_type == kDLCPU) { /* on a GPU kernels clamp */
     TRY(batch_check(ctx, &run.queries, (batch_names){"query_lengths", "Lq", ""}, NULL));
-    TRY(batch_check(ctx, &run.keys, (batch_names){"key_lengths", "Lk", ", the sequence's queries,"},
+    TRY(batch_check(ctx, &run.keys,
+                    (batch_names){"key_lengths", "Lk", ", the sequence's queries,"},
                     &run.queries));
   }
   const int empty = run.B == 0 || run.H == 0 || run.Lq == 0; /* Lk is no less than Lq */

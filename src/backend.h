@@ -35,7 +35,8 @@ typedef struct backend_device {
   cumega_status (*object_write)(cumega_context *ctx, const char *noun, const void *from,
                                 int64_t bytes, void **block);
   /* Needs no context: the one that made the object may be gone. Does nothing in a forked child. */
-  void (*object_release)(memory *account, DLDevice device, pid_t owner, void *block, int64_t bytes);
+  void (*object_release)(memory *account, DLDevice device, pid_t owner, void *block,
+                         int64_t bytes);
   cumega_status (*is_capturing)(cumega_context *ctx, int *capturing); /* ctx's stream */
 } backend_device;
 

@@ -50,8 +50,8 @@ static void *open_beside_us(void) {
   const char *slash;
   if (!dladdr(&front, &ours) || !ours.dli_fname || !(slash = strrchr(ours.dli_fname, '/')))
     return NULL;
-  int length = snprintf(path, sizeof path, "%.*s/%s", (int)(slash - ours.dli_fname), ours.dli_fname,
-                        BACKEND_CUDA_LIBRARY);
+  int length = snprintf(path, sizeof path, "%.*s/%s", (int)(slash - ours.dli_fname),
+                        ours.dli_fname, BACKEND_CUDA_LIBRARY);
   return length < (int)sizeof path ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
 }
 

@@ -103,7 +103,8 @@ cumega_status call_enter(cumega_context *ctx) {
 cumega_status call_check_device(cumega_context *ctx, const char *name, DLDevice device) {
   if (device.device_type == ctx->device.device_type && device.device_id == ctx->device.device_id)
     return CUMEGA_OK;
-  return call_fail_argument(ctx, "%s was made for device (%d, %d), expected the context's (%d, %d)",
+  return call_fail_argument(ctx,
+                            "%s was made for device (%d, %d), expected the context's (%d, %d)",
                             name, (int)device.device_type, (int)device.device_id,
                             (int)ctx->device.device_type, (int)ctx->device.device_id);
 }
@@ -118,7 +119,8 @@ cumega_status call_allocate(cumega_context *ctx, int64_t bytes, const char *what
                      ", of which %" PRId64 " are held",
                      bytes, what, limit, held);
   return call_fail(ctx, CUMEGA_ERROR_RESOURCE,
-                   "cannot allocate %" PRId64 " bytes for %s: the allocator gave no memory aligned "
+                   "cannot allocate %" PRId64
+                   " bytes for %s: the allocator gave no memory aligned "
                    "to %d bytes",
                    bytes, what, MEMORY_ALIGNMENT);
 }
@@ -179,8 +181,8 @@ static void write_struct(void *given, size_t size, const void *known, size_t kno
   memcpy((char *)given + sizeof size, (const char *)known + sizeof size, copied - sizeof size);
 }
 
-cumega_status call_write_struct(cumega_context *ctx, const char *name, void *given, size_t smallest,
-                                const void *known, size_t known_size) {
+cumega_status call_write_struct(cumega_context *ctx, const char *name, void *given,
+                                size_t smallest, const void *known, size_t known_size) {
   size_t size = 0;
   TRY(check_struct_size(ctx, name, given, smallest, known_size, &size));
   write_struct(given, size, known, known_size);

@@ -7,10 +7,10 @@
 #include "context_struct.h"
 
 /* Returns the status of a call that failed. For functions that own nothing at this point. */
-#define TRY(call)                                                                                  \
-  do {                                                                                             \
-    cumega_status try_status = (call);                                                             \
-    if (try_status != CUMEGA_OK) return try_status;                                                \
+#define TRY(call)                                                                                 \
+  do {                                                                                            \
+    cumega_status try_status = (call);                                                            \
+    if (try_status != CUMEGA_OK) return try_status;                                               \
   } while (0)
 
 /* Every public call begins with it. Checks that ctx is not NULL, was made in this process, is not
@@ -23,8 +23,8 @@ cumega_status call_enter(cumega_context *ctx);
 #ifdef NDEBUG
 #define HOLD(ctx)
 #else
-#define HOLD(ctx)                                                                                  \
-  __attribute__((cleanup(call_let_go), unused)) cumega_context *const held_by_this_call =          \
+#define HOLD(ctx)                                                                                 \
+  __attribute__((cleanup(call_let_go), unused)) cumega_context *const held_by_this_call =         \
       call_hold(ctx);
 #endif
 
@@ -70,8 +70,8 @@ cumega_status call_read_struct(cumega_context *ctx, const char *name, const void
                                size_t smallest, void *known, size_t known_size);
 
 /* The other direction: fills the caller's struct up to its struct_size, which it keeps. */
-cumega_status call_write_struct(cumega_context *ctx, const char *name, void *given, size_t smallest,
-                                const void *known, size_t known_size);
+cumega_status call_write_struct(cumega_context *ctx, const char *name, void *given,
+                                size_t smallest, const void *known, size_t known_size);
 
 /* For the _init functions: `known` into the first `size` bytes of the caller's struct, and `size`
  * into its struct_size. What this version does not know becomes zero. */

@@ -104,7 +104,8 @@ cumega_status cumega_context_create(const cumega_context_options *options, cumeg
   if (!ctx) return call_fail_argument(NULL, "ctx is NULL");
   *ctx = NULL;
   if (options)
-    TRY(call_read_struct(NULL, "options", options, CONTEXT_OPTIONS_SMALLEST, &known, sizeof known));
+    TRY(call_read_struct(NULL, "options", options, CONTEXT_OPTIONS_SMALLEST, &known,
+                         sizeof known));
   TRY(check_options(&known));
   cumega_context *made = allocate_context(&known);
   if (!made)
@@ -161,7 +162,8 @@ cumega_status cumega_context_reserve(cumega_context *ctx, int64_t bytes) {
   TRACE(ctx, bytes);
   void *scratch;
   TRY(call_enter(ctx));
-  if (bytes < 0) return call_fail_argument(ctx, "bytes is %" PRId64 ", expected at least 0", bytes);
+  if (bytes < 0)
+    return call_fail_argument(ctx, "bytes is %" PRId64 ", expected at least 0", bytes);
   if (device_of(ctx)) return device_of(ctx)->context_reserve(ctx, bytes);
   return call_scratch(ctx, bytes, &scratch);
 }
@@ -209,7 +211,8 @@ const char *cumega_context_kernels(const cumega_context *ctx) {
 static cumega_status enter_memory(cumega_context *ctx, const char *name, const void *pointer,
                                   int64_t bytes) {
   TRY(call_enter(ctx));
-  if (bytes < 0) return call_fail_argument(ctx, "bytes is %" PRId64 ", expected at least 0", bytes);
+  if (bytes < 0)
+    return call_fail_argument(ctx, "bytes is %" PRId64 ", expected at least 0", bytes);
   if (!pointer && bytes > 0)
     return call_fail_argument(ctx, "%s is NULL, expected %" PRId64 " bytes", name, bytes);
   return CUMEGA_OK;

@@ -123,8 +123,8 @@ static cumega_status check_truncation(cumega_context *ctx, const cumega_ema *ema
       ctx,
       "%s is given, but the EMA's truncation_length %lld is below the %lld %s of x: "
       "set ignore_truncation, or leave the state out",
-      io->initial_state ? "initial_state" : "final_state", (long long)K, (long long)run->batch.rows,
-      run->batch.packed ? "rows" : "steps");
+      io->initial_state ? "initial_state" : "final_state", (long long)K,
+      (long long)run->batch.rows, run->batch.packed ? "rows" : "steps");
 }
 
 static cumega_status check_has_cuda(cumega_context *ctx, const char *algorithm) {
@@ -147,11 +147,13 @@ static cumega_status check_algorithm(cumega_context *ctx, const cumega_ema_io *i
     return CUMEGA_OK;
   case CUMEGA_EMA_SLICED:
     if (run->truncated)
-      return fail_io(ctx, "algorithm is SLICED, and the run is truncated: steps of a truncated sum "
-                          "do not wait for each other, expected DEFAULT");
+      return fail_io(ctx,
+                     "algorithm is SLICED, and the run is truncated: steps of a truncated sum "
+                     "do not wait for each other, expected DEFAULT");
     if (tensor_view_same(&v->x, &v->y))
-      return fail_io(ctx, "algorithm is SLICED, and y is x, expected other memory: a slice reads x "
-                          "before it begins, and may be computed again");
+      return fail_io(ctx,
+                     "algorithm is SLICED, and y is x, expected other memory: a slice reads x "
+                     "before it begins, and may be computed again");
     return CUMEGA_OK;
   case CUMEGA_EMA_CHUNKED:
     if (run->truncated)
@@ -282,8 +284,9 @@ static int is_io_of_step(const cumega_ema_io *io) {
 }
 
 /* From a public call's arguments to a run. */
-static cumega_status prepare(cumega_context *ctx, const cumega_ema *ema, const cumega_ema_io *given,
-                             which_call call, int *aliased_pools, ema_run *run) {
+static cumega_status prepare(cumega_context *ctx, const cumega_ema *ema,
+                             const cumega_ema_io *given, which_call call, int *aliased_pools,
+                             ema_run *run) {
   cumega_ema_io io;
   step_views steps;
   io_views views;
@@ -352,7 +355,8 @@ cumega_status cumega_ema_forward(cumega_context *ctx, const cumega_ema *ema,
   return run_ema(ctx, ema, io, FORWARD);
 }
 
-cumega_status cumega_ema_step(cumega_context *ctx, const cumega_ema *ema, const cumega_ema_io *io) {
+cumega_status cumega_ema_step(cumega_context *ctx, const cumega_ema *ema,
+                              const cumega_ema_io *io) {
   TRACE(ctx, io_bytes(io));
   return run_ema(ctx, ema, io, STEP);
 }

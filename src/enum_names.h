@@ -17,15 +17,15 @@ int enum_value_of(const enum_name *rows, int count, const char *name, int *value
 
 /* The bodies of a public type's _name and _from_name functions. A name that stands in the table
  * twice is an alias: _name gives the first row of a value. */
-#define DEFINE_ENUM_NAMES(type, rows)                                                              \
-  const char *type##_name(type value) {                                                            \
-    return enum_name_of(rows, ENUM_COUNT(rows), (int)value);                                       \
-  }                                                                                                \
-  int type##_from_name(const char *name, type *value) {                                            \
-    int found;                                                                                     \
-    if (!value || !enum_value_of(rows, ENUM_COUNT(rows), name, &found)) return 0;                  \
-    *value = (type)found;                                                                          \
-    return 1;                                                                                      \
+#define DEFINE_ENUM_NAMES(type, rows)                                                             \
+  const char *type##_name(type value) {                                                           \
+    return enum_name_of(rows, ENUM_COUNT(rows), (int)value);                                      \
+  }                                                                                               \
+  int type##_from_name(const char *name, type *value) {                                           \
+    int found;                                                                                    \
+    if (!value || !enum_value_of(rows, ENUM_COUNT(rows), name, &found)) return 0;                 \
+    *value = (type)found;                                                                         \
+    return 1;                                                                                     \
   }
 
 #endif

@@ -21,7 +21,8 @@ void memory_release(memory *m);
  * allocator refuses, or bytes is negative. 0 bytes gives a pointer that may be freed but not
  * read. Contents are undefined. */
 void *memory_allocate(memory *m, int64_t bytes);
-void memory_free(memory *m, void *pointer, int64_t bytes); /* bytes as allocated; NULL is allowed */
+void memory_free(memory *m, void *pointer,
+                 int64_t bytes); /* bytes as allocated; NULL is allowed */
 
 /* Charges memory that is not the host's, as a device's, to the same account. memory_charge
  * returns 0 where that would pass the limit, and charges nothing. */

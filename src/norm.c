@@ -126,7 +126,7 @@ void cumega_norm_config_init(cumega_norm_config *config, size_t struct_size, cum
                              int64_t size) {
   cumega_norm_config known = {
       .struct_size = sizeof known, .size = size, .type = type, .dtype = cumega_float32};
-#define NORM_EPS(name, value, text, default_eps)                                                   \
+#define NORM_EPS(name, value, text, default_eps)                                                  \
   if (type == name) known.eps = default_eps;
   CUMEGA_NORM_LIST(NORM_EPS)
 #undef NORM_EPS

@@ -47,9 +47,9 @@ static cumega_status read_parameter_struct(cumega_context *ctx, const object *o,
   return CUMEGA_OK;
 }
 
-static cumega_status read_parameter(cumega_context *ctx, const object *o, const object_source *from,
-                                    const parameter_struct *given, int which, const parameter *p,
-                                    void *values) {
+static cumega_status read_parameter(cumega_context *ctx, const object *o,
+                                    const object_source *from, const parameter_struct *given,
+                                    int which, const parameter *p, void *values) {
   if (from->from_weights)
     return parameter_read_weights(ctx, p, from->weights, from->prefix, values);
   if (given->tensors[which] || (from->parameters && o->class->needs_all))
@@ -210,8 +210,8 @@ static cumega_status write_parameter(cumega_context *ctx, const object *o, const
   return status;
 }
 
-cumega_status object_get_parameters(cumega_context *ctx, const object_class *class, const object *o,
-                                    const void *parameters) {
+cumega_status object_get_parameters(cumega_context *ctx, const object_class *class,
+                                    const object *o, const void *parameters) {
   parameter_struct given;
   tensor_view views[MOST_PARAMETERS];
   TRY(object_enter(ctx, class, o));
@@ -257,7 +257,8 @@ cumega_status object_draw(cumega_context *ctx, const parameter *p, const object_
       ((double *)values)[i] = value;
   }
   if (!is_beyond) return CUMEGA_OK;
-  return call_fail_argument(ctx, "val %g with a standard deviation of %g goes beyond float32 in %s",
+  return call_fail_argument(ctx,
+                            "val %g with a standard deviation of %g goes beyond float32 in %s",
                             from->val, std, p->name);
 }
 

@@ -72,8 +72,8 @@ cumega_status object_replace(cumega_context *ctx, object *o, const object_source
 /* The bodies of the public calls. */
 cumega_status object_set_parameters(cumega_context *ctx, const object_class *class, object *o,
                                     const void *parameters);
-cumega_status object_get_parameters(cumega_context *ctx, const object_class *class, const object *o,
-                                    const void *parameters);
+cumega_status object_get_parameters(cumega_context *ctx, const object_class *class,
+                                    const object *o, const void *parameters);
 cumega_status object_get_config(cumega_context *ctx, const object_class *class, const object *o,
                                 void *config);
 

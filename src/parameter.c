@@ -19,7 +19,8 @@ int64_t parameter_bytes(const parameter *p) {
   return parameter_count(p) * tensor_type_bytes(p->type);
 }
 
-static cumega_status check_shape(cumega_context *ctx, const parameter *p, const tensor_view *view) {
+static cumega_status check_shape(cumega_context *ctx, const parameter *p,
+                                 const tensor_view *view) {
   const parameter_shape *s = &p->shape;
   if (p->also.letters != NULL && view->ndim == p->also.ndim) s = &p->also;
   return tensor_view_check_shape(ctx, view, s->letters, s->ndim, s->sizes);

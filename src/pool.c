@@ -109,7 +109,8 @@ static int start_worker(worker *w) {
   int error = pthread_attr_init(&attributes);
   if (error != 0) return error;
   long least = sysconf(_SC_THREAD_STACK_MIN);
-  error = pthread_attr_setstacksize(&attributes, least > STACK_BYTES ? (size_t)least : STACK_BYTES);
+  error =
+      pthread_attr_setstacksize(&attributes, least > STACK_BYTES ? (size_t)least : STACK_BYTES);
   if (error == 0) error = pthread_create(&w->thread, &attributes, worker_main, w);
   pthread_attr_destroy(&attributes);
   if (error == 0) pthread_setname_np(w->thread, "cumega");

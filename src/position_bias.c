@@ -201,7 +201,8 @@ void cumega_position_bias_destroy(cumega_position_bias *bias) {
   object_destroy((object *)bias);
 }
 
-cumega_status cumega_position_bias_get_config(cumega_context *ctx, const cumega_position_bias *bias,
+cumega_status cumega_position_bias_get_config(cumega_context *ctx,
+                                              const cumega_position_bias *bias,
                                               cumega_position_bias_config *config) {
   TRACE(ctx, 0);
   return object_get_config(ctx, &position_bias_class, (const object *)bias, config);
@@ -221,8 +222,9 @@ cumega_position_bias_set_parameters(cumega_context *ctx, cumega_position_bias *b
   return object_set_parameters(ctx, &position_bias_class, (object *)bias, parameters);
 }
 
-cumega_status cumega_position_bias_reset_parameters(cumega_context *ctx, cumega_position_bias *bias,
-                                                    double val, double std, uint64_t seed) {
+cumega_status cumega_position_bias_reset_parameters(cumega_context *ctx,
+                                                    cumega_position_bias *bias, double val,
+                                                    double std, uint64_t seed) {
   TRACE(ctx, 0);
   const object_source from = {.val = val, .std1 = std, .seed = seed};
   TRY(position_bias_enter(ctx, bias));

@@ -105,7 +105,8 @@ static cumega_status make_entry(cumega_context *ctx, const cumega_position_bias 
   int64_t reach = SMALLEST_LENGTH;
   if (length > LONGEST_LENGTH)
     return call_fail(ctx, CUMEGA_ERROR_RESOURCE,
-                     "length is %lld: its rotary table is too large for memory", (long long)length);
+                     "length is %lld: its rotary table is too large for memory",
+                     (long long)length);
   while (reach < length) reach *= 2;
   TRY(call_allocate(ctx, sizeof(rotary_entry), "a rotary table's entry", &memory_of_it));
   rotary_entry *entry = memory_of_it;

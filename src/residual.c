@@ -144,7 +144,8 @@ cumega_status cumega_residual_create(cumega_context *ctx, const cumega_residual_
 }
 
 cumega_status cumega_residual_create_from_weights(cumega_context *ctx,
-                                                  const cumega_weights *weights, const char *prefix,
+                                                  const cumega_weights *weights,
+                                                  const char *prefix,
                                                   const cumega_residual_config *config,
                                                   cumega_residual **residual) {
   TRACE(ctx, 0);

@@ -132,9 +132,9 @@ static cumega_status check_address(cumega_context *ctx, const DLTensor *tensor, 
                               (long long)view->count);
   }
   int wraps = __builtin_add_overflow(address, tensor->byte_offset, &address);
-  wraps |=
-      view->count != 0 && (address < (uint64_t)below ||
-                           UINTPTR_MAX - address < (uint64_t)above + (uint64_t)view->element_bytes);
+  wraps |= view->count != 0 &&
+           (address < (uint64_t)below ||
+            UINTPTR_MAX - address < (uint64_t)above + (uint64_t)view->element_bytes);
   if (wraps)
     return call_fail_argument(ctx,
                               "%s reaches outside the address space: data %p, byte_offset %llu",
@@ -180,9 +180,10 @@ cumega_status tensor_view_make(cumega_context *ctx, const char *name, const DLTe
   int on_device =
       tensor->device.device_type == kDLCUDA || tensor->device.device_type == kDLCUDAManaged;
   if (!on_device || tensor->device.device_id != ctx->device.device_id)
-    return call_fail_argument(
-        ctx, "%s is on device (%d, %d), expected the context's CUDA device %d", name,
-        (int)tensor->device.device_type, (int)tensor->device.device_id, (int)ctx->device.device_id);
+    return call_fail_argument(ctx,
+                              "%s is on device (%d, %d), expected the context's CUDA device %d",
+                              name, (int)tensor->device.device_type, (int)tensor->device.device_id,
+                              (int)ctx->device.device_id);
   return make(ctx, name, tensor, types, view);
 }
 

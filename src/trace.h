@@ -24,17 +24,17 @@ int trace_begin(const char *name, int64_t bytes);
 void trace_end(const int *begun);
 
 /* bytes is evaluated only where ctx traces. */
-#define TRACE(ctx, bytes)                                                                          \
-  HOLD(ctx)                                                                                        \
-  __attribute__((cleanup(trace_end), unused)) const int trace_of_this_call =                       \
+#define TRACE(ctx, bytes)                                                                         \
+  HOLD(ctx)                                                                                       \
+  __attribute__((cleanup(trace_end), unused)) const int trace_of_this_call =                      \
       (ctx) && (ctx)->traces ? trace_begin(__func__, (bytes)) : 0
 
 #else
 
-#define TRACE(ctx, bytes)                                                                          \
-  HOLD(ctx)                                                                                        \
-  do {                                                                                             \
-    if (0) (void)(bytes);                                                                          \
+#define TRACE(ctx, bytes)                                                                         \
+  HOLD(ctx)                                                                                       \
+  do {                                                                                            \
+    if (0) (void)(bytes);                                                                         \
   } while (0)
 
 #endif

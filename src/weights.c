@@ -62,7 +62,8 @@ static cumega_status read_header_length(cumega_context *ctx, const char *path, i
   unsigned char bytes[8];
   if (file_bytes < 8)
     return weights_fail(ctx, CUMEGA_ERROR_FORMAT, path,
-                        "has %" PRId64 " bytes, fewer than the 8 of a header's length", file_bytes);
+                        "has %" PRId64 " bytes, fewer than the 8 of a header's length",
+                        file_bytes);
   TRY(read_at(ctx, path, fd, bytes, 8, 0));
   uint64_t length = 0;
   for (int i = 7; i >= 0; i--) length = length << 8 | bytes[i];
@@ -80,7 +81,8 @@ static cumega_status read_header_length(cumega_context *ctx, const char *path, i
   return CUMEGA_OK;
 }
 
-cumega_status cumega_weights_open(cumega_context *ctx, const char *path, cumega_weights **weights) {
+cumega_status cumega_weights_open(cumega_context *ctx, const char *path,
+                                  cumega_weights **weights) {
   TRACE(ctx, 0);
   if (weights != NULL) *weights = NULL;
   TRY(call_enter(ctx));

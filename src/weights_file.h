@@ -137,7 +137,8 @@ typedef struct weights_output {
 } weights_output;
 
 cumega_status weights_output_open(weights_output *output, cumega_context *ctx, const char *path);
-cumega_status weights_output_put(weights_output *output, const void *data, int64_t bytes); /* > 0 */
+cumega_status weights_output_put(weights_output *output, const void *data,
+                                 int64_t bytes); /* > 0 */
 cumega_status weights_output_commit(weights_output *output);
 
 /* After open, whether it succeeded or not: removes the temporary file unless it was committed. */

@@ -143,12 +143,14 @@ static cumega_status check_size(const parse *p, const char *name, const weights_
   if (entry->ndim >= 0) weights_quote_shape(shape, entry->ndim, entry->shape);
   int64_t bits;
   if (__builtin_mul_overflow(elements, (int64_t)type->bits, &bits))
-    return refuse_tensor(p, name, "has more bits than 64 bits can count: %s %s", type->name, shape);
+    return refuse_tensor(p, name, "has more bits than 64 bits can count: %s %s", type->name,
+                         shape);
   if (bits % 8 != 0)
     return refuse_tensor(p, name, "does not end at a whole byte: %s %s has %" PRId64 " bits",
                          type->name, shape, bits);
   if (bits / 8 != entry->bytes)
-    return refuse_tensor(p, name, "spans bytes %" PRId64 " .. %" PRId64 " but %s %s needs %" PRId64,
+    return refuse_tensor(p, name,
+                         "spans bytes %" PRId64 " .. %" PRId64 " but %s %s needs %" PRId64,
                          tensor->begin, tensor->begin + entry->bytes, type->name, shape, bits / 8);
   return CUMEGA_OK;
 }

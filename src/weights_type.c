@@ -5,7 +5,7 @@
 
 /* Types of less than a byte count as a byte to DLPack, which has no packing; so they, and the
  * 8-bit floats that its 0.6 header does not name, are listed without a type. */
-#define NO_DTYPE                                                                                   \
+#define NO_DTYPE                                                                                  \
   { 0, 0, 1 }
 
 static const weights_type types[] = {

@@ -96,7 +96,8 @@ static int take_line(bench_row *row, char *line) {
  * out. */
 static int runs_here(const bench *all, const bench_row *first, const bench_row *row) {
   if (all->place.device_type != kDLCPU)
-    return row->values[BENCH_LEVEL] == first->values[BENCH_LEVEL] && row->threads == first->threads;
+    return row->values[BENCH_LEVEL] == first->values[BENCH_LEVEL] &&
+           row->threads == first->threads;
   return row->values[BENCH_LEVEL] == NULL || session_has_level(row->values[BENCH_LEVEL]);
 }
 

@@ -78,8 +78,8 @@ char *bench_shape_text(const bench_row *row, char *text, size_t size);
 int bench_case_make(const bench_row *row, cumega_context *host, case_file *file);
 
 /* For make: adds a zeroed tensor, at most 16 of them. */
-int bench_case_add(case_file *file, const char *group, const char *name, DLDataType dtype, int ndim,
-                   const int64_t *shape, DLTensor **tensor);
+int bench_case_add(case_file *file, const char *group, const char *name, DLDataType dtype,
+                   int ndim, const int64_t *shape, DLTensor **tensor);
 
 /* For make: adds a setting to the configuration. */
 int bench_case_put(case_file *file, const char *name, json_t *value);

@@ -46,8 +46,8 @@ int bench_case_make(const bench_row *row, cumega_context *host, case_file *file)
   return code == EXIT_OK ? what->bench.make(row, host, file) : code;
 }
 
-int bench_case_add(case_file *file, const char *group, const char *name, DLDataType dtype, int ndim,
-                   const int64_t *shape, DLTensor **tensor) {
+int bench_case_add(case_file *file, const char *group, const char *name, DLDataType dtype,
+                   int ndim, const int64_t *shape, DLTensor **tensor) {
   if (file->tensor_count == TENSORS)
     return fail(EXIT_DEVICE, "%s: more tensors than a case has room for", file->path);
   case_tensor *added = &file->tensors[file->tensor_count];

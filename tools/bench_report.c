@@ -40,7 +40,8 @@ static void settings_text(const bench_row *row, char *text, size_t size) {
 
 /* Whether the memory that a run uses fits the last cache. Then the row measures the caches. */
 static int fits_cache(const bench_run *run) {
-  return strcmp(run->row->values[BENCH_CACHE], "warm") == 0 && run->bytes < (double)run->last_cache;
+  return strcmp(run->row->values[BENCH_CACHE], "warm") == 0 &&
+         run->bytes < (double)run->last_cache;
 }
 
 int bench_add_row(table *t, const bench_run *run) {
@@ -103,10 +104,11 @@ json_t *bench_json(const bench_run *run) {
       "{s:s, s:o, s:s, s:s, s:s, s:i, s:s, s:i, s:o, s:o, s:I, s:I, s:f, s:f, s:f, s:s}", "op",
       of->what->name, "shape", json_of_shape(of), "dtype", values_dtype_name(of->dtype), "device",
       run->on.device, "backend", cumega_context_backend(run->on.ctx), "threads", (int)of->threads,
-      "cache", of->values[BENCH_CACHE], "repeats", m->repeats, "seconds", json_of_seconds(&m->ours),
-      "copy_seconds", json_of_seconds(&m->copy), "bytes", (json_int_t)run->bytes, "elements",
-      (json_int_t)run->j.elements, "gb_per_s", 1e-9 * run->bytes / median, "elements_per_s",
-      elements / median, "copy_share", m->copy_share, "verified", run->verified);
+      "cache", of->values[BENCH_CACHE], "repeats", m->repeats, "seconds",
+      json_of_seconds(&m->ours), "copy_seconds", json_of_seconds(&m->copy), "bytes",
+      (json_int_t)run->bytes, "elements", (json_int_t)run->j.elements, "gb_per_s",
+      1e-9 * run->bytes / median, "elements_per_s", elements / median, "copy_share", m->copy_share,
+      "verified", run->verified);
   if (row == NULL) return NULL;
   add_settings(row, run);
   if (run->on.place.device_type != kDLCPU) {

@@ -57,7 +57,8 @@ static int read_tensor(cumega_context *host, case_file *file, const cumega_weigh
   if (entry->dtype.bits == 0)
     return fail(EXIT_INPUT, "%s: tensor '%s' has type %s, which no operation takes", file->path,
                 entry->name, entry->dtype_name);
-  int code = values_allocate(&tensor->tensor, entry->name, entry->dtype, entry->ndim, entry->shape);
+  int code =
+      values_allocate(&tensor->tensor, entry->name, entry->dtype, entry->ndim, entry->shape);
   if (code != EXIT_OK) return code;
   tensor->name = entry->name;
   file->tensor_count++;

@@ -53,7 +53,8 @@ int command_info(int argc, char **argv) {
   int code = options_parse(argc, argv, OPTIONS_PLAIN, &given);
   if (code != EXIT_OK) return code;
   if (given.argument_count != 0)
-    return fail(EXIT_INPUT, "info takes no argument '%s' (cumega info --help)", given.arguments[0]);
+    return fail(EXIT_INPUT, "info takes no argument '%s' (cumega info --help)",
+                given.arguments[0]);
   cumega_status status = try_level(NULL, backend, sizeof backend);
   if (status != CUMEGA_OK) return fail(exit_code_of(status), "%s", backend);
   int with_cuda = try_cuda(cuda, sizeof cuda);

@@ -85,7 +85,8 @@ static void list_benchmarks(void) {
   for (int i = 0; (o = operation_at(i)) != NULL; i++) {
     bench_row row = bench_row_of(o);
     int column = 99; /* each line has less than 100 columns */
-    printf("  %-22s %-10s %s", o->name, o->bench.dims, bench_shape_text(&row, shape, sizeof shape));
+    printf("  %-22s %-10s %s", o->name, o->bench.dims,
+           bench_shape_text(&row, shape, sizeof shape));
     for (int k = BENCH_OWN; (key = bench_key(o, k)) != NULL; k++) {
       if (!bench_key_is_free(key)) continue;
       if (column > 60) column = printf("\n     ") - 1;

@@ -7,7 +7,7 @@
 
 #define AT(member) .offset = offsetof(ema_call, member)
 #define IO(member) offsetof(ema_call, io.member)
-#define ARGUMENT(name)                                                                             \
+#define ARGUMENT(name)                                                                            \
   { "activation_args." #name, SETTING_NUMBER, AT(config.activation_arguments.name) }
 
 /* The settings of ema_kernel. forward and step have all but the first. */
@@ -106,8 +106,8 @@ static int make_final_state(job *j, int64_t batch) {
                   values_dtype_name(call->config.state_dtype));
     if (pool) shape[0] = initial->shape[0];
   }
-  int code =
-      job_add_output(j, "outputs.state", call->config.state_dtype, 3, shape, &call->io.final_state);
+  int code = job_add_output(j, "outputs.state", call->config.state_dtype, 3, shape,
+                            &call->io.final_state);
   if (code == EXIT_OK && initial != NULL && values_count(initial) > 0 &&
       values_count(initial) == values_count(call->io.final_state))
     memcpy(call->io.final_state->data, initial->data, (size_t)values_bytes(initial));
@@ -321,8 +321,8 @@ static const char forward_sweep[] =
     "shape=65536,1,64 threads=2 algorithm=sliced; truncation_length=16; level=v3; "
     "level=v3 activation=swish; level=plain; level=plain activation=swish";
 
-#define EMA                                                                                        \
-  .object_bytes = sizeof(ema_call), .set_defaults = set_defaults, .release = release,              \
+#define EMA                                                                                       \
+  .object_bytes = sizeof(ema_call), .set_defaults = set_defaults, .release = release,             \
   .bench.reference = "reference/ema.c"
 
 const operation op_ema_forward = {.name = "ema_forward",
@@ -374,4 +374,5 @@ const operation op_ema_kernel = {.name = "ema_kernel",
                                  .bench.parameters = ema_parameter_names,
                                  .bench.exact = ema_exact_kernel,
                                  .bench.roundings = ema_roundings_of_kernel,
-                                 .bench.sweep = "shape=512,2048; shape=512,16384; shape=4096,2048"};
+                                 .bench.sweep =
+                                     "shape=512,2048; shape=512,16384; shape=4096,2048"};

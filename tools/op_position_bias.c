@@ -17,10 +17,10 @@ typedef struct bias_call {
 
 #define AT(member) .offset = offsetof(bias_call, member)
 #define IO(member) offsetof(bias_call, io.member)
-#define LENGTH                                                                                     \
-  {                                                                                                \
-    "length", SETTING_INTEGER, AT(length), .flags = SETTING_NEEDED | SETTING_FROM_ZERO,            \
-                                           .bench = "=L"                                           \
+#define LENGTH                                                                                    \
+  {                                                                                               \
+    "length", SETTING_INTEGER, AT(length), .flags = SETTING_NEEDED | SETTING_FROM_ZERO,           \
+                                           .bench = "=L"                                          \
   }
 
 static const setting relative_settings[] = {
@@ -268,11 +268,11 @@ static double roundings(const job *j) {
   return 8 * (2 + fabs(call->io.scale)) + 2 * (double)call->size;
 }
 
-#define BIAS                                                                                       \
-  .object_bytes = sizeof(bias_call), .release = release, .bench.parameters = parameters,           \
+#define BIAS                                                                                      \
+  .object_bytes = sizeof(bias_call), .release = release, .bench.parameters = parameters,          \
   .bench.roundings = roundings, .bench.reference = "reference/position_bias.c"
-#define MATRIX                                                                                     \
-  BIAS, .outputs = "bias", .prepare = prepare_matrix, .run = run_forward, .bench.row_dims = 1,     \
+#define MATRIX                                                                                    \
+  BIAS, .outputs = "bias", .prepare = prepare_matrix, .run = run_forward, .bench.row_dims = 1,    \
         .bench.exact = exact_matrix
 
 const operation op_relative_position_bias = {
@@ -318,7 +318,8 @@ const operation op_attention_softmax = {
     .bench.exact = exact_softmax,
     .bench.run = time_softmax,
     .bench.left_out = left_out_of_softmax,
-    .bench.sweep = "shape=8,4,1,2048; shape=8,4,128,128; shape=1,4,2048,2048; shape=1,1,256,16384; "
-                   "shape=1,1,64,131072; dtype=bfloat16; dtype=float16; dtype=float64; bias=none; "
-                   "bias=rotary; causal=true; bias=none causal=true; result=scores; cache=flushed; "
-                   "threads=2"};
+    .bench.sweep =
+        "shape=8,4,1,2048; shape=8,4,128,128; shape=1,4,2048,2048; shape=1,1,256,16384; "
+        "shape=1,1,64,131072; dtype=bfloat16; dtype=float16; dtype=float64; bias=none; "
+        "bias=rotary; causal=true; bias=none causal=true; result=scores; cache=flushed; "
+        "threads=2"};

@@ -201,7 +201,8 @@ static int make(const bench_row *row, cumega_context *host, case_file *file) {
   code = settings_read(file, row->what->settings, &call);
   for (int i = 0; code == EXIT_OK && i < PARAMETERS; i++)
     if (has_parameter(&call, i, &ndim))
-      code = add_parameter(file, names[i], ndim, i == AFFINE && call.config.scalar ? &one : square);
+      code =
+          add_parameter(file, names[i], ndim, i == AFFINE && call.config.scalar ? &one : square);
   for (int i = 0; code == EXIT_OK && in[i].name != NULL; i++) {
     DLTensor *tensor;
     code = bench_case_add(file, "inputs", in[i].name, row->dtype, 3, row->shape, &tensor);
@@ -258,11 +259,11 @@ static double roundings(const job *j) {
   return 16 + (config->kind == CUMEGA_RESIDUAL_HIGHWAY ? (double)config->d_model : 0);
 }
 
-#define RESIDUAL                                                                                   \
-  .outputs = "out, normalized", .object_bytes = sizeof(residual_call),                             \
-  .set_defaults = set_defaults, .release = release, .bench.dims = "L,B,D",                         \
-  .bench.shape = {2048, 8, 512}, .bench.make = make, .bench.row_dims = 2,                          \
-  .bench.parameters = names, .bench.exact = exact_row, .bench.roundings = roundings,               \
+#define RESIDUAL                                                                                  \
+  .outputs = "out, normalized", .object_bytes = sizeof(residual_call),                            \
+  .set_defaults = set_defaults, .release = release, .bench.dims = "L,B,D",                        \
+  .bench.shape = {2048, 8, 512}, .bench.make = make, .bench.row_dims = 2,                         \
+  .bench.parameters = names, .bench.exact = exact_row, .bench.roundings = roundings,              \
   .bench.reference = "reference/residual.c"
 
 const operation op_residual = {
@@ -288,4 +289,5 @@ const operation op_gated_residual = {
     .inputs = gated_inputs,
     .prepare = prepare_gated,
     .run = run_gated,
-    .bench.sweep = "dtype=bfloat16; norm.type=layer_norm; shape=1,8,512; cache=flushed; threads=2"};
+    .bench.sweep =
+        "dtype=bfloat16; norm.type=layer_norm; shape=1,8,512; cache=flushed; threads=2"};

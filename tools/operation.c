@@ -143,7 +143,8 @@ void job_describe(job *j, const char *name, const DLTensor *tensor) {
   char shape[80];
   j->dtype = tensor->dtype;
   j->elements = values_count(tensor);
-  snprintf(j->shape, sizeof j->shape, "%s%s", name, values_shape_text(tensor, shape, sizeof shape));
+  snprintf(j->shape, sizeof j->shape, "%s%s", name,
+           values_shape_text(tensor, shape, sizeof shape));
 }
 
 int job_check(const job *j, cumega_status status) {
@@ -212,6 +213,7 @@ int job_run(job *j, double enough_seconds, double *seconds) {
 
 const DLTensor *job_find(const job *j, const char *name) {
   for (int i = 0; i < j->output_count; i++)
-    if (strcmp(j->outputs[i].name + strlen("outputs."), name) == 0) return &j->outputs[i].tensor.dl;
+    if (strcmp(j->outputs[i].name + strlen("outputs."), name) == 0)
+      return &j->outputs[i].tensor.dl;
   return NULL;
 }

@@ -54,7 +54,7 @@ typedef struct benchmark {
 typedef struct operation {
   const char *name;
   const char *summary, *outputs; /* for help texts */
-  size_t object_bytes;           /* of the object with settings, inputs and outputs, first zeroed */
+  size_t object_bytes; /* of the object with settings, inputs and outputs, first zeroed */
   const setting *settings;
   const operation_input *inputs; /* NULL: none */
   int is_on_host;                /* its tensors are on the host, whatever the context's device */

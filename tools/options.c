@@ -92,7 +92,8 @@ static void list_options(int set, struct option *known) {
              {OPTIONS_BENCH, 0, {"commit", required_argument, NULL, 'c'}}};
   int count = 0;
   for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-    if ((set & all[i].needs) == all[i].needs && !(set & all[i].but)) known[count++] = all[i].option;
+    if ((set & all[i].needs) == all[i].needs && !(set & all[i].but))
+      known[count++] = all[i].option;
   for (int i = 0; (set & OPTIONS_BENCH) && i < BENCH_OWN; i++)
     known[count++] = (struct option){bench_key(operation_at(0), i)->name, required_argument, NULL,
                                      CHOICE + BENCH_KEY + i};

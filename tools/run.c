@@ -39,7 +39,8 @@ done:
 /* Refuses to overwrite the case itself, which would lose its exact answers. */
 static int check_output(const char *input, const char *output) {
   struct stat a, b;
-  if (stat(input, &a) == 0 && stat(output, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino)
+  if (stat(input, &a) == 0 && stat(output, &b) == 0 && a.st_dev == b.st_dev &&
+      a.st_ino == b.st_ino)
     return fail(EXIT_INPUT, "%s: OUT is CASE itself, whose exact answers would be lost", output);
   return EXIT_OK;
 }
@@ -110,10 +111,12 @@ static int run_case(const char *operation_name, const char *path, const options 
 
 int command_run(int argc, char **argv) {
   options given;
-  int code = options_parse(argc, argv, OPTIONS_DEVICE | OPTIONS_OUTPUT | OPTIONS_ALGORITHM, &given);
+  int code =
+      options_parse(argc, argv, OPTIONS_DEVICE | OPTIONS_OUTPUT | OPTIONS_ALGORITHM, &given);
   if (code != EXIT_OK) return code;
   if (given.argument_count != 2)
-    return fail(EXIT_INPUT, "run takes OP and CASE, and was given %d arguments (cumega run --help)",
+    return fail(EXIT_INPUT,
+                "run takes OP and CASE, and was given %d arguments (cumega run --help)",
                 given.argument_count);
   if (given.output == NULL)
     return fail(EXIT_INPUT, "run needs -o OUT.safetensors (cumega run --help)");

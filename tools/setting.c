@@ -167,7 +167,8 @@ int settings_read(const case_file *file, const setting *known, void *object) {
       return fail(EXIT_INPUT, "%s: setting '%s' is missing, expected %s", file->path, s->name,
                   expected);
     if (value == NULL || (json_is_null(value) && (s->flags & SETTING_OR_NULL))) continue;
-    if (!store(s, value, (char *)object + s->offset)) code = refuse(file, s->name, value, expected);
+    if (!store(s, value, (char *)object + s->offset))
+      code = refuse(file, s->name, value, expected);
   }
   return code;
 }

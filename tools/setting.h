@@ -35,9 +35,9 @@ typedef struct setting {
   const char *bench;
 } setting;
 
-#define WORDS(...)                                                                                 \
-  .words = (const char *const[]) {                                                                 \
-    __VA_ARGS__, NULL                                                                              \
+#define WORDS(...)                                                                                \
+  .words = (const char *const[]) {                                                                \
+    __VA_ARGS__, NULL                                                                             \
   }
 
 /* Reads a case's configuration into object, which has the defaults already. Returns an exit code

@@ -118,10 +118,10 @@ static int report(table *t, json_t *array, const int *counts) {
     if (counts[c] > 0) code = worse_code(code, c);
   const char *result = code == EXIT_OK ? "PASS" : "FAIL";
   if (array != NULL) {
-    int printed =
-        print_json(json_pack("{s:O, s:i, s:i, s:i, s:i, s:s}", "cases", array, "ok",
-                             counts[EXIT_OK], "too_large", counts[EXIT_WRONG], "nothing_to_compare",
-                             counts[EXIT_NOTHING], "not_verified", refused, "result", result));
+    int printed = print_json(json_pack("{s:O, s:i, s:i, s:i, s:i, s:s}", "cases", array, "ok",
+                                       counts[EXIT_OK], "too_large", counts[EXIT_WRONG],
+                                       "nothing_to_compare", counts[EXIT_NOTHING], "not_verified",
+                                       refused, "result", result));
     return code != EXIT_OK ? code : printed;
   }
   puts("errors: max |out - exact| / max |exact|, in units of 2^-24");

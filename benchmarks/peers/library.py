@@ -1,4 +1,4 @@
-"""The part of cumega's C API that the peers need: ctypes over libcumega.so, without copying tensors.
+"""The part of cumega's C API that the peers need: ctypes over libcumega.so, no copies of tensors.
 
 The structs are those of include/cumega/*.h and of DLPack. A tensor is anything with data_ptr(),
 shape and stride(), like PyTorch's, and must outlive everything made from it.

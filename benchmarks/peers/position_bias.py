@@ -2,13 +2,13 @@
 """Compares cumega's attention weights with PyTorch's unfused sequence, and its biases with
 ESPnet's modules.
 
-The sequence is that of ESPnet's MEGA block, float32, under torch.inference_mode(): scores * scale +
-bias, masked_fill with a causal mask made beforehand, softmax. The bias is ESPnet's module. It is
-called every time, as ESPnet does ("made anew"), and also with the matrix kept from an earlier call,
-which ESPnet does not do. A rotary bias is compared as a matrix, with cumega's table kept and made
-anew. All of it runs eagerly, and with --compile also through torch.compile, unless the bias is
-kept. If only torch is installed, the same formulas in plain torch replace ESPnet's (formulas.py),
-and the result says so. measure.py describes the timing.
+The sequence is that of ESPnet's MEGA block, float32, under torch.inference_mode(): scores *
+scale + bias, masked_fill with a causal mask made beforehand, softmax. The bias is ESPnet's
+module. It is called every time, as ESPnet does ("made anew"), and also with the matrix kept from
+an earlier call, which ESPnet does not do. A rotary bias is compared as a matrix, with cumega's
+table kept and made anew. All of it runs eagerly, and with --compile also through torch.compile,
+unless the bias is kept. If only torch is installed, the same formulas in plain torch replace
+ESPnet's (formulas.py), and the result says so. measure.py describes the timing.
 
 Exit status: 0; 1 wrong results; 77 torch is missing (benchmarks/peers/install gets it) or the
 device does not exist.

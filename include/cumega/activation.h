@@ -8,16 +8,16 @@
 #include <cumega/version.h>
 
 /* X(enumerator, value, ESPnet's name) */
-#define CUMEGA_ACTIVATION_LIST(X)                                                                  \
-  X(CUMEGA_ACTIVATION_IDENTITY, 0, "identity")                                                     \
-  X(CUMEGA_ACTIVATION_RELU, 1, "relu")                                                             \
-  X(CUMEGA_ACTIVATION_SWISH, 2, "swish")                                                           \
-  X(CUMEGA_ACTIVATION_TANH, 3, "tanh")                                                             \
-  X(CUMEGA_ACTIVATION_LEAKY_RELU, 4, "leaky_relu")                                                 \
-  X(CUMEGA_ACTIVATION_HARDTANH, 5, "hardtanh")                                                     \
-  X(CUMEGA_ACTIVATION_SELU, 6, "selu")                                                             \
-  X(CUMEGA_ACTIVATION_MISH, 7, "mish")                                                             \
-  X(CUMEGA_ACTIVATION_SMISH, 8, "smish")                                                           \
+#define CUMEGA_ACTIVATION_LIST(X)                                                                 \
+  X(CUMEGA_ACTIVATION_IDENTITY, 0, "identity")                                                    \
+  X(CUMEGA_ACTIVATION_RELU, 1, "relu")                                                            \
+  X(CUMEGA_ACTIVATION_SWISH, 2, "swish")                                                          \
+  X(CUMEGA_ACTIVATION_TANH, 3, "tanh")                                                            \
+  X(CUMEGA_ACTIVATION_LEAKY_RELU, 4, "leaky_relu")                                                \
+  X(CUMEGA_ACTIVATION_HARDTANH, 5, "hardtanh")                                                    \
+  X(CUMEGA_ACTIVATION_SELU, 6, "selu")                                                            \
+  X(CUMEGA_ACTIVATION_MISH, 7, "mish")                                                            \
+  X(CUMEGA_ACTIVATION_SMISH, 8, "smish")                                                          \
   X(CUMEGA_ACTIVATION_FTSWISH, 9, "ftswish")
 
 typedef enum cumega_activation {

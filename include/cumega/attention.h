@@ -50,7 +50,8 @@ extern "C" {
 #endif
 
 /* Writes the defaults into the first struct_size bytes (cumega_context_options_init). */
-CUMEGA_API void cumega_attention_scores_io_init(cumega_attention_scores_io *io, size_t struct_size);
+CUMEGA_API void cumega_attention_scores_io_init(cumega_attention_scores_io *io,
+                                                size_t struct_size);
 
 /* The scratch bytes that scores and softmax need for this io. Give the largest to
  * cumega_context_reserve, and with the tables prepared (cumega_position_bias_prepare) runs

@@ -5,7 +5,7 @@
  *
  *   D channels (size), N heads, L steps, B sequences
  *   p = sigmoid(damping_factor), q = 1 - p * sigmoid(decay_factor)                 (D, N)
- *   h[t] = p * expansion * x~[t] + q * h[t-1]         the state, h before the first step given or 0
+ *   h[t] = p * expansion * x~[t] + q * h[t-1]        the state, h before the first step given or 0
  *   e[t] = sum over heads of sqrt(1/N) * kernel_projection * h[t]
  *   y[t] = activation(e[t] + residual_weight * x[t])
  *
@@ -133,7 +133,8 @@ extern "C" {
 #endif
 
 /* Write the defaults into the first struct_size bytes (cumega_context_options_init). */
-CUMEGA_API void cumega_ema_config_init(cumega_ema_config *config, size_t struct_size, int64_t size);
+CUMEGA_API void cumega_ema_config_init(cumega_ema_config *config, size_t struct_size,
+                                       int64_t size);
 CUMEGA_API void cumega_ema_parameters_init(cumega_ema_parameters *parameters, size_t struct_size);
 CUMEGA_API void cumega_ema_io_init(cumega_ema_io *io, size_t struct_size);
 

@@ -16,10 +16,10 @@
 #include <cumega/weights.h>
 
 /* X(enumerator, value, ESPnet's name, ESPnet's default eps) */
-#define CUMEGA_NORM_LIST(X)                                                                        \
-  X(CUMEGA_NORM_LAYER, 0, "layer_norm", 1e-12)                                                     \
-  X(CUMEGA_NORM_RMS, 1, "rms_norm", 1e-5)                                                          \
-  X(CUMEGA_NORM_SCALE, 2, "scale_norm", 1e-5)                                                      \
+#define CUMEGA_NORM_LIST(X)                                                                       \
+  X(CUMEGA_NORM_LAYER, 0, "layer_norm", 1e-12)                                                    \
+  X(CUMEGA_NORM_RMS, 1, "rms_norm", 1e-5)                                                         \
+  X(CUMEGA_NORM_SCALE, 2, "scale_norm", 1e-5)                                                     \
   X(CUMEGA_NORM_BASIC, 3, "basic_norm", 0.25)
 
 typedef enum cumega_norm_type {
@@ -66,7 +66,8 @@ extern "C" {
 /* Write the defaults into the first struct_size bytes (cumega_context_options_init). */
 CUMEGA_API void cumega_norm_config_init(cumega_norm_config *config, size_t struct_size,
                                         cumega_norm_type type, int64_t size);
-CUMEGA_API void cumega_norm_parameters_init(cumega_norm_parameters *parameters, size_t struct_size);
+CUMEGA_API void cumega_norm_parameters_init(cumega_norm_parameters *parameters,
+                                            size_t struct_size);
 
 /* ESPnet's name of a type; NULL for any other value. */
 CUMEGA_API const char *cumega_norm_type_name(cumega_norm_type type);

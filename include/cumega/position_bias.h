@@ -121,8 +121,8 @@ CUMEGA_API CUMEGA_CHECK_RESULT cumega_status cumega_position_bias_reset_paramete
  * only the length is checked. Returns CUMEGA_OK, CUMEGA_ERROR_ARGUMENT (length is negative, or
  * above a relative bias's max_positions), CUMEGA_ERROR_RESOURCE (also: a table is missing and the
  * stream is being captured), CUMEGA_ERROR_STATE, CUMEGA_ERROR_DEVICE, CUMEGA_ERROR_FATAL. */
-CUMEGA_API CUMEGA_CHECK_RESULT cumega_status
-cumega_position_bias_prepare(cumega_context *ctx, const cumega_position_bias *bias, int64_t length);
+CUMEGA_API CUMEGA_CHECK_RESULT cumega_status cumega_position_bias_prepare(
+    cumega_context *ctx, const cumega_position_bias *bias, int64_t length);
 
 /* ESPnet's forward(length): output (L, L), any floating type that config.dtype serves, any
  * strides, in the memory of ctx's device; output[i, j] = bias[i, j], rounded once. Enqueued on

@@ -20,11 +20,11 @@
 #include <cumega/norm.h>
 
 /* X(enumerator, value, ESPnet's class) */
-#define CUMEGA_RESIDUAL_KIND_LIST(X)                                                               \
-  X(CUMEGA_RESIDUAL_RESIDUAL, 0, "Residual")                                                       \
-  X(CUMEGA_RESIDUAL_FEEDFORWARD, 1, "Feedforward")                                                 \
-  X(CUMEGA_RESIDUAL_AFFINE, 2, "Affine")                                                           \
-  X(CUMEGA_RESIDUAL_HIGHWAY, 3, "Highway")                                                         \
+#define CUMEGA_RESIDUAL_KIND_LIST(X)                                                              \
+  X(CUMEGA_RESIDUAL_RESIDUAL, 0, "Residual")                                                      \
+  X(CUMEGA_RESIDUAL_FEEDFORWARD, 1, "Feedforward")                                                \
+  X(CUMEGA_RESIDUAL_AFFINE, 2, "Affine")                                                          \
+  X(CUMEGA_RESIDUAL_HIGHWAY, 3, "Highway")                                                        \
   X(CUMEGA_RESIDUAL_DECAY, 4, "DecayResidual")
 
 typedef enum cumega_residual_kind {

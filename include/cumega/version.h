@@ -5,7 +5,7 @@
 #define CUMEGA_VERSION_MAJOR 0
 #define CUMEGA_VERSION_MINOR 1
 #define CUMEGA_VERSION_PATCH 0
-#define CUMEGA_VERSION_NUMBER                                                                      \
+#define CUMEGA_VERSION_NUMBER                                                                     \
   (CUMEGA_VERSION_MAJOR * 10000 + CUMEGA_VERSION_MINOR * 100 + CUMEGA_VERSION_PATCH)
 
 #if defined(__GNUC__)

@@ -13,7 +13,8 @@ static int64_t scratch_bytes(const attention_run *run) {
   return round_up(row_scratch(run->Lk) * number, MEMORY_ALIGNMENT);
 }
 
-int64_t LEVEL(attention_scores_workspace_cpu)(const cumega_context *ctx, const attention_run *run) {
+int64_t LEVEL(attention_scores_workspace_cpu)(const cumega_context *ctx,
+                                              const attention_run *run) {
   return ctx->threads * scratch_bytes(run);
 }
 

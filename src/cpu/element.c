@@ -7,25 +7,25 @@
  * element, i its index in contiguous memory. Residual connections and position biases use single
  * rows. In the EMA's tiles the innermost loop runs along the dimension in which the tensor is
  * contiguous. */
-#define FOR_ELEMENTS(block, pitch, COPY)                                                           \
-  do {                                                                                             \
-    const int64_t rows = (block)->rows, columns = (block)->columns;                                \
-    const int64_t row_stride = (block)->row_stride, column_stride = (block)->column_stride;        \
-    if (rows == 1 && column_stride == 1)                                                           \
-      for (int64_t c = 0; c < columns; c++) COPY(c, c);                                            \
-    else if (rows == 1)                                                                            \
-      for (int64_t c = 0; c < columns; c++) COPY(c *column_stride, c);                             \
-    else if (row_stride == 1)                                                                      \
-      for (int64_t c = 0; c < columns; c++)                                                        \
-        for (int64_t r = 0; r < rows; r++) COPY(r + c * column_stride, r * (pitch) + c);           \
-    else if (column_stride == 1 && columns == EMA_CHANNEL_PADDING)                                 \
-      for (int64_t r = 0; r < rows; r++)                                                           \
-        for (int64_t c = 0; c < EMA_CHANNEL_PADDING; c++)                                          \
-          COPY(r *row_stride + c, r * (pitch) + c);                                                \
-    else                                                                                           \
-      for (int64_t r = 0; r < rows; r++)                                                           \
-        for (int64_t c = 0; c < columns; c++)                                                      \
-          COPY(r *row_stride + c * column_stride, r * (pitch) + c);                                \
+#define FOR_ELEMENTS(block, pitch, COPY)                                                          \
+  do {                                                                                            \
+    const int64_t rows = (block)->rows, columns = (block)->columns;                               \
+    const int64_t row_stride = (block)->row_stride, column_stride = (block)->column_stride;       \
+    if (rows == 1 && column_stride == 1)                                                          \
+      for (int64_t c = 0; c < columns; c++) COPY(c, c);                                           \
+    else if (rows == 1)                                                                           \
+      for (int64_t c = 0; c < columns; c++) COPY(c *column_stride, c);                            \
+    else if (row_stride == 1)                                                                     \
+      for (int64_t c = 0; c < columns; c++)                                                       \
+        for (int64_t r = 0; r < rows; r++) COPY(r + c * column_stride, r * (pitch) + c);          \
+    else if (column_stride == 1 && columns == EMA_CHANNEL_PADDING)                                \
+      for (int64_t r = 0; r < rows; r++)                                                          \
+        for (int64_t c = 0; c < EMA_CHANNEL_PADDING; c++)                                         \
+          COPY(r *row_stride + c, r * (pitch) + c);                                               \
+    else                                                                                          \
+      for (int64_t r = 0; r < rows; r++)                                                          \
+        for (int64_t c = 0; c < columns; c++)                                                     \
+          COPY(r *row_stride + c * column_stride, r * (pitch) + c);                               \
   } while (0)
 
 /* to[c * to_pitch + r] = from[r * from_pitch + c], in blocks of four by four. */
@@ -39,7 +39,8 @@ static void transpose(const float *from, int64_t from_pitch, int64_t rows, int64
     for (int64_t c = 0; c < whole_columns; c += 4) {
       const float *corner = from + r * from_pitch + c;
       __m128 a0 = _mm_loadu_ps(corner), a1 = _mm_loadu_ps(corner + from_pitch);
-      __m128 a2 = _mm_loadu_ps(corner + 2 * from_pitch), a3 = _mm_loadu_ps(corner + 3 * from_pitch);
+      __m128 a2 = _mm_loadu_ps(corner + 2 * from_pitch),
+             a3 = _mm_loadu_ps(corner + 3 * from_pitch);
       _MM_TRANSPOSE4_PS(a0, a1, a2, a3);
       float *across = to + c * to_pitch + r;
       _mm_storeu_ps(across, a0);
@@ -57,10 +58,10 @@ static int is_transposed(const element_block *b) {
   return b->rows > 1 && b->row_stride == 1;
 }
 
-#define DEFINE_LOAD(name, element, real, WIDEN)                                                    \
-  static void name(const element_block *block, real *restrict to, int64_t pitch) {                 \
-    const element *from = (const element *)block->data + block->offset;                            \
-    FOR_ELEMENTS(block, pitch, WIDEN);                                                             \
+#define DEFINE_LOAD(name, element, real, WIDEN)                                                   \
+  static void name(const element_block *block, real *restrict to, int64_t pitch) {                \
+    const element *from = (const element *)block->data + block->offset;                           \
+    FOR_ELEMENTS(block, pitch, WIDEN);                                                            \
   }
 #define LOAD_UNCHANGED(at, i) (to[i] = from[at])
 #define LOAD_FLOAT16(at, i)   (to[i] = float16_to_float(from[at]))
@@ -75,10 +76,10 @@ DEFINE_LOAD(load_float32_f64, float, double, LOAD_UNCHANGED)
 DEFINE_LOAD(load_float64_f64, double, double, LOAD_UNCHANGED)
 
 /* The front refuses tensors of these types. */
-#define CASES_NOT_FLOAT                                                                            \
-  case TYPE_BOOL:                                                                                  \
-  case TYPE_UINT8:                                                                                 \
-  case TYPE_INT32:                                                                                 \
+#define CASES_NOT_FLOAT                                                                           \
+  case TYPE_BOOL:                                                                                 \
+  case TYPE_UINT8:                                                                                \
+  case TYPE_INT32:                                                                                \
   case TYPE_INT64: break
 
 void LEVEL(element_load_f32)(const element_block *from, float *to, int64_t pitch) {
@@ -110,10 +111,10 @@ void LEVEL(element_load_f64)(const element_block *from, double *to, int64_t pitc
   }
 }
 
-#define DEFINE_STORE(name, element, real, ROUND)                                                   \
-  static void name(const element_block *block, const real *restrict from, int64_t pitch) {         \
-    element *to = (element *)block->data + block->offset;                                          \
-    FOR_ELEMENTS(block, pitch, ROUND);                                                             \
+#define DEFINE_STORE(name, element, real, ROUND)                                                  \
+  static void name(const element_block *block, const real *restrict from, int64_t pitch) {        \
+    element *to = (element *)block->data + block->offset;                                         \
+    FOR_ELEMENTS(block, pitch, ROUND);                                                            \
   }
 #define STORE_UNCHANGED(at, i) (to[at] = from[i])
 #define STORE_FLOAT16(at, i)   (to[at] = float_to_float16(from[i]))
@@ -146,11 +147,11 @@ void LEVEL(element_store_f64)(const element_block *to, const double *from, int64
 }
 
 #define FILL(at, i) (to[at] = filling)
-#define FILL_WITH(element, rounded)                                                                \
-  do {                                                                                             \
-    element *to = (element *)block->data + block->offset;                                          \
-    const element filling = rounded;                                                               \
-    FOR_ELEMENTS(block, 0, FILL);                                                                  \
+#define FILL_WITH(element, rounded)                                                               \
+  do {                                                                                            \
+    element *to = (element *)block->data + block->offset;                                         \
+    const element filling = rounded;                                                              \
+    FOR_ELEMENTS(block, 0, FILL);                                                                 \
   } while (0)
 
 void LEVEL(element_fill)(const element_block *block, double value) {

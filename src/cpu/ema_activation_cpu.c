@@ -2,10 +2,10 @@
  * compiler vectorises it. */
 #include "ema_cpu.h"
 
-#define ACTIVATE_CASE(enumerator, number, text)                                                    \
-  case enumerator:                                                                                 \
-    _Pragma("GCC unroll 4") for (int64_t t = 0; t < rows; t++) for (int i = 0; i < LANES; i++)     \
-        v[t * pitch + i] = APPLY(enumerator, a, b, v[t * pitch + i]);                              \
+#define ACTIVATE_CASE(enumerator, number, text)                                                   \
+  case enumerator:                                                                                \
+    _Pragma("GCC unroll 4") for (int64_t t = 0; t < rows; t++) for (int i = 0; i < LANES; i++)    \
+        v[t * pitch + i] = APPLY(enumerator, a, b, v[t * pitch + i]);                             \
     break;
 
 #define LANES (VECTOR_BYTES / 4)

@@ -77,8 +77,8 @@ ALWAYS_INLINE void chain_heads(const int N, const int kind, const work *w, const
 #endif
       term[n] = projection[n] * h[n];
     }
-    UNROLL for (int stride = N / 2; stride > 0; stride /= 2) UNROLL for (int n = 0; n < stride; n++)
-        term[n] += term[n + stride];
+    UNROLL for (int stride = N / 2; stride > 0; stride /= 2)
+        UNROLL for (int n = 0; n < stride; n++) term[n] += term[n + stride];
     const vec v = kind == GENERAL && w->run->raw ? term[0] : vec_fma(residual, x, term[0]);
     vec_store(to, relu ? vec_relu(v) : v);
   }

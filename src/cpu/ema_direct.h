@@ -1,6 +1,6 @@
 /* Truncated sums, from step K = truncation_length on; part of ema_item.h.
  *
- *   e[t] = sum over j < K of kernel[j] * x[t - j], the oldest step first; x is 0 if the step is masked
+ *   e[t] = sum over j < K of kernel[j] * x[t - j], the oldest step first; x is 0 where masked
  *   v[t] = fma(residual_weight, x[t], e[t]) */
 
 /* Computes `count` steps at once, so that their latencies overlap. count is a constant in every
@@ -10,7 +10,8 @@ ALWAYS_INLINE void direct_sums(const int count, const work *w, const real *kerne
   UNROLL for (int i = 0; i < count; i++) e[i] = (vec){0};
   for (int64_t j = w->run->truncation - 1; j >= 0; j--) {
     const vec k = vec_load(kernel + j * w->run->padded);
-    UNROLL for (int i = 0; i < count; i++) e[i] = vec_fma(k, vec_load(row + (i - j) * width), e[i]);
+    UNROLL for (int i = 0; i < count; i++) e[i] =
+        vec_fma(k, vec_load(row + (i - j) * width), e[i]);
   }
 }
 

@@ -57,7 +57,8 @@ static ema_plan make_plan(const cumega_context *ctx, const ema_run *run) {
 
   p.state_bytes = round_up(p.group * N * number, MEMORY_ALIGNMENT);
   p.terms_bytes = round_up(N * VECTOR_BYTES, MEMORY_ALIGNMENT);
-  if (run->truncated) p.history_bytes = (run->truncation - 1 + TILE_STEPS) * TILE_CHANNELS * number;
+  if (run->truncated)
+    p.history_bytes = (run->truncation - 1 + TILE_STEPS) * TILE_CHANNELS * number;
   if (p.slices.count > 1) p.slice_bytes = run->batch.count * p.slices.count * D * N * number;
   return p;
 }
@@ -121,7 +122,8 @@ cumega_status LEVEL(ema_forward_cpu)(cumega_context *ctx, const ema_run *run) {
   p.begin = (ema_state){states, D * N, N, 1};
   p.end = (ema_state){states + p.slice_bytes, D * N, N, 1};
   fp_begin(&environment);
-  pool_run(p.pool, run->is_double ? LEVEL(ema_item_f64) : LEVEL(ema_item_f32), &p, rows * p.groups);
+  pool_run(p.pool, run->is_double ? LEVEL(ema_item_f64) : LEVEL(ema_item_f32), &p,
+           rows * p.groups);
   if (p.slices.count > 1)
     pool_run(p.pool, run->is_double ? LEVEL(ema_check_f64) : LEVEL(ema_check_f32), &p,
              run->batch.count * p.groups);

@@ -156,8 +156,8 @@ ALWAYS_INLINE void state_in(const int64_t N, int64_t channels, const real *from,
       to[n * TILE_CHANNELS + c] = from[c * stride_d + n * stride_n];
 }
 
-ALWAYS_INLINE void state_out(const int64_t N, int64_t channels, const real *from, real *restrict to,
-                             int64_t stride_d, int64_t stride_n) {
+ALWAYS_INLINE void state_out(const int64_t N, int64_t channels, const real *from,
+                             real *restrict to, int64_t stride_d, int64_t stride_n) {
   for (int64_t c = 0; c < channels; c++)
     for (int64_t n = 0; n < N; n++) to[c * stride_d + n * stride_n] = from[n * TILE_CHANNELS + c];
 }

@@ -12,22 +12,22 @@ typedef struct block {
 
 /* to[i] = SCALAR for each i < n. VECTOR is the same expression for a vector of elements from i
  * on. */
-#define FOR_BLOCK(VECTOR, SCALAR)                                                                  \
-  do {                                                                                             \
-    if (stream) {                                                                                  \
-      STREAM_BLOCK(VECTOR, SCALAR);                                                                \
-    } else {                                                                                       \
-      int64_t i = 0;                                                                               \
-      for (; i + LANES <= n; i += LANES) vec_store(to + i, VECTOR);                                \
-      for (; i < n; i++) to[i] = SCALAR;                                                           \
-    }                                                                                              \
+#define FOR_BLOCK(VECTOR, SCALAR)                                                                 \
+  do {                                                                                            \
+    if (stream) {                                                                                 \
+      STREAM_BLOCK(VECTOR, SCALAR);                                                               \
+    } else {                                                                                      \
+      int64_t i = 0;                                                                              \
+      for (; i + LANES <= n; i += LANES) vec_store(to + i, VECTOR);                               \
+      for (; i < n; i++) to[i] = SCALAR;                                                          \
+    }                                                                                             \
   } while (0)
-#define STREAM_BLOCK(VECTOR, SCALAR)                                                               \
-  do {                                                                                             \
-    int64_t i = 0;                                                                                 \
-    for (; i < n && (uintptr_t)(to + i) % VECTOR_BYTES != 0; i++) to[i] = SCALAR;                  \
-    for (; i + LANES <= n; i += LANES) vec_stream(to + i, VECTOR);                                 \
-    for (; i < n; i++) to[i] = SCALAR;                                                             \
+#define STREAM_BLOCK(VECTOR, SCALAR)                                                              \
+  do {                                                                                            \
+    int64_t i = 0;                                                                                \
+    for (; i < n && (uintptr_t)(to + i) % VECTOR_BYTES != 0; i++) to[i] = SCALAR;                 \
+    for (; i + LANES <= n; i += LANES) vec_stream(to + i, VECTOR);                                \
+    for (; i < n; i++) to[i] = SCALAR;                                                            \
   } while (0)
 
 /* The formulas with a sigmoid. `to` is never an input. */

@@ -30,7 +30,8 @@ static void store_block(const residual_plan *plan, const residual_operand *out, 
 }
 
 /* Runs elements from .. to - 1 of the line at p. */
-static void run_line(const residual_plan *plan, const residual_place *p, int64_t from, int64_t to) {
+static void run_line(const residual_plan *plan, const residual_place *p, int64_t from,
+                     int64_t to) {
 #if REAL_BITS == 32
   if (plan->narrow) {
     LEVEL(residual_narrow_line)(plan, p, from, to);

@@ -23,7 +23,8 @@ typedef struct factors {
 static void within_block(const rotary_table *t, double *cosines, double *sines) {
   for (int64_t k = 0; k < t->pairs; k++) {
     const double quarters = t->quarters[k], quarters_lo = t->quarters_lo[k];
-    double *restrict cosine = cosines + k * ROTARY_BLOCK, *restrict sine = sines + k * ROTARY_BLOCK;
+    double *restrict cosine = cosines + k * ROTARY_BLOCK, *restrict sine =
+                                                              sines + k * ROTARY_BLOCK;
     for (int b = 0; b < ROTARY_BLOCK; b++) {
       const math_rotation at = math_rotate((double)b, quarters, quarters_lo);
       cosine[b] = at.cosine;

@@ -58,8 +58,8 @@ struct row_place {
 
 /* Index tensors are read here first. A wrong length is clamped, and the `reporter` thread sets the
  * error flag. */
-static __device__ __forceinline__ row_place row_find(const attention_launch &p, const row_index &at,
-                                                     bool reporter) {
+static __device__ __forceinline__ row_place row_find(const attention_launch &p,
+                                                     const row_index &at, bool reporter) {
   const attention_run &run = p.run;
   batch_span keys, queries;
   uint32_t met = batch_read(&run.keys, at.b, &keys) | batch_read(&run.queries, at.b, &queries);
@@ -123,9 +123,9 @@ static __device__ __forceinline__ void keys_make(const attention_launch &p, cons
 /* Stores the output of the KEYS keys from j on, as far as the row has them. Keys past the end of
  * the sequence become `behind`. */
 template <int TYPE>
-static __device__ __forceinline__ void keys_store(const attention_launch &p, const row_place &place,
-                                                  int64_t j, const real_of<TYPE> *w,
-                                                  real_of<TYPE> behind) {
+static __device__ __forceinline__ void keys_store(const attention_launch &p,
+                                                  const row_place &place, int64_t j,
+                                                  const real_of<TYPE> *w, real_of<TYPE> behind) {
   real_of<TYPE> values[KEYS<TYPE>];
 #pragma unroll
   for (int v = 0; v < KEYS<TYPE>; v++) values[v] = j + v < place.row.keys ? w[v] : behind;

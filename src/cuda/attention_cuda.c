@@ -51,14 +51,15 @@ cumega_status attention_scores_cuda(cumega_context *ctx, const attention_run *ru
 }
 
 static cumega_status enqueue_matrix(cumega_context *ctx, const position_bias_matrix *matrix) {
-  const attention_run run = {
-      .B = 1,
-      .H = 1,
-      .Lq = matrix->L,
-      .Lk = matrix->L,
-      .type = matrix->type,
-      .table = matrix->table,
-      .output = {.data = matrix->data, .stride_q = matrix->stride_i, .stride_k = matrix->stride_j}};
+  const attention_run run = {.B = 1,
+                             .H = 1,
+                             .Lq = matrix->L,
+                             .Lk = matrix->L,
+                             .type = matrix->type,
+                             .table = matrix->table,
+                             .output = {.data = matrix->data,
+                                        .stride_q = matrix->stride_i,
+                                        .stride_k = matrix->stride_j}};
   const attention_launch launch = launch_of(ctx, &run);
   CUDA_TRY(ctx, position_bias_launch(&launch, cuda_context_of(ctx)->stream, &ctx->kernels));
   return CUMEGA_OK;

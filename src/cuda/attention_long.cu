@@ -23,8 +23,8 @@ template <int TYPE> static __device__ __forceinline__ int64_t key_of(int64_t gro
 }
 
 template <int TYPE>
-static __device__ __forceinline__ void group_load(const attention_launch &p, const row_place &place,
-                                                  int64_t group, real_of<TYPE> *s) {
+static __device__ __forceinline__ void
+group_load(const attention_launch &p, const row_place &place, int64_t group, real_of<TYPE> *s) {
 #pragma unroll
   for (int k = 0; k < group_team<TYPE>::TERMS / KEYS<TYPE>; k++)
     keys_make<TYPE>(p, place, key_of<TYPE>(group, k), s + k * KEYS<TYPE>);

@@ -106,10 +106,10 @@ static cudaError_t launch_team(attention_launch launch, cudaStream_t stream) {
                        launch);
 }
 
-#define LAUNCH_TEAM(T, STEPS)                                                                      \
-  do {                                                                                             \
-    *kernel = "attention_softmax_kernel<" #T "," #STEPS ">";                                       \
-    return launch_team<TYPE, T, STEPS>(*launch, stream);                                           \
+#define LAUNCH_TEAM(T, STEPS)                                                                     \
+  do {                                                                                            \
+    *kernel = "attention_softmax_kernel<" #T "," #STEPS ">";                                      \
+    return launch_team<TYPE, T, STEPS>(*launch, stream);                                          \
   } while (0)
 
 template <int TYPE>

@@ -206,7 +206,8 @@ static cumega_status clear_report(cumega_context *ctx) {
   cudaError_t error = report_clear_launch(c->report, c->stream);
   if (error == cudaErrorNoKernelImageForDevice)
     return fail_device(ctx, "this build has no code for it (CUMEGA_CUDA_ARCHITECTURES)");
-  if (error != cudaSuccess) return cuda_fail(ctx, error, "clearing the report", __FILE__, __LINE__);
+  if (error != cudaSuccess)
+    return cuda_fail(ctx, error, "clearing the report", __FILE__, __LINE__);
   CUDA_TRY(ctx, cudaStreamSynchronize(c->stream));
   return CUMEGA_OK;
 }

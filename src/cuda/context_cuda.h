@@ -9,7 +9,7 @@ typedef struct cuda_context {
   cudaStream_t own;     /* NULL until it is needed */
   uint32_t *report;     /* the error flags, on the device */
   void *scratch;        /* on the device */
-  int scratch_captured; /* a graph was captured with it: it is kept until the context is destroyed */
+  int scratch_captured; /* a captured graph uses it: it stays until the context goes */
   char kernels[512];    /* for cumega_context_kernels: the names of several kernels */
 } cuda_context;
 

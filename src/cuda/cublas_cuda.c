@@ -3,19 +3,19 @@
 #include "library_cuda.h"
 
 /* X(member, function, parameters), with the symbols that cublas_v2.h maps its functions to. */
-#define CUBLAS_FUNCTIONS(X)                                                                        \
-  X(create, cublasCreate_v2, (cublasHandle_t * handle))                                            \
-  X(destroy, cublasDestroy_v2, (cublasHandle_t handle))                                            \
-  X(set_stream, cublasSetStream_v2, (cublasHandle_t handle, cudaStream_t stream))                  \
-  X(set_workspace, cublasSetWorkspace_v2, (cublasHandle_t handle, void *workspace, size_t bytes))  \
-  X(set_math_mode, cublasSetMathMode, (cublasHandle_t handle, cublasMath_t mode))                  \
-  X(sgemm, cublasSgemm_v2,                                                                         \
-    (cublasHandle_t handle, cublasOperation_t a_op, cublasOperation_t b_op, int m, int n, int k,   \
-     const float *alpha, const float *a, int lda, const float *b, int ldb, const float *beta,      \
-     float *c, int ldc))                                                                           \
-  X(dgemm, cublasDgemm_v2,                                                                         \
-    (cublasHandle_t handle, cublasOperation_t a_op, cublasOperation_t b_op, int m, int n, int k,   \
-     const double *alpha, const double *a, int lda, const double *b, int ldb, const double *beta,  \
+#define CUBLAS_FUNCTIONS(X)                                                                       \
+  X(create, cublasCreate_v2, (cublasHandle_t * handle))                                           \
+  X(destroy, cublasDestroy_v2, (cublasHandle_t handle))                                           \
+  X(set_stream, cublasSetStream_v2, (cublasHandle_t handle, cudaStream_t stream))                 \
+  X(set_workspace, cublasSetWorkspace_v2, (cublasHandle_t handle, void *workspace, size_t bytes)) \
+  X(set_math_mode, cublasSetMathMode, (cublasHandle_t handle, cublasMath_t mode))                 \
+  X(sgemm, cublasSgemm_v2,                                                                        \
+    (cublasHandle_t handle, cublasOperation_t a_op, cublasOperation_t b_op, int m, int n, int k,  \
+     const float *alpha, const float *a, int lda, const float *b, int ldb, const float *beta,     \
+     float *c, int ldc))                                                                          \
+  X(dgemm, cublasDgemm_v2,                                                                        \
+    (cublasHandle_t handle, cublasOperation_t a_op, cublasOperation_t b_op, int m, int n, int k,  \
+     const double *alpha, const double *a, int lda, const double *b, int ldb, const double *beta, \
      double *c, int ldc))
 
 static struct {
@@ -41,10 +41,10 @@ static cumega_status fail(cumega_context *ctx, cublasStatus_t error, const char 
                      (int)error);
 }
 
-#define CUBLAS_TRY(ctx, call)                                                                      \
-  do {                                                                                             \
-    cublasStatus_t cublas_try_error = cublas.call;                                                 \
-    if (cublas_try_error != CUBLAS_STATUS_SUCCESS) return fail(ctx, cublas_try_error, #call);      \
+#define CUBLAS_TRY(ctx, call)                                                                     \
+  do {                                                                                            \
+    cublasStatus_t cublas_try_error = cublas.call;                                                \
+    if (cublas_try_error != CUBLAS_STATUS_SUCCESS) return fail(ctx, cublas_try_error, #call);     \
   } while (0)
 
 /* The cuBLAS handle of a context. */

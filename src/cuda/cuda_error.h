@@ -11,11 +11,11 @@ extern const backend_front *front;
 /* A CUDA call within a scope. A failure returns its status, with call, file, line and the
  * runtime's text in ctx's message. If the error means that the device is lost, every later call
  * with ctx fails. */
-#define CUDA_TRY(ctx, call)                                                                        \
-  do {                                                                                             \
-    cudaError_t cuda_try_error = (call);                                                           \
-    if (cuda_try_error != cudaSuccess)                                                             \
-      return cuda_fail(ctx, cuda_try_error, #call, __FILE__, __LINE__);                            \
+#define CUDA_TRY(ctx, call)                                                                       \
+  do {                                                                                            \
+    cudaError_t cuda_try_error = (call);                                                          \
+    if (cuda_try_error != cudaSuccess)                                                            \
+      return cuda_fail(ctx, cuda_try_error, #call, __FILE__, __LINE__);                           \
   } while (0)
 
 cumega_status cuda_fail(cumega_context *ctx, cudaError_t error, const char *call, const char *file,

@@ -6,18 +6,18 @@
 #include "../backend.h"
 
 /* X(function, parameters); all return a cufftResult. */
-#define CUFFT_FUNCTIONS(X)                                                                         \
-  X(cufftCreate, (cufftHandle *))                                                                  \
-  X(cufftDestroy, (cufftHandle))                                                                   \
-  X(cufftSetAutoAllocation, (cufftHandle, int))                                                    \
-  X(cufftMakePlanMany64,                                                                           \
-    (cufftHandle, int, long long int *, long long int *, long long int, long long int,             \
-     long long int *, long long int, long long int, cufftType, long long int, size_t *))           \
-  X(cufftSetStream, (cufftHandle, cudaStream_t))                                                   \
-  X(cufftSetWorkArea, (cufftHandle, void *))                                                       \
-  X(cufftExecR2C, (cufftHandle, cufftReal *, cufftComplex *))                                      \
-  X(cufftExecC2R, (cufftHandle, cufftComplex *, cufftReal *))                                      \
-  X(cufftExecD2Z, (cufftHandle, cufftDoubleReal *, cufftDoubleComplex *))                          \
+#define CUFFT_FUNCTIONS(X)                                                                        \
+  X(cufftCreate, (cufftHandle *))                                                                 \
+  X(cufftDestroy, (cufftHandle))                                                                  \
+  X(cufftSetAutoAllocation, (cufftHandle, int))                                                   \
+  X(cufftMakePlanMany64,                                                                          \
+    (cufftHandle, int, long long int *, long long int *, long long int, long long int,            \
+     long long int *, long long int, long long int, cufftType, long long int, size_t *))          \
+  X(cufftSetStream, (cufftHandle, cudaStream_t))                                                  \
+  X(cufftSetWorkArea, (cufftHandle, void *))                                                      \
+  X(cufftExecR2C, (cufftHandle, cufftReal *, cufftComplex *))                                     \
+  X(cufftExecC2R, (cufftHandle, cufftComplex *, cufftReal *))                                     \
+  X(cufftExecD2Z, (cufftHandle, cufftDoubleReal *, cufftDoubleComplex *))                         \
   X(cufftExecZ2D, (cufftHandle, cufftDoubleComplex *, cufftDoubleReal *))
 
 /* The members have the names of the functions. */
@@ -31,11 +31,11 @@ typedef struct cufft_library {
 cumega_status cufft_find(cumega_context *ctx, const cufft_library **found);
 
 /* Calls cuFFT within a scope. A failure is RESOURCE if memory is short, else DEVICE. */
-#define CUFFT_TRY(ctx, call)                                                                       \
-  do {                                                                                             \
-    cufftResult cufft_try_result = (call);                                                         \
-    if (cufft_try_result != CUFFT_SUCCESS)                                                         \
-      return cufft_fail(ctx, cufft_try_result, #call, __FILE__, __LINE__);                         \
+#define CUFFT_TRY(ctx, call)                                                                      \
+  do {                                                                                            \
+    cufftResult cufft_try_result = (call);                                                        \
+    if (cufft_try_result != CUFFT_SUCCESS)                                                        \
+      return cufft_fail(ctx, cufft_try_result, #call, __FILE__, __LINE__);                        \
   } while (0)
 
 cumega_status cufft_fail(cumega_context *ctx, cufftResult result, const char *call,

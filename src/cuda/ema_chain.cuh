@@ -41,7 +41,8 @@ static __device__ __forceinline__ void load_states(const ema_launch &p, const em
 
 template <typename REAL, int HEADS>
 static __device__ __forceinline__ void save_states(const ema_launch &p, const ema_state &state,
-                                                   int64_t row, int64_t d, const REAL (&h)[HEADS]) {
+                                                   int64_t row, int64_t d,
+                                                   const REAL (&h)[HEADS]) {
   const int WIDTH = VECTOR_BYTES / sizeof(REAL);
   if (row < 0) return;
   REAL *to = ema_states<REAL>(state, row, d);
@@ -56,8 +57,9 @@ static __device__ __forceinline__ void save_states(const ema_launch &p, const em
 }
 
 template <typename REAL, int HEADS>
-static __device__ __forceinline__ void
-chain_begin(register_chain<REAL, HEADS> &c, const ema_launch &p, const ema_sequence &s, int64_t d) {
+static __device__ __forceinline__ void chain_begin(register_chain<REAL, HEADS> &c,
+                                                   const ema_launch &p, const ema_sequence &s,
+                                                   int64_t d) {
   const auto &k = table_of<REAL>(p.run);
   c.heads = (int)p.run.heads;
 #pragma unroll

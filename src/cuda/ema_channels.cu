@@ -39,7 +39,8 @@
 /* Begins the copy of steps t .. t + STAGE_STEPS - 1 of x, as far as the sequence has them. */
 template <typename STORED>
 static __device__ __forceinline__ void copy_stage(const ema_launch &p, const STORED *x, int64_t d0,
-                                                  int64_t t, int64_t length, unsigned char *stage) {
+                                                  int64_t t, int64_t length,
+                                                  unsigned char *stage) {
   const int PIECES = CHANNELS * sizeof(STORED) / VECTOR_BYTES; /* per step */
   const int lane = threadIdx.x % 32, channel = lane % PIECES * (VECTOR_BYTES / sizeof(STORED));
 #pragma unroll
@@ -145,11 +146,11 @@ bool ema_channels_can(const ema_launch *launch) {
          ema_has_vectors(launch);
 }
 
-#define INSTANCE(HEADS, TYPE, KIND)                                                                \
-  do {                                                                                             \
-    *kernel = "ema_channels_kernel<" #HEADS "," #TYPE "," #KIND ">";                               \
-    return CUMEGA_LAUNCH((ema_channels_kernel<HEADS, TYPE, KIND>), grid, EMA_THREADS,              \
-                         WARPS * WARP_BYTES, stream, *launch);                                     \
+#define INSTANCE(HEADS, TYPE, KIND)                                                               \
+  do {                                                                                            \
+    *kernel = "ema_channels_kernel<" #HEADS "," #TYPE "," #KIND ">";                              \
+    return CUMEGA_LAUNCH((ema_channels_kernel<HEADS, TYPE, KIND>), grid, EMA_THREADS,             \
+                         WARPS * WARP_BYTES, stream, *launch);                                    \
   } while (0)
 
 cudaError_t ema_channels_launch(const ema_launch *launch, cudaStream_t stream,

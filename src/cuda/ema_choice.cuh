@@ -31,56 +31,56 @@ static_assert(CUMEGA_ACTIVATION_IDENTITY == 0 && CUMEGA_ACTIVATION_RELU == 1 &&
                   CUMEGA_ACTIVATION_SWISH == 2,
               "an instance's KIND is its activation's number");
 
-#define LAUNCH_BY_KIND(HEADS, TYPE)                                                                \
-  switch (ema_kind(launch)) {                                                                      \
-  case 0: INSTANCE(HEADS, TYPE, 0);                                                                \
-  case 1: INSTANCE(HEADS, TYPE, 1);                                                                \
-  case 2: INSTANCE(HEADS, TYPE, 2);                                                                \
-  case -1: INSTANCE(HEADS, TYPE, -1);                                                              \
-  default: return cudaErrorInvalidValue;                                                           \
+#define LAUNCH_BY_KIND(HEADS, TYPE)                                                               \
+  switch (ema_kind(launch)) {                                                                     \
+  case 0: INSTANCE(HEADS, TYPE, 0);                                                               \
+  case 1: INSTANCE(HEADS, TYPE, 1);                                                               \
+  case 2: INSTANCE(HEADS, TYPE, 2);                                                               \
+  case -1: INSTANCE(HEADS, TYPE, -1);                                                             \
+  default: return cudaErrorInvalidValue;                                                          \
   }
 
 /* By the type of x and y. float64 tensors have float64 states. */
-#define LAUNCH_FLOAT(BY, HEADS)                                                                    \
-  switch (launch->run.type) {                                                                      \
-  case TYPE_FLOAT32: BY(HEADS, TYPE_FLOAT32);                                                      \
-  case TYPE_FLOAT16: BY(HEADS, TYPE_FLOAT16);                                                      \
-  case TYPE_BFLOAT16: BY(HEADS, TYPE_BFLOAT16);                                                    \
-  case TYPE_FLOAT64:                                                                               \
-  default: return cudaErrorInvalidValue;                                                           \
+#define LAUNCH_FLOAT(BY, HEADS)                                                                   \
+  switch (launch->run.type) {                                                                     \
+  case TYPE_FLOAT32: BY(HEADS, TYPE_FLOAT32);                                                     \
+  case TYPE_FLOAT16: BY(HEADS, TYPE_FLOAT16);                                                     \
+  case TYPE_BFLOAT16: BY(HEADS, TYPE_BFLOAT16);                                                   \
+  case TYPE_FLOAT64:                                                                              \
+  default: return cudaErrorInvalidValue;                                                          \
   }
 
 /* ---- kernels for any type of state: function<REAL, TYPE>, then INSTANCE(HEADS) ---- */
 
-#define LAUNCH_CHAIN_CASES(REAL, function, ...)                                                    \
-  case TYPE_FLOAT32: return function<REAL, TYPE_FLOAT32>(__VA_ARGS__);                             \
-  case TYPE_FLOAT16: return function<REAL, TYPE_FLOAT16>(__VA_ARGS__);                             \
+#define LAUNCH_CHAIN_CASES(REAL, function, ...)                                                   \
+  case TYPE_FLOAT32: return function<REAL, TYPE_FLOAT32>(__VA_ARGS__);                            \
+  case TYPE_FLOAT16: return function<REAL, TYPE_FLOAT16>(__VA_ARGS__);                            \
   case TYPE_BFLOAT16: return function<REAL, TYPE_BFLOAT16>(__VA_ARGS__);
 
 /* Returns function<REAL, TYPE>(...) for the types of the states and the tensors. */
-#define LAUNCH_BY_CHAIN(launch, function, ...)                                                     \
-  if (ema_kind(launch) == -2) return cudaErrorInvalidValue;                                        \
-  if ((launch)->run.is_double) switch ((launch)->run.type) {                                       \
-      LAUNCH_CHAIN_CASES(double, function, __VA_ARGS__)                                            \
-    case TYPE_FLOAT64: return function<double, TYPE_FLOAT64>(__VA_ARGS__);                         \
-    default: return cudaErrorInvalidValue;                                                         \
-    }                                                                                              \
-  switch ((launch)->run.type) {                                                                    \
-    LAUNCH_CHAIN_CASES(float, function, __VA_ARGS__)                                               \
-  case TYPE_FLOAT64:                                                                               \
-  default: return cudaErrorInvalidValue;                                                           \
+#define LAUNCH_BY_CHAIN(launch, function, ...)                                                    \
+  if (ema_kind(launch) == -2) return cudaErrorInvalidValue;                                       \
+  if ((launch)->run.is_double) switch ((launch)->run.type) {                                      \
+      LAUNCH_CHAIN_CASES(double, function, __VA_ARGS__)                                           \
+    case TYPE_FLOAT64: return function<double, TYPE_FLOAT64>(__VA_ARGS__);                        \
+    default: return cudaErrorInvalidValue;                                                        \
+    }                                                                                             \
+  switch ((launch)->run.type) {                                                                   \
+    LAUNCH_CHAIN_CASES(float, function, __VA_ARGS__)                                              \
+  case TYPE_FLOAT64:                                                                              \
+  default: return cudaErrorInvalidValue;                                                          \
   }
 
-#define LAUNCH_BY_HEADS(heads)                                                                     \
-  if ((heads) <= 1) INSTANCE(1);                                                                   \
-  if ((heads) <= 2) INSTANCE(2);                                                                   \
-  if ((heads) <= 4) INSTANCE(4);                                                                   \
-  if ((heads) <= 8) INSTANCE(8);                                                                   \
-  if ((heads) <= 16) INSTANCE(16);                                                                 \
+#define LAUNCH_BY_HEADS(heads)                                                                    \
+  if ((heads) <= 1) INSTANCE(1);                                                                  \
+  if ((heads) <= 2) INSTANCE(2);                                                                  \
+  if ((heads) <= 4) INSTANCE(4);                                                                  \
+  if ((heads) <= 8) INSTANCE(8);                                                                  \
+  if ((heads) <= 16) INSTANCE(16);                                                                \
   return cudaErrorInvalidValue
 
 /* The name of an instance for states of REAL. */
-#define CHAIN_NAME(kernel, HEADS)                                                                  \
+#define CHAIN_NAME(kernel, HEADS)                                                                 \
   (sizeof(REAL) == sizeof(float) ? kernel "<float," #HEADS ">" : kernel "<double," #HEADS ">")
 
 /* ---- grids ---- */

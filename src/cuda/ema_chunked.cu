@@ -95,8 +95,8 @@ static __device__ __forceinline__ ema_sequence cell_of(const chunk_unit &u, int 
 /* Pass 1: the state after a whole chunk, from zero. */
 template <typename REAL, int HEADS, int TYPE>
 static __device__ __forceinline__ void walk_from_zero(register_chain<REAL, HEADS> &c,
-                                                      const ema_launch &p, const ema_sequence &cell,
-                                                      int64_t d) {
+                                                      const ema_launch &p,
+                                                      const ema_sequence &cell, int64_t d) {
   const ema_sequences &x = p.run.x;
   const int64_t from = ema_offset(x, cell, d);
 #pragma unroll 1
@@ -243,11 +243,11 @@ int64_t ema_chunked_scratch(const ema_launch *launch) {
   return counter_bytes(launch) + chains * CHANNELS * launch->run.heads * real_bytes(launch);
 }
 
-#define INSTANCE(HEADS)                                                                            \
-  do {                                                                                             \
-    *kernel = CHAIN_NAME("ema_chunked_kernel", HEADS);                                             \
-    return CUMEGA_LAUNCH((ema_chunked_kernel<REAL, HEADS, TYPE>), grid, THREADS, shared, stream,   \
-                         a);                                                                       \
+#define INSTANCE(HEADS)                                                                           \
+  do {                                                                                            \
+    *kernel = CHAIN_NAME("ema_chunked_kernel", HEADS);                                            \
+    return CUMEGA_LAUNCH((ema_chunked_kernel<REAL, HEADS, TYPE>), grid, THREADS, shared, stream,  \
+                         a);                                                                      \
   } while (0)
 
 template <typename REAL, int TYPE>

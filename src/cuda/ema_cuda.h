@@ -84,7 +84,8 @@ cudaError_t ema_lanes_launch(const ema_launch *launch, cudaStream_t stream, cons
 /* Likewise for ema_channels.cu, which needs enough channels to fill a large GPU with a thread
  * each. */
 bool ema_channels_can(const ema_launch *launch);
-cudaError_t ema_channels_launch(const ema_launch *launch, cudaStream_t stream, const char **kernel);
+cudaError_t ema_channels_launch(const ema_launch *launch, cudaStream_t stream,
+                                const char **kernel);
 
 /* Likewise for ema_tiles.cu, which takes any strides and alignment. */
 bool ema_tiles_can(const ema_launch *launch);

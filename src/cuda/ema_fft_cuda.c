@@ -279,8 +279,8 @@ static cumega_status make_spectrum(cumega_context *ctx, const ema_run *run,
   return fill_spectrum(ctx, run, w->plan, spectrum, w->terms, w->rows);
 }
 
-static cumega_status add_spectrum(cumega_context *ctx, const ema_run *run, const cufft_library *fft,
-                                  const fft_key *key) {
+static cumega_status add_spectrum(cumega_context *ctx, const ema_run *run,
+                                  const cufft_library *fft, const fft_key *key) {
   fft_entry *spectrum;
   spectrum_work w = {0};
   TRY(make_room(ctx, release_spectrum, FFT_MOST_SPECTRA));
@@ -328,10 +328,11 @@ static cumega_status find_or_make(cumega_context *ctx, const ema_launch *launch,
   *plan = find(ctx, release_plan, &of_plan);
   *spectrum = find(ctx, release_spectrum, &of_spectrum);
   if (*plan == NULL || *spectrum == NULL)
-    return front->fail(ctx, CUMEGA_ERROR_RESOURCE,
-                       "the run needs a plan and the kernel's spectrum for transforms of %" PRId64
-                       " numbers, and its stream is being captured: call cumega_ema_prepare before",
-                       of_plan.n);
+    return front->fail(
+        ctx, CUMEGA_ERROR_RESOURCE,
+        "the run needs a plan and the kernel's spectrum for transforms of %" PRId64
+        " numbers, and its stream is being captured: call cumega_ema_prepare before",
+        of_plan.n);
   (*plan)->base.captured |= capturing;
   (*spectrum)->base.captured |= capturing;
   return CUMEGA_OK;
@@ -357,6 +358,7 @@ cumega_status ema_fft_enqueue(cumega_context *ctx, const ema_launch *launch) {
     TRY(transform(ctx, plan, 1, a.rows));
     CUDA_TRY(ctx, ema_fft_scatter(&a, stream));
   }
-  ctx->kernels = "ema_fft_gather_kernel cufft ema_fft_multiply_kernel cufft ema_fft_scatter_kernel";
+  ctx->kernels =
+      "ema_fft_gather_kernel cufft ema_fft_multiply_kernel cufft ema_fft_scatter_kernel";
   return CUMEGA_OK;
 }

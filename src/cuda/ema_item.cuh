@@ -47,8 +47,8 @@ static __device__ __forceinline__ void ema_take_slice(const ema_launch &p, int64
 
 /* Index tensors are read here first. A wrong length is clamped. Returns false if the sequence must
  * be skipped. *met becomes the error flags to set. */
-static __device__ __forceinline__ bool ema_find(const ema_launch &p, int64_t which, ema_sequence *s,
-                                                uint32_t *met) {
+static __device__ __forceinline__ bool ema_find(const ema_launch &p, int64_t which,
+                                                ema_sequence *s, uint32_t *met) {
   const ema_run &run = p.run;
   const int64_t b = which / p.slices.count;
   batch_span span;
@@ -121,14 +121,16 @@ template <int TYPE>
 static __device__ __forceinline__ void ema_zero_rest(const ema_launch &p, const ema_sequence &s,
                                                      int64_t d) {
   const int64_t at = ema_offset(p.run.y, s, d), stride = p.run.y.stride_t;
-  for (int64_t t = s.length; t < s.rows; t++) store_element<TYPE>(p.run.y.data, at + t * stride, 0);
+  for (int64_t t = s.length; t < s.rows; t++)
+    store_element<TYPE>(p.run.y.data, at + t * stride, 0);
 }
 
 /* ---- states, coefficients and the recurrence ---- */
 
 /* The state of head 0 of a row and channel. The other heads are stride_n apart. */
 template <typename REAL>
-static __device__ __forceinline__ REAL *ema_states(const ema_state &state, int64_t row, int64_t d) {
+static __device__ __forceinline__ REAL *ema_states(const ema_state &state, int64_t row,
+                                                   int64_t d) {
   return (REAL *)state.data + row * state.stride_row + d * state.stride_d;
 }
 

@@ -78,9 +78,9 @@ static __device__ __forceinline__ void run_group(const ema_launch &p, const ema_
     const int64_t t = k * STAGE_STEPS, left = s.length - t;
     const uint32_t masked = ema_mask_word(mask);
     mask = ema_mask_of_lane(p, s, t + STAGE_STEPS, STAGE_STEPS);
-    stage_steps<HEADS, TYPE, KIND, CHANNELS>(c, p, left < STAGE_STEPS ? (int)left : STAGE_STEPS,
-                                             masked, l, x, residual, y + (t + l) * p.run.y.stride_t,
-                                             STEPS * p.run.y.stride_t, has_channel);
+    stage_steps<HEADS, TYPE, KIND, CHANNELS>(
+        c, p, left < STAGE_STEPS ? (int)left : STAGE_STEPS, masked, l, x, residual,
+        y + (t + l) * p.run.y.stride_t, STEPS * p.run.y.stride_t, has_channel);
   }
   lane_end(c, p, s, d, l);
   for (int64_t t = s.length + l; t < s.rows && has_channel; t += LANES)
@@ -108,11 +108,11 @@ bool ema_lanes_can(const ema_launch *launch) {
   return is_for_lanes(launch) && ema_has_vectors(launch);
 }
 
-#define INSTANCE(HEADS, TYPE, KIND)                                                                \
-  do {                                                                                             \
-    *kernel = "ema_lanes_kernel<" #HEADS "," #TYPE "," #KIND ">";                                  \
-    return CUMEGA_LAUNCH((ema_lanes_kernel<HEADS, TYPE, KIND>), grid, EMA_THREADS,                 \
-                         STAGES * STAGE_BYTES, stream, *launch);                                   \
+#define INSTANCE(HEADS, TYPE, KIND)                                                               \
+  do {                                                                                            \
+    *kernel = "ema_lanes_kernel<" #HEADS "," #TYPE "," #KIND ">";                                 \
+    return CUMEGA_LAUNCH((ema_lanes_kernel<HEADS, TYPE, KIND>), grid, EMA_THREADS,                \
+                         STAGES * STAGE_BYTES, stream, *launch);                                  \
   } while (0)
 
 cudaError_t ema_lanes_launch(const ema_launch *launch, cudaStream_t stream, const char **kernel) {

@@ -134,7 +134,8 @@ static inline bool is_for_lanes(const ema_launch *launch) {
   const ema_run *run = &launch->run;
   const int64_t N = launch->run.heads;
   return !launch->run.is_double && !run->raw && !run->truncated &&
-         run->batch.rows >= EMA_PIPELINE_STEPS && (N == 1 || N == 2 || N == 4 || N == 8 || N == 16);
+         run->batch.rows >= EMA_PIPELINE_STEPS &&
+         (N == 1 || N == 2 || N == 4 || N == 8 || N == 16);
 }
 
 #endif

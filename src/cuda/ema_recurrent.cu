@@ -149,7 +149,8 @@ static __global__ void __launch_bounds__(EMA_THREADS, 2) ema_recurrent_kernel(co
 }
 
 template <typename REAL, int TYPE>
-static __global__ void __launch_bounds__(EMA_THREADS, 2) ema_many_heads_kernel(const ema_launch p) {
+static __global__ void __launch_bounds__(EMA_THREADS, 2)
+    ema_many_heads_kernel(const ema_launch p) {
   run_units<REAL, TYPE, scratch_chain<REAL>>(p);
 }
 
@@ -175,11 +176,11 @@ int64_t ema_recurrent_scratch(const ema_launch *launch) {
   return has_many_heads(launch) ? block_count(launch) * bytes_per_block(launch) : 0;
 }
 
-#define INSTANCE(HEADS)                                                                            \
-  do {                                                                                             \
-    *kernel = CHAIN_NAME("ema_recurrent_kernel", HEADS);                                           \
-    return CUMEGA_LAUNCH((ema_recurrent_kernel<REAL, HEADS, TYPE>), grid, EMA_THREADS, 0, stream,  \
-                         *launch);                                                                 \
+#define INSTANCE(HEADS)                                                                           \
+  do {                                                                                            \
+    *kernel = CHAIN_NAME("ema_recurrent_kernel", HEADS);                                          \
+    return CUMEGA_LAUNCH((ema_recurrent_kernel<REAL, HEADS, TYPE>), grid, EMA_THREADS, 0, stream, \
+                         *launch);                                                                \
   } while (0)
 
 template <typename REAL, int TYPE>

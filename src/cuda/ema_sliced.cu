@@ -65,11 +65,11 @@ static __global__ void __launch_bounds__(EMA_THREADS, 2)
 
 /* ---- launching ---- */
 
-#define INSTANCE(HEADS)                                                                            \
-  do {                                                                                             \
-    *kernel = CHAIN_NAME("ema_sliced_check_kernel", HEADS);                                        \
-    return CUMEGA_LAUNCH((ema_sliced_check_kernel<REAL, HEADS, TYPE>), grid, EMA_THREADS, 0,       \
-                         stream, *launch);                                                         \
+#define INSTANCE(HEADS)                                                                           \
+  do {                                                                                            \
+    *kernel = CHAIN_NAME("ema_sliced_check_kernel", HEADS);                                       \
+    return CUMEGA_LAUNCH((ema_sliced_check_kernel<REAL, HEADS, TYPE>), grid, EMA_THREADS, 0,      \
+                         stream, *launch);                                                        \
   } while (0)
 
 template <typename REAL, int TYPE>

@@ -109,8 +109,8 @@ static __device__ __forceinline__ void copy_tile(const tile_place<STORED> &x, in
 
 /* Stores a tile of results in y, whose steps are adjacent. */
 template <typename STORED>
-static __device__ __forceinline__ void store_tile(const tile_place<STORED> &y, int64_t t, int steps,
-                                                  const unsigned char *tile) {
+static __device__ __forceinline__ void store_tile(const tile_place<STORED> &y, int64_t t,
+                                                  int steps, const unsigned char *tile) {
   const int TILE_STEPS = ROW / sizeof(STORED), PER_PIECE = VECTOR_BYTES / sizeof(STORED);
   if (y.is_vector && steps == TILE_STEPS) {
     const int row = threadIdx.x % 32 / LANES, piece = threadIdx.x % LANES;
@@ -198,11 +198,11 @@ bool ema_tiles_can(const ema_launch *launch) {
   return is_for_lanes(launch);
 }
 
-#define INSTANCE(HEADS, TYPE)                                                                      \
-  do {                                                                                             \
-    *kernel = "ema_tiles_kernel<" #HEADS "," #TYPE ">";                                            \
-    return CUMEGA_LAUNCH((ema_tiles_kernel<HEADS, TYPE>), grid, EMA_THREADS, WARPS * WARP_BYTES,   \
-                         stream, *launch);                                                         \
+#define INSTANCE(HEADS, TYPE)                                                                     \
+  do {                                                                                            \
+    *kernel = "ema_tiles_kernel<" #HEADS "," #TYPE ">";                                           \
+    return CUMEGA_LAUNCH((ema_tiles_kernel<HEADS, TYPE>), grid, EMA_THREADS, WARPS * WARP_BYTES,  \
+                         stream, *launch);                                                        \
   } while (0)
 
 cudaError_t ema_tiles_launch(const ema_launch *launch, cudaStream_t stream, const char **kernel) {

@@ -6,7 +6,8 @@
 
 cumega_status object_write_cuda(cumega_context *ctx, const char *noun, const void *from,
                                 int64_t bytes, void **block);
-void object_release_cuda(memory *account, DLDevice device, pid_t owner, void *block, int64_t bytes);
+void object_release_cuda(memory *account, DLDevice device, pid_t owner, void *block,
+                         int64_t bytes);
 
 int64_t ema_workspace_cuda(const cumega_context *ctx, const ema_run *run);
 cumega_status ema_prepare_cuda(cumega_context *ctx, const ema_run *run);

@@ -2,7 +2,8 @@
  * tests/emulation defines the same macros, so that a C++ compiler can compile kernels to run on a
  * CPU. Kernels need no other change for that.
  *
- *   CUMEGA_LAUNCH(kernel, grid, block, shared_bytes, stream, parameters)   an expression: the cudaError_t of this launch, even if the caller has left an error pending
+ *   CUMEGA_LAUNCH(kernel, grid, block, shared_bytes, stream, parameters)   an expression: the
+ *       cudaError_t of this launch, even if the caller has left an error pending
  *   CUMEGA_SPIN()   belongs in every loop that waits for another thread's write
  *   CUMEGA_SHARED(type, name)   declares type *name: the block's shared memory, all of it dynamic,
  *       aligned to 16 bytes
@@ -21,17 +22,17 @@
 
 #include <emulation_launch.h>
 
-#define CUMEGA_LAUNCH(kernel, grid, block, shared_bytes, stream, ...)                              \
+#define CUMEGA_LAUNCH(kernel, grid, block, shared_bytes, stream, ...)                             \
   emulation_launch_values(#kernel, grid, block, shared_bytes, stream, kernel, __VA_ARGS__)
 #define CUMEGA_SHARED(type, name) type *name = (type *)emulation_shared()
 #define CUMEGA_SPIN()             emulation_yield()
 
 #else
 
-#define CUMEGA_LAUNCH(kernel, grid, block, shared_bytes, stream, ...)                              \
+#define CUMEGA_LAUNCH(kernel, grid, block, shared_bytes, stream, ...)                             \
   launch_kernel(kernel, grid, block, shared_bytes, stream, __VA_ARGS__)
-#define CUMEGA_SHARED(type, name)                                                                  \
-  extern __shared__ __align__(16) unsigned char cumega_shared_bytes[];                             \
+#define CUMEGA_SHARED(type, name)                                                                 \
+  extern __shared__ __align__(16) unsigned char cumega_shared_bytes[];                            \
   type *name = (type *)cumega_shared_bytes
 
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 700
@@ -52,13 +53,13 @@ static inline cudaError_t launch_kernel(void (*kernel)(PARAMETERS), dim3 grid, d
 #endif
 
 /* Returns function<TYPE>(...) from a launcher, where TYPE is the type of a tensor. */
-#define LAUNCH_BY_TYPE(type, function, ...)                                                        \
-  switch (type) {                                                                                  \
-  case TYPE_FLOAT32: return function<TYPE_FLOAT32>(__VA_ARGS__);                                   \
-  case TYPE_FLOAT16: return function<TYPE_FLOAT16>(__VA_ARGS__);                                   \
-  case TYPE_BFLOAT16: return function<TYPE_BFLOAT16>(__VA_ARGS__);                                 \
-  case TYPE_FLOAT64: return function<TYPE_FLOAT64>(__VA_ARGS__);                                   \
-  default: return cudaErrorInvalidValue;                                                           \
+#define LAUNCH_BY_TYPE(type, function, ...)                                                       \
+  switch (type) {                                                                                 \
+  case TYPE_FLOAT32: return function<TYPE_FLOAT32>(__VA_ARGS__);                                  \
+  case TYPE_FLOAT16: return function<TYPE_FLOAT16>(__VA_ARGS__);                                  \
+  case TYPE_BFLOAT16: return function<TYPE_BFLOAT16>(__VA_ARGS__);                                \
+  case TYPE_FLOAT64: return function<TYPE_FLOAT64>(__VA_ARGS__);                                  \
+  default: return cudaErrorInvalidValue;                                                          \
   }
 
 /* How many parts of this size hold `count` elements. */

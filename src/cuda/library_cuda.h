@@ -25,15 +25,15 @@ typedef struct library {
 
 /* The file of the library: that of the toolkit's major version, or an emulated one. */
 #if defined(CUMEGA_EMULATION)
-#define LIBRARY_FILE(word, name, of_cuda12, of_cuda13)                                             \
-  .file = "emulated " name, .emulated_open = emulation_##word##_open,                              \
+#define LIBRARY_FILE(word, name, of_cuda12, of_cuda13)                                            \
+  .file = "emulated " name, .emulated_open = emulation_##word##_open,                             \
   .emulated_find = emulation_##word##_find
 #elif CUDART_VERSION >= 13000
 #define LIBRARY_FILE(word, name, of_cuda12, of_cuda13) .file = of_cuda13
 #else
 #define LIBRARY_FILE(word, name, of_cuda12, of_cuda13) .file = of_cuda12
 #endif
-#define LIBRARY_FUNCTIONS(table)                                                                   \
+#define LIBRARY_FUNCTIONS(table)                                                                  \
   .functions = (table), .function_count = (int)(sizeof(table) / sizeof(table)[0])
 
 /* Opens the library and finds its functions, in the first call. If the library is not complete,

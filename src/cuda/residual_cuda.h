@@ -18,7 +18,8 @@ extern "C" {
 /* One launch each. *kernel becomes the kernel's name. */
 cudaError_t residual_lines_launch(const residual_run *run, cudaStream_t stream,
                                   const char **kernel);
-cudaError_t residual_rows_launch(const residual_run *run, cudaStream_t stream, const char **kernel);
+cudaError_t residual_rows_launch(const residual_run *run, cudaStream_t stream,
+                                 const char **kernel);
 
 /* to (rows, D) = an operand, widened, of a run that goes by rows. */
 cudaError_t residual_gather_launch(const residual_run *run, int operand, void *to,

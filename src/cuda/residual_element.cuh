@@ -84,8 +84,8 @@ static __device__ __forceinline__ void store_operand(const residual_run &run, in
 
 /* Adds the biases of Highway's products, which cuBLAS leaves out. Other runs have none. */
 template <typename REAL, int WIDTH>
-static __device__ __forceinline__ void add_bias(const real_vector &bias, int64_t first, int64_t end,
-                                                REAL *v) {
+static __device__ __forceinline__ void add_bias(const real_vector &bias, int64_t first,
+                                                int64_t end, REAL *v) {
   const REAL *from = table_of<REAL>(bias);
   if (from == NULL) return;
 #pragma unroll
@@ -105,7 +105,8 @@ residual_elements(const residual_run &run, const line_place &p, int64_t first, r
   for (int k = 0; k < OPERAND_OUT; k++) {
 #pragma unroll
     for (int i = 0; i < WIDTH; i++) found[k][i] = 0;
-    if (run.operands[k].type != 0) load_operand<TYPE, WIDTH>(run, k, p.offsets[k], first, found[k]);
+    if (run.operands[k].type != 0)
+      load_operand<TYPE, WIDTH>(run, k, p.offsets[k], first, found[k]);
   }
   add_bias<real, WIDTH>(run.products.x_bias, first, end, found[OPERAND_GATE]);
   add_bias<real, WIDTH>(run.products.y_bias, first, end, found[OPERAND_Y]);

@@ -184,7 +184,8 @@ static __global__ void __launch_bounds__(RESIDUAL_LONG_THREADS)
 /* ---- launching ---- */
 
 template <int TYPE, int WIDTH>
-static cudaError_t launch_width(const residual_run *run, cudaStream_t stream, const char **kernel) {
+static cudaError_t launch_width(const residual_run *run, cudaStream_t stream,
+                                const char **kernel) {
   const int64_t D = run->shape[run->ndim - 1];
   int threads = 32; /* per row: the smallest power of two that can hold it */
   while ((int64_t)threads * VECTORS_OF<WIDTH> * WIDTH < D) threads *= 2;

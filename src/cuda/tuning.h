@@ -19,10 +19,10 @@
 
 #define EMA_PIPELINE_STEPS        16                 /* fewer do not fill a pipeline of copies */
 #define EMA_CHANNELS_LEAST        TUNED(16384, 1024) /* fill a large GPU, with a thread each */
-#define EMA_BUSY_CHANNELS         16384              /* keep a large GPU busy without more slices */
-#define EMA_SLICED_MIN_STEPS      4096 /* below, launches cost more than slices gain */
-#define EMA_CHUNKED_MOST_CHANNELS 4096 /* FASTEST is CHUNKED if latency is the limit */
-#define EMA_CHUNKED_MIN_STEPS     8192 /* and if there are many chunks */
+#define EMA_BUSY_CHANNELS         16384 /* keep a large GPU busy without more slices */
+#define EMA_SLICED_MIN_STEPS      4096  /* below, launches cost more than slices gain */
+#define EMA_CHUNKED_MOST_CHANNELS 4096  /* FASTEST is CHUNKED if latency is the limit */
+#define EMA_CHUNKED_MIN_STEPS     8192  /* and if there are many chunks */
 
 /* ---- EMA: blocks, grids, scratch ---- */
 
@@ -47,11 +47,12 @@
 
 /* ---- residual connections ---- */
 
-#define RESIDUAL_THREADS       256
-#define RESIDUAL_WARP_THREADS  128  /* of a block in which each warp has a row */
-#define RESIDUAL_LONG_THREADS  1024 /* of a block whose row has several summation groups */
-#define RESIDUAL_MOST_BLOCKS   TUNED(8192, 8)
-#define CUBLAS_WORKSPACE_BYTES TUNED((int64_t)32 << 20, (int64_t)4096) /* as in its manual, sm_90 */
-#define CUBLAS_MOST_ROWS       TUNED((int64_t)1 << 30, (int64_t)64)    /* of a product: an int */
+#define RESIDUAL_THREADS      256
+#define RESIDUAL_WARP_THREADS 128  /* of a block in which each warp has a row */
+#define RESIDUAL_LONG_THREADS 1024 /* of a block whose row has several summation groups */
+#define RESIDUAL_MOST_BLOCKS  TUNED(8192, 8)
+#define CUBLAS_WORKSPACE_BYTES                                                                    \
+  TUNED((int64_t)32 << 20, (int64_t)4096)                     /* as in its manual, sm_90 */
+#define CUBLAS_MOST_ROWS TUNED((int64_t)1 << 30, (int64_t)64) /* of a product: an int */
 
 #endif

@@ -48,7 +48,8 @@ static void check_row(measured *m, const position_problem *p, int64_t b, int64_t
                       const uint64_t *scores, const uint64_t *weights) {
   const DLDataType type = p->r.dtype;
   const double u = type.bits == 64 ? 0x1p-53 : 0x1p-24;
-  oracle_wide *s = memory_new(2 * p->r.Lk * (int64_t)sizeof *s), *w = s + p->r.Lk, most = -INFINITY;
+  oracle_wide *s = memory_new(2 * p->r.Lk * (int64_t)sizeof *s), *w = s + p->r.Lk,
+              most = -INFINITY;
   double *bias = memory_new(8 * p->r.Lk), *d = memory_new(8 * p->r.Lk), mean = 0;
   const int64_t keys = position_oracle_row(p, b, h, i, s, bias);
   for (int64_t j = 0; j < keys; j++) {
@@ -72,7 +73,8 @@ static void check_row(measured *m, const position_problem *p, int64_t b, int64_t
         d[j] + u * magnitude(s[j] - most) + mean + (4 + 4 + 12 + 4 * groups + 2) * u;
     const double least = type.bits == 64 ? 0x1p-1074 : 0x1p-149;
     compare(m, position_value(type, weights[j]), w[j],
-            1.01 * relative * (double)w[j] + number_rounding(type, (double)w[j]) + least, "weight");
+            1.01 * relative * (double)w[j] + number_rounding(type, (double)w[j]) + least,
+            "weight");
   }
   free(s);
   free(bias);
@@ -103,7 +105,8 @@ START_TEST(weights_and_scores_keep_their_bounds) {
     measured m = {0};
     for (int bias = NO_BIAS; bias <= ROTARY; bias++)
       for (int mask = 0; mask < 4; mask++) {
-        position_recipe r = {.dtype = types[type], .B = 3, .H = 2, .Lq = 9, .Lk = 14, .bias = bias};
+        position_recipe r = {
+            .dtype = types[type], .B = 3, .H = 2, .Lq = 9, .Lk = 14, .bias = bias};
         r.causal = mask % 2;
         r.attention = mask == 2 ? 2 : 0;
         r.padding = mask;

@@ -257,7 +257,8 @@ START_TEST(threads_share_the_rows_of_a_large_problem_and_the_bits_stay) {
       }
       const size_t bytes = types[type].bits / 8;
       ck_assert_mem_eq(tensor_at(y[0], 0, 0, 0), tensor_at(y[1], 0, 0, 0), H * Q * K * bytes);
-      ck_assert_mem_eq(tensor_at(matrix[0], 0, 0, 0), tensor_at(matrix[1], 0, 0, 0), L * L * bytes);
+      ck_assert_mem_eq(tensor_at(matrix[0], 0, 0, 0), tensor_at(matrix[1], 0, 0, 0),
+                       L * L * bytes);
       for (int t = 0; t < 2; t++) {
         tensor_free(y[t]);
         tensor_free(matrix[t]);

@@ -107,7 +107,8 @@ static double value_at(const test_tensor *t, int64_t i) {
   return tensor_get(&flat, i, 0, 0);
 }
 
-static void compare(const golden *g, const char *name, const test_tensor *found, const char *path) {
+static void compare(const golden *g, const char *name, const test_tensor *found,
+                    const char *path) {
   char full[80];
   snprintf(full, sizeof full, "exact.%s", name);
   test_tensor *exact = load(g, full);

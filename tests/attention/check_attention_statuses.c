@@ -78,9 +78,9 @@ START_TEST(a_bias_serves_the_tensors_of_its_dtype) {
       for (int i = 0; i < 6; i++) tensor_set_4(scores, 0, 0, i / 3, i % 3, 1);
       cumega_position_bias *right = is_wide ? wide[kind] : narrow[kind];
       cumega_position_bias *wrong = is_wide ? narrow[kind] : wide[kind];
-      const char *says = is_wide
-                             ? "bias has dtype float32, expected float64, since scores is float64"
-                             : "bias has dtype float64, expected float32, since scores is bfloat16";
+      const char *says =
+          is_wide ? "bias has dtype float32, expected float64, since scores is float64"
+                  : "bias has dtype float64, expected float32, since scores is bfloat16";
       cumega_attention_scores_io io;
       cumega_attention_scores_io_init(&io, sizeof io);
       io.scores = io.output = dl(scores);
@@ -124,7 +124,8 @@ START_TEST(parameters_are_refused_by_name) {
   REFUSED(ARGUMENT, "parameters.alpha is given, expected NULL: this bias has none",
           cumega_position_bias_set_parameters(ctx, relative, &p));
   p = (cumega_position_bias_parameters){.struct_size = sizeof p, .relative_position_bias = dl(w)};
-  REFUSED(ARGUMENT, "parameters.relative_position_bias is given, expected NULL: this bias has none",
+  REFUSED(ARGUMENT,
+          "parameters.relative_position_bias is given, expected NULL: this bias has none",
           cumega_position_bias_get_parameters(ctx, rotary, &p));
   REFUSED(ARGUMENT, "parameters is NULL", cumega_position_bias_set_parameters(ctx, rotary, NULL));
   p = (cumega_position_bias_parameters){.struct_size = sizeof p, .alpha = dl(alpha)};
@@ -182,13 +183,13 @@ static void end_call(call *c) {
   tensor_free(c->keys);
 }
 
-#define SPOILED(text, change)                                                                      \
-  do {                                                                                             \
-    call c = good_call();                                                                          \
-    change;                                                                                        \
-    REFUSED(ARGUMENT, text, softmax_with(ctx, relative, &c.io));                                   \
-    REFUSED(ARGUMENT, text, scores_with(ctx, relative, &c.io));                                    \
-    end_call(&c);                                                                                  \
+#define SPOILED(text, change)                                                                     \
+  do {                                                                                            \
+    call c = good_call();                                                                         \
+    change;                                                                                       \
+    REFUSED(ARGUMENT, text, softmax_with(ctx, relative, &c.io));                                  \
+    REFUSED(ARGUMENT, text, scores_with(ctx, relative, &c.io));                                   \
+    end_call(&c);                                                                                 \
   } while (0)
 
 START_TEST(the_call_that_is_spoiled_below_is_good) {
@@ -254,7 +255,8 @@ START_TEST(a_mask_of_four_dimensions_is_checked) {
   call c = good_call();
   test_tensor *mask = tensor_new(cumega_uint8, 4, (int64_t[]){2, 2, 3, 5}, NULL);
   c.io.attention_mask = dl(mask);
-  REFUSED(ARGUMENT, "attention_mask has shape (2, 2, 3, 5), expected (B, 1, Lq, Lk) = (2, 1, 3, 5)",
+  REFUSED(ARGUMENT,
+          "attention_mask has shape (2, 2, 3, 5), expected (B, 1, Lq, Lk) = (2, 1, 3, 5)",
           softmax_with(ctx, relative, &c.io));
   tensor_free(mask);
   end_call(&c);
@@ -294,7 +296,8 @@ START_TEST(lengths_beyond_max_positions_are_refused_by_the_relative_kind_only) {
   io.scores = io.output = dl(scores);
   REFUSED(ARGUMENT, "the scores' Lk is 9, expected at most the relative bias's max_positions, 8",
           softmax_with(ctx, relative, &io));
-  REFUSED(ARGUMENT, "the output's L is 9", cumega_position_bias_forward(ctx, relative, dl(matrix)));
+  REFUSED(ARGUMENT, "the output's L is 9",
+          cumega_position_bias_forward(ctx, relative, dl(matrix)));
   REFUSED(ARGUMENT, "length is 9", cumega_position_bias_prepare(ctx, relative, 9));
   REFUSED(ARGUMENT, "length is -1", cumega_position_bias_prepare(ctx, rotary, -1));
   MUST(ctx, cumega_position_bias_prepare(ctx, relative, 8));
@@ -313,7 +316,8 @@ START_TEST(lengths_beyond_max_positions_are_refused_by_the_relative_kind_only) {
 END_TEST
 
 START_TEST(forward_refuses_what_is_no_square) {
-  test_tensor *matrix = tensor_new_2(cumega_float32, 4, 5), *line = tensor_new_1(cumega_float32, 4);
+  test_tensor *matrix = tensor_new_2(cumega_float32, 4, 5),
+              *line = tensor_new_1(cumega_float32, 4);
   tensor_remember(matrix);
   REFUSED(ARGUMENT, "output is NULL", cumega_position_bias_forward(ctx, relative, NULL));
   REFUSED(ARGUMENT, "output has shape (4, 5), expected (L, L) = (4, 4)",
@@ -407,7 +411,8 @@ END_TEST
 START_TEST(a_forked_child_gets_a_status) {
   if (device_is_cuda()) return;
   pid_t child = fork();
-  if (child == 0) _exit(cumega_position_bias_prepare(ctx, rotary, 5) == CUMEGA_ERROR_STATE ? 0 : 1);
+  if (child == 0)
+    _exit(cumega_position_bias_prepare(ctx, rotary, 5) == CUMEGA_ERROR_STATE ? 0 : 1);
   int status;
   ck_assert_int_eq(waitpid(child, &status, 0), child);
   ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);

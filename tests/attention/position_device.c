@@ -31,7 +31,8 @@ static cumega_status run(cumega_context *ctx, const cumega_position_bias *bias,
   const cumega_status status = function(ctx, bias, &there);
   uint32_t met = 0;
   if (status == CUMEGA_OK) {
-    ck_assert_msg(cumega_context_report(ctx, &met) == CUMEGA_OK, "%s", cumega_context_message(ctx));
+    ck_assert_msg(cumega_context_report(ctx, &met) == CUMEGA_OK, "%s",
+                  cumega_context_message(ctx));
     staging_back(&s);
   }
   return met != 0 ? CUMEGA_ERROR_ARGUMENT : status;

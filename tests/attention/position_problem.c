@@ -166,8 +166,8 @@ static void place_masks(const position_problem *p, const position_way *w, placed
     }
 }
 
-static test_tensor *place_lengths(const position_problem *p, const position_way *w, const placed *t,
-                                  const int64_t *lengths, int64_t of_strangers) {
+static test_tensor *place_lengths(const position_problem *p, const position_way *w,
+                                  const placed *t, const int64_t *lengths, int64_t of_strangers) {
   if (lengths == NULL) return NULL;
   test_tensor *tensor = tensor_new_1(w->narrow_indices ? cumega_int32 : cumega_int64, t->batch);
   for (int64_t b = 0; b < t->batch; b++) {

@@ -130,8 +130,8 @@ static void *use_without_asking(void *argument) {
     cumega_ema *ema = NULL;
     cumega_ema_config config;
     cumega_ema_config_init(&config, sizeof config, 2 + i % 3);
-    cumega_status status =
-        i % 2 ? cumega_context_synchronize(u->ctx) : cumega_ema_create(u->ctx, &config, NULL, &ema);
+    cumega_status status = i % 2 ? cumega_context_synchronize(u->ctx)
+                                 : cumega_ema_create(u->ctx, &config, NULL, &ema);
     cumega_ema_destroy(ema);
     if (status == CUMEGA_OK)
       u->done++;

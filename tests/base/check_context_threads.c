@@ -81,7 +81,8 @@ static void *fail_in_a_thread(void *argument) {
   int64_t number = *(int64_t *)argument, wrong = 0;
   char on_context[80], on_thread[80];
   cumega_context *ctx = NULL;
-  snprintf(on_context, sizeof on_context, "bytes is -%lld, expected at least 0", (long long)number);
+  snprintf(on_context, sizeof on_context, "bytes is -%lld, expected at least 0",
+           (long long)number);
   snprintf(on_thread, sizeof on_thread, "options.threads is -%lld, ", (long long)number);
   cumega_context_options bad;
   cumega_context_options_init(&bad, sizeof bad);

@@ -21,15 +21,15 @@ typedef struct words {
   int count;
 } words;
 
-#define ENUM(type)                                                                                 \
-  static const char *type##_word(int value) {                                                      \
-    return type##_name((type)value);                                                               \
-  }                                                                                                \
-  static int type##_of_word(const char *name, int *value) {                                        \
-    type found = (type)(value != NULL ? *value : 0);                                               \
-    const int known = type##_from_name(name, value != NULL ? &found : NULL);                       \
-    if (value != NULL) *value = (int)found;                                                        \
-    return known;                                                                                  \
+#define ENUM(type)                                                                                \
+  static const char *type##_word(int value) {                                                     \
+    return type##_name((type)value);                                                              \
+  }                                                                                               \
+  static int type##_of_word(const char *name, int *value) {                                       \
+    type found = (type)(value != NULL ? *value : 0);                                              \
+    const int known = type##_from_name(name, value != NULL ? &found : NULL);                      \
+    if (value != NULL) *value = (int)found;                                                       \
+    return known;                                                                                 \
   }
 ENUM(cumega_activation)
 ENUM(cumega_ema_algorithm)
@@ -62,7 +62,7 @@ static const word statuses[] = {{0, "CUMEGA_OK"},
                                 {7, "CUMEGA_ERROR_DEVICE"},
                                 {8, "CUMEGA_ERROR_FATAL"}};
 
-#define WORDS(type, all)                                                                           \
+#define WORDS(type, all)                                                                          \
   { #type, type##_word, type##_of_word, all, (int)(sizeof(all) / sizeof *(all)) }
 static const words enums[] = {
     WORDS(cumega_activation, activations),        WORDS(cumega_ema_algorithm, algorithms),
@@ -117,26 +117,26 @@ typedef struct initial {
 
 /* init gets the type's arguments after struct_size; the rest says what these and the defaults
  * give. */
-#define STRUCT(type, init, ...)                                                                    \
-  static void type##_made(void *made, size_t size) {                                               \
-    type *s = made;                                                                                \
-    init;                                                                                          \
-  }                                                                                                \
-  static void type##_expected(void *made) {                                                        \
-    const type expected = {.struct_size = sizeof expected, __VA_ARGS__};                           \
-    memcpy(made, &expected, sizeof expected);                                                      \
+#define STRUCT(type, init, ...)                                                                   \
+  static void type##_made(void *made, size_t size) {                                              \
+    type *s = made;                                                                               \
+    init;                                                                                         \
+  }                                                                                               \
+  static void type##_expected(void *made) {                                                       \
+    const type expected = {.struct_size = sizeof expected, __VA_ARGS__};                          \
+    memcpy(made, &expected, sizeof expected);                                                     \
   }
-#define PLAIN(type)                                                                                \
-  static void type##_made(void *made, size_t size) {                                               \
-    type##_init(made, size);                                                                       \
-  }                                                                                                \
-  static void type##_expected(void *made) {                                                        \
-    (void)made; /* zeros */                                                                        \
+#define PLAIN(type)                                                                               \
+  static void type##_made(void *made, size_t size) {                                              \
+    type##_init(made, size);                                                                      \
+  }                                                                                               \
+  static void type##_expected(void *made) {                                                       \
+    (void)made; /* zeros */                                                                       \
   }
 
-#define FLOAT32                                                                                    \
+#define FLOAT32                                                                                   \
   { kDLFloat, 32, 1 }
-#define ARGUMENT_RULES                                                                             \
+#define ARGUMENT_RULES                                                                            \
   { 1, 0.01, -1, 1, 1, 1, -0.2, 0 }
 
 STRUCT(cumega_attention_scores_io, cumega_attention_scores_io_init(s, size), .scale = 1)
@@ -161,11 +161,11 @@ PLAIN(cumega_residual_io)
 PLAIN(cumega_residual_parameters)
 PLAIN(cumega_statistics)
 
-#define INITIAL(type, ...)                                                                         \
-  {                                                                                                \
-#type, sizeof(type), type##_made, type##_expected, {                                           \
-      __VA_ARGS__                                                                                  \
-    }                                                                                              \
+#define INITIAL(type, ...)                                                                        \
+  {                                                                                               \
+#type, sizeof(type), type##_made, type##_expected, {                                          \
+      __VA_ARGS__                                                                                 \
+    }                                                                                             \
   }
 #define AFTER(type, member) (offsetof(type, member) + sizeof(((type *)NULL)->member))
 static const initial structs[] = {
@@ -228,11 +228,11 @@ START_TEST(a_struct_without_room_for_its_size_is_left_alone) {
 END_TEST
 
 START_TEST(every_type_of_norm_has_espnets_eps) {
-#define EXPECT_EPS(type, value, text, eps_of_type)                                                 \
-  do {                                                                                             \
-    cumega_norm_config config;                                                                     \
-    cumega_norm_config_init(&config, sizeof config, type, 3);                                      \
-    ck_assert(config.eps == eps_of_type);                                                          \
+#define EXPECT_EPS(type, value, text, eps_of_type)                                                \
+  do {                                                                                            \
+    cumega_norm_config config;                                                                    \
+    cumega_norm_config_init(&config, sizeof config, type, 3);                                     \
+    ck_assert(config.eps == eps_of_type);                                                         \
   } while (0);
   CUMEGA_NORM_LIST(EXPECT_EPS)
 #undef EXPECT_EPS

@@ -98,7 +98,8 @@ START_TEST(lengths_are_at_least_those_of_another_batch) {
   const batch_layout least = {.count = 2, .rows = 4, .index = index_of(few)};
   batch_layout checked = {.count = 2, .rows = 5, .index = index_of(many)};
   cumega_context *ctx = open_context();
-  must_say(ctx, batch_check(ctx, &checked, (batch_names){"steps", "T", ", a reason,"}, NULL), NULL);
+  must_say(ctx, batch_check(ctx, &checked, (batch_names){"steps", "T", ", a reason,"}, NULL),
+           NULL);
   must_say(ctx, batch_check(ctx, &checked, (batch_names){"steps", "T", ", a reason,"}, &least),
            "steps[1] is 2, expected 3");
   checked.rows = 1;

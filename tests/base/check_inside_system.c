@@ -87,11 +87,11 @@ int __wrap_open(const char *path, int flags, ...) {
   return fails(OPEN) ? -1 : __real_open(path, flags, mode);
 }
 
-#define WRAP(which, type, name, parameters, arguments)                                             \
-  type __real_##name parameters;                                                                   \
-  type __wrap_##name parameters;                                                                   \
-  type __wrap_##name parameters {                                                                  \
-    return fails(which) ? (type)-1 : __real_##name arguments;                                      \
+#define WRAP(which, type, name, parameters, arguments)                                            \
+  type __real_##name parameters;                                                                  \
+  type __wrap_##name parameters;                                                                  \
+  type __wrap_##name parameters {                                                                 \
+    return fails(which) ? (type)-1 : __real_##name arguments;                                     \
   }
 #define SHORTER(bytes) (pieces && pieces < (bytes) ? pieces : (bytes))
 
@@ -221,7 +221,8 @@ static int fail_each(call which, cumega_status (*action)(void), int files_left) 
     cumega_status status = action();
     if (plans[which].made < n) break;
     mend();
-    ck_assert_msg(status == CUMEGA_ERROR_FILE, "%s %d: %d", call_names[which], (int)n, (int)status);
+    ck_assert_msg(status == CUMEGA_ERROR_FILE, "%s %d: %d", call_names[which], (int)n,
+                  (int)status);
     ck_assert_ptr_nonnull(strstr(cumega_context_message(files.ctx), "model.safetensors': "));
     ck_assert_ptr_nonnull(strstr(cumega_context_message(files.ctx), strerror(EIO)));
     ck_assert_int_eq(next_descriptor(), descriptor);

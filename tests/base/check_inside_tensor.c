@@ -115,10 +115,11 @@ START_TEST(tensors_are_the_same_where_everything_is) {
   static char bytes[64] __attribute__((aligned(8)));
   static const int64_t two[] = {2, 3}, turned[] = {3, 2}, rows[] = {3, 1}, columns[] = {1, 2};
   const tensor_view one = view_of(bytes, cumega_float32, 2, two, rows);
-  const tensor_view others[] = {
-      view_of(bytes + 4, cumega_float32, 2, two, rows), view_of(bytes, cumega_int32, 2, two, rows),
-      view_of(bytes, cumega_float32, 1, two, rows), view_of(bytes, cumega_float32, 2, turned, rows),
-      view_of(bytes, cumega_float32, 2, two, columns)};
+  const tensor_view others[] = {view_of(bytes + 4, cumega_float32, 2, two, rows),
+                                view_of(bytes, cumega_int32, 2, two, rows),
+                                view_of(bytes, cumega_float32, 1, two, rows),
+                                view_of(bytes, cumega_float32, 2, turned, rows),
+                                view_of(bytes, cumega_float32, 2, two, columns)};
   tensor_view again = view_of(bytes, cumega_float32, 2, two, NULL);
   ck_assert(tensor_view_same(&one, &again));
   for (int i = 0; i < 5; i++)

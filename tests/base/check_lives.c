@@ -24,7 +24,8 @@ static void check_life(const life *l, int threads, int for_ever) {
     const life_end e = l->live(&options);
     ck_assert_msg(e.status == CUMEGA_ERROR_RESOURCE, "%s, allocation %lld: %s: %s", l->name,
                   (long long)n, cumega_status_string(e.status), e.sentence);
-    ck_assert_msg(e.sentence[0] != '\0', "%s, allocation %lld: no sentence", l->name, (long long)n);
+    ck_assert_msg(e.sentence[0] != '\0', "%s, allocation %lld: no sentence", l->name,
+                  (long long)n);
     ck_assert_int_eq(ledger.blocks, 0);
     ck_assert_int_eq(ledger.bytes, 0);
   }

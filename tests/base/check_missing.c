@@ -78,12 +78,12 @@ static void check_range(const char *call, int is_one) {
   ck_assert_msg(fgets(line, sizeof line, ranges) == NULL, "%s: %s", call, line);
 }
 
-#define NO_CONTEXT(call)                                                                           \
-  do {                                                                                             \
-    (void)!cumega_context_create(NULL, NULL); /* another message of this thread */                 \
-    ck_assert_msg((call) == ARGUMENT, "%s", #call);                                                \
-    ck_assert_str_eq(cumega_context_message(NULL), "ctx is NULL");                                 \
-    check_range(#call, 0);                                                                         \
+#define NO_CONTEXT(call)                                                                          \
+  do {                                                                                            \
+    (void)!cumega_context_create(NULL, NULL); /* another message of this thread */                \
+    ck_assert_msg((call) == ARGUMENT, "%s", #call);                                               \
+    ck_assert_str_eq(cumega_context_message(NULL), "ctx is NULL");                                \
+    check_range(#call, 0);                                                                        \
   } while (0)
 
 START_TEST(a_call_without_a_context_says_so) {
@@ -189,18 +189,18 @@ START_TEST(a_call_without_a_context_says_so) {
 }
 END_TEST
 
-#define MISSING(name, call)                                                                        \
-  do {                                                                                             \
-    ck_assert_msg((call) == ARGUMENT, "%s", #call);                                                \
-    const char *sentence = cumega_context_message(ctx);                                            \
-    ck_assert_msg(strstr(sentence, name " is NULL") != NULL, "%s: '%s'", #call, sentence);         \
-    check_range(#call, has_ranges);                                                                \
+#define MISSING(name, call)                                                                       \
+  do {                                                                                            \
+    ck_assert_msg((call) == ARGUMENT, "%s", #call);                                               \
+    const char *sentence = cumega_context_message(ctx);                                           \
+    ck_assert_msg(strstr(sentence, name " is NULL") != NULL, "%s: '%s'", #call, sentence);        \
+    check_range(#call, has_ranges);                                                               \
   } while (0)
 
-#define FINE(call)                                                                                 \
-  do {                                                                                             \
-    MUST(ctx, call);                                                                               \
-    check_range(#call, has_ranges);                                                                \
+#define FINE(call)                                                                                \
+  do {                                                                                            \
+    MUST(ctx, call);                                                                              \
+    check_range(#call, has_ranges);                                                               \
   } while (0)
 
 START_TEST(a_call_without_its_object_names_it) {
@@ -246,7 +246,8 @@ START_TEST(a_call_without_its_object_names_it) {
   MISSING("residual", cumega_residual_set_parameters(ctx, NULL, &rp));
   MISSING("residual", cumega_residual_workspace_size(ctx, NULL, &ri, &bytes));
   MISSING("weights", cumega_ema_create_from_weights(ctx, NULL, NULL, &ec, &(cumega_ema *){NULL}));
-  MISSING("weights", cumega_norm_create_from_weights(ctx, NULL, NULL, &nc, &(cumega_norm *){NULL}));
+  MISSING("weights",
+          cumega_norm_create_from_weights(ctx, NULL, NULL, &nc, &(cumega_norm *){NULL}));
   MISSING("weights",
           cumega_residual_create_from_weights(ctx, NULL, NULL, &rc, &(cumega_residual *){NULL}));
   MISSING("weights", cumega_position_bias_create_from_weights(ctx, NULL, NULL, &pc,

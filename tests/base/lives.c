@@ -18,10 +18,10 @@ typedef struct scene {
   int used;
 } scene;
 
-#define DO(call)                                                                                   \
-  do {                                                                                             \
-    cumega_status did = (call);                                                                    \
-    if (did != CUMEGA_OK) return did;                                                              \
+#define DO(call)                                                                                  \
+  do {                                                                                            \
+    cumega_status did = (call);                                                                   \
+    if (did != CUMEGA_OK) return did;                                                             \
   } while (0)
 
 /* The device's memory as a tensor; everything in a life shares it where possible. */
@@ -219,9 +219,9 @@ static cumega_status slots_body(scene *s) {
   return cumega_context_synchronize(s->ctx);
 }
 
-#define LIFE(name)                                                                                 \
-  static life_end live_##name(const cumega_context_options *options) {                             \
-    return live(options, name);                                                                    \
+#define LIFE(name)                                                                                \
+  static life_end live_##name(const cumega_context_options *options) {                            \
+    return live(options, name);                                                                   \
   }
 LIFE(relative_body)
 LIFE(rotary_body)

@@ -66,7 +66,9 @@ case_cmake_archive() {
   has_archive || skip "built without CUMEGA_STATIC"
   configure -DLIBRARY=cumega::cumega_static
   build_and_run
-  if readelf -d "$here/build/consumer" | grep libcumega; then fail "the shared library was linked"; fi
+  if readelf -d "$here/build/consumer" | grep libcumega; then
+    fail "the shared library was linked"
+  fi
 }
 case_cmake_cxx17() {
   need "${CXX:-c++}"
@@ -87,7 +89,9 @@ case_cmake_cuda_optional() {
   configure -DCOMPONENTS=cpu -DOPTIONAL_COMPONENTS=cuda | grep -F "cpu 'TRUE' cuda '$found'"
   build_and_run
 }
-case_cmake_unknown_component() { must_not_configure "there is none of that name" -DCOMPONENTS=tpu; }
+case_cmake_unknown_component() {
+  must_not_configure "there is none of that name" -DCOMPONENTS=tpu
+}
 case_cmake_build_tree() {
   configure -Dcumega_DIR="$build/cmake"
   build_and_run

@@ -126,9 +126,10 @@ END_TEST
 
 static int is_allowed(const char *call) {
   static const char *const allowed[] = {
-      "cuCtxGetCurrent",      "cuCtxSetCurrent",        "cudaSetDevice",    "cudaStreamIsCapturing",
-      "cudaFuncSetAttribute", "cudaDeviceGetAttribute", "cudaLaunchKernel", "cudaMemsetAsync",
-      "cublasSetStream",      "cublasSetWorkspace",     "cufftSetStream",   "cufftExec"};
+      "cuCtxGetCurrent",       "cuCtxSetCurrent",      "cudaSetDevice",
+      "cudaStreamIsCapturing", "cudaFuncSetAttribute", "cudaDeviceGetAttribute",
+      "cudaLaunchKernel",      "cudaMemsetAsync",      "cublasSetStream",
+      "cublasSetWorkspace",    "cufftSetStream",       "cufftExec"};
   for (size_t i = 0; i < sizeof allowed / sizeof allowed[0]; i++)
     if (strcmp(call, allowed[i]) == 0) return 1;
   return 0;

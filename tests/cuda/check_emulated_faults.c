@@ -76,7 +76,8 @@ START_TEST(every_call_of_every_function_may_fail) {
       injections += faults_inject(tables[i].scenarios, *tables[i].count, &failures);
     injections += inject_runs(&failures);
   }
-  printf("%" PRId64 " injections, of which %" PRId64 " made the call fail\n", injections, failures);
+  printf("%" PRId64 " injections, of which %" PRId64 " made the call fail\n", injections,
+         failures);
   if (getenv("CUMEGA_TEST_SCENARIO") != NULL) return;
   ck_assert_int_ge(injections, 10000);
   ck_assert_int_ge(failures, 5000);

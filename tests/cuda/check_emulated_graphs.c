@@ -318,7 +318,8 @@ int main(void) {
                       run_shape_count);
   tcase_add_loop_test(tests, graphs_of_two_contexts_run_side_by_side, 0, run_shape_count);
   tcase_add_test(tests, a_replay_reports_what_it_meets_in_index_tensors);
-  tcase_add_loop_test(tests, what_waits_or_allocates_is_refused_during_capture, 0, run_shape_count);
+  tcase_add_loop_test(tests, what_waits_or_allocates_is_refused_during_capture, 0,
+                      run_shape_count);
   tcase_add_test(tests, making_or_changing_an_object_is_refused_during_capture);
   tcase_add_loop_test(tests, an_unprepared_run_is_refused_by_the_name_of_what_prepares_it, 0,
                       run_shape_count);

@@ -25,9 +25,9 @@ static void in_a_new_process(errand what, int i) {
   ck_assert_int_eq(ended, 0);
 }
 
-#define HOLDS(condition)                                                                           \
-  do {                                                                                             \
-    if (!(condition)) return #condition;                                                           \
+#define HOLDS(condition)                                                                          \
+  do {                                                                                            \
+    if (!(condition)) return #condition;                                                          \
   } while (0)
 
 static int says(const cumega_context *ctx, const char *part) {

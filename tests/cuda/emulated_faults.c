@@ -50,8 +50,8 @@ static struct {
 static void *json_allocate(size_t bytes) {
   if (bytes >= 32 && (bytes & (bytes - 1)) == 0) return malloc(bytes);
   json.calls++;
-  const int fails =
-      json.failing > 0 && (json.for_ever ? json.calls >= json.failing : json.calls == json.failing);
+  const int fails = json.failing > 0 &&
+                    (json.for_ever ? json.calls >= json.failing : json.calls == json.failing);
   return fails ? NULL : malloc(bytes);
 }
 
@@ -89,7 +89,7 @@ const run_shape *faults_shape(const char *name) {
 
 static void fill_missing_objects(world *w) {
   run_objects made = emulated_objects_new(w->ctx, w->run->shape), *here = &w->objects;
-#define TAKE(object)                                                                               \
+#define TAKE(object)                                                                              \
   if (here->object == NULL) here->object = made.object, made.object = NULL
   TAKE(ema);
   TAKE(bias);
@@ -314,8 +314,8 @@ static int64_t run_scenario(const scenario *s, int64_t *failed_calls) {
     int failed;
     for (int64_t nth = 1;; nth++) {
       char place[200];
-      snprintf(place, sizeof place, "%s, %s, plan %zu, call %" PRId64, s->name, run->shape->name, i,
-               nth);
+      snprintf(place, sizeof place, "%s, %s, plan %zu, call %" PRId64, s->name, run->shape->name,
+               i, nth);
       if (getenv("CUMEGA_TEST_TRACE") != NULL) printf("%s\n", place);
       if (!inject(s, run, stream, foreign, &plans[i], nth, &failed)) break;
       injections++;

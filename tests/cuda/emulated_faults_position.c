@@ -96,12 +96,13 @@ const scenario position_scenarios[] = {
     {"cumega_position_bias_get_parameters", "matrix, relative", OBJECTS, get_parameters, NULL,
      NULL},
     {"cumega_position_bias_get_config", "matrix, relative", OBJECTS, get_config, NULL, NULL},
-    {"cumega_attention_scores_workspace_size", "long softmax", OBJECTS, faults_workspace_size, NULL,
-     NULL},
+    {"cumega_attention_scores_workspace_size", "long softmax", OBJECTS, faults_workspace_size,
+     NULL, NULL},
     {"cumega_position_bias_prepare", "scores, rotary", OBJECTS, faults_prepare, NULL, NULL},
     {"cumega_position_bias_prepare, again", "scores, rotary", OBJECTS | IS_PREPARED, prepare_more,
      NULL, NULL},
-    {"cumega_position_bias_prepare, a graph", "scores, rotary", OBJECTS | NEEDS_GRAPH, prepare_more,
-     NULL, NULL},
+    {"cumega_position_bias_prepare, a graph", "scores, rotary", OBJECTS | NEEDS_GRAPH,
+     prepare_more, NULL, NULL},
 };
-const int position_scenario_count = (int)(sizeof position_scenarios / sizeof position_scenarios[0]);
+const int position_scenario_count =
+    (int)(sizeof position_scenarios / sizeof position_scenarios[0]);

@@ -95,4 +95,5 @@ const scenario residual_scenarios[] = {
     {"cumega_norm_get_parameters", "rows", OBJECTS, get_norm_parameters, NULL, NULL},
     {"cumega_norm_get_config", "rows", OBJECTS, get_norm_config, NULL, NULL},
 };
-const int residual_scenario_count = (int)(sizeof residual_scenarios / sizeof residual_scenarios[0]);
+const int residual_scenario_count =
+    (int)(sizeof residual_scenarios / sizeof residual_scenarios[0]);

@@ -3,13 +3,13 @@
 
 #define PATTERN 0x5A
 
-#define F32                                                                                        \
+#define F32                                                                                       \
   { kDLFloat, 32, 1 }
-#define F64                                                                                        \
+#define F64                                                                                       \
   { kDLFloat, 64, 1 }
-#define F16                                                                                        \
+#define F16                                                                                       \
   { kDLFloat, 16, 1 }
-#define B16                                                                                        \
+#define B16                                                                                       \
   { kDLBfloat, 16, 1 }
 
 #define SCRATCH "cumega_context_reserve"
@@ -76,9 +76,9 @@ const run_shape run_shapes[] = {
     {"highway, double", &residual_operation, "cublas residual_lines_kernel",
      "cumega_residual_prepare " SCRATCH, .own_bits = 1,
      .residual = {0, CUMEGA_RESIDUAL_HIGHWAY, 0, -1, 1, 3, 4, F64}},
-    {"highway, gathered", &residual_operation, "residual_gather_kernel cublas residual_rows_kernel",
-     "cumega_residual_prepare " SCRATCH, .own_bits = 1,
-     .residual = {0, CUMEGA_RESIDUAL_HIGHWAY, 1, CUMEGA_NORM_SCALE, 2, 2, 5, B16}},
+    {"highway, gathered", &residual_operation,
+     "residual_gather_kernel cublas residual_rows_kernel", "cumega_residual_prepare " SCRATCH,
+     .own_bits = 1, .residual = {0, CUMEGA_RESIDUAL_HIGHWAY, 1, CUMEGA_NORM_SCALE, 2, 2, 5, B16}},
 };
 const int run_shape_count = (int)(sizeof run_shapes / sizeof run_shapes[0]);
 

@@ -132,8 +132,8 @@ struct run_operation {
   run_objects (*make)(cumega_context *ctx, const run_shape *shape);
   cumega_status (*workspace_size)(cumega_context *ctx, const run_objects *objects,
                                   const emulated_run *run, cumega_tensor *views, int64_t *bytes);
-  cumega_status (*prepare)(cumega_context *ctx, const run_objects *objects, const emulated_run *run,
-                           cumega_tensor *views);
+  cumega_status (*prepare)(cumega_context *ctx, const run_objects *objects,
+                           const emulated_run *run, cumega_tensor *views);
   cumega_status (*start)(cumega_context *ctx, const run_objects *objects, const emulated_run *run,
                          cumega_tensor *views);
   /* The public function that start calls. */

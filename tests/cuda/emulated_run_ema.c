@@ -13,7 +13,8 @@ static void lay_out(emulated_run *run) {
   const int64_t L = steps_of(s), rows = s->pooled ? s->B + SPARE : s->B;
   const int64_t dense[] = {L, s->B, s->D}, flat[] = {L * s->B, s->D};
   for (int which = X; which <= Y; which++)
-    emulated_run_add(run, which, which == Y, s->dtype, s->packed ? 2 : 3, s->packed ? flat : dense);
+    emulated_run_add(run, which, which == Y, s->dtype, s->packed ? 2 : 3,
+                     s->packed ? flat : dense);
   if (!s->stateless) {
     const int64_t states[] = {rows, s->D, s->N};
     emulated_run_add(run, INITIAL, 0, s->state_dtype, 3, states);
@@ -87,7 +88,8 @@ static cumega_ema_io io_with(const emulated_run *run, cumega_tensor *views) {
 }
 
 static cumega_status workspace_size(cumega_context *ctx, const run_objects *objects,
-                                    const emulated_run *run, cumega_tensor *views, int64_t *bytes) {
+                                    const emulated_run *run, cumega_tensor *views,
+                                    int64_t *bytes) {
   const cumega_ema_io io = io_with(run, views);
   return cumega_ema_workspace_size(ctx, objects->ema, &io, bytes);
 }
@@ -98,8 +100,8 @@ static cumega_status prepare(cumega_context *ctx, const run_objects *objects,
   return cumega_ema_prepare(ctx, objects->ema, &io);
 }
 
-static cumega_status start(cumega_context *ctx, const run_objects *objects, const emulated_run *run,
-                           cumega_tensor *views) {
+static cumega_status start(cumega_context *ctx, const run_objects *objects,
+                           const emulated_run *run, cumega_tensor *views) {
   const cumega_ema_io io = io_with(run, views);
   return run->shape->ema.L == 0 ? cumega_ema_step(ctx, objects->ema, &io)
                                 : cumega_ema_forward(ctx, objects->ema, &io);

@@ -65,7 +65,8 @@ static cumega_attention_scores_io io_with(const emulated_run *run, cumega_tensor
 }
 
 static cumega_status workspace_size(cumega_context *ctx, const run_objects *objects,
-                                    const emulated_run *run, cumega_tensor *views, int64_t *bytes) {
+                                    const emulated_run *run, cumega_tensor *views,
+                                    int64_t *bytes) {
   const cumega_attention_scores_io io = io_with(run, views);
   *bytes = 0;
   if (run->shape->position.call == POSITION_MATRIX) return CUMEGA_OK;
@@ -78,8 +79,8 @@ static cumega_status prepare(cumega_context *ctx, const run_objects *objects,
   return cumega_position_bias_prepare(ctx, objects->bias, run->shape->position.Lk);
 }
 
-static cumega_status start(cumega_context *ctx, const run_objects *objects, const emulated_run *run,
-                           cumega_tensor *views) {
+static cumega_status start(cumega_context *ctx, const run_objects *objects,
+                           const emulated_run *run, cumega_tensor *views) {
   const cumega_attention_scores_io io = io_with(run, views);
   switch (run->shape->position.call) {
   case POSITION_MATRIX: return cumega_position_bias_forward(ctx, objects->bias, io.output);

@@ -77,7 +77,8 @@ static cumega_residual_gated_io gated_io_with(const run_objects *objects, const 
 }
 
 static cumega_status workspace_size(cumega_context *ctx, const run_objects *objects,
-                                    const emulated_run *run, cumega_tensor *views, int64_t *bytes) {
+                                    const emulated_run *run, cumega_tensor *views,
+                                    int64_t *bytes) {
   const cumega_residual_io io = io_with(objects, run, views);
   const cumega_residual_gated_io gated = gated_io_with(objects, run, views);
   return run->shape->residual.gated
@@ -91,8 +92,8 @@ static cumega_status prepare(cumega_context *ctx, const run_objects *objects,
   return run->shape->residual.gated ? CUMEGA_OK : cumega_residual_prepare(ctx, objects->residual);
 }
 
-static cumega_status start(cumega_context *ctx, const run_objects *objects, const emulated_run *run,
-                           cumega_tensor *views) {
+static cumega_status start(cumega_context *ctx, const run_objects *objects,
+                           const emulated_run *run, cumega_tensor *views) {
   const cumega_residual_io io = io_with(objects, run, views);
   const cumega_residual_gated_io gated = gated_io_with(objects, run, views);
   return run->shape->residual.gated ? cumega_residual_gated_forward(ctx, &gated)

@@ -120,7 +120,8 @@ static fixture *fixture_new(int packed) {
 
 static void fixture_free(fixture *f) {
   cumega_ema_destroy(f->ema);
-  device_tensor *all[] = {f->x, f->y, f->initial, f->final, f->lengths, f->offsets, f->from, f->to};
+  device_tensor *all[] = {f->x,       f->y,       f->initial, f->final,
+                          f->lengths, f->offsets, f->from,    f->to};
   for (int i = 0; i < 8; i++) device_free(all[i]);
   free(f);
 }

@@ -180,9 +180,9 @@ static test_tensor *packed_run(cumega_context *ctx, const odd_run *o, const int6
   return y;
 }
 
-#define BY_CHANNELS                                                                                \
-  {                                                                                                \
-    .ordered = 1, .order = { 1, 0 }                                                                \
+#define BY_CHANNELS                                                                               \
+  {                                                                                               \
+    .ordered = 1, .order = { 1, 0 }                                                               \
   }
 
 START_TEST(every_kernel_skips_a_sequence_with_bad_offsets_and_no_other) {
@@ -215,8 +215,11 @@ END_TEST
 
 /* Each row begins at a 16-byte piece and ends within one. */
 START_TEST(rows_that_are_no_whole_pieces_have_the_same_bits) {
-  const odd_run apart = {
-      6, 4, {.ordered = 1, .order = {0, 1}, .gap = {0, 2}}, CUMEGA_EMA_DEFAULT, "ema_tiles_kernel"};
+  const odd_run apart = {6,
+                         4,
+                         {.ordered = 1, .order = {0, 1}, .gap = {0, 2}},
+                         CUMEGA_EMA_DEFAULT,
+                         "ema_tiles_kernel"};
   odd_run compact = apart;
   compact.layout = (test_layout){0};
   cumega_context *ctx = context_new();

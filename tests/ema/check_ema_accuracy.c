@@ -160,7 +160,8 @@ static void compare_channel(const trial *t, trial_data *data, int64_t b, int64_t
     reference_ema_recur(&sizes, t->L, x, mask, h_sizes, magnitude);
   }
   for (int64_t l = 0; l < t->L; l++) {
-    long double through = (long double)data->parameters->residual[d] * x[l], exact = e[l] + through;
+    long double through = (long double)data->parameters->residual[d] * x[l],
+                exact = e[l] + through;
     double size = (double)(magnitude[l] + fabsl(through));
     if (t->masked && exact < 0.0L) exact = 0.0L;
     double error = (double)fabsl(tensor_get(data->y, l, b, d) - exact);
@@ -208,8 +209,9 @@ static double must_hold(const trial *t) {
                 "%g of the bound: L %lld B %lld D %lld N %lld, 1 - q from %g, %s, %s, state %s, "
                 "truncation %lld, seed %llu, masked %d",
                 worst, (long long)t->L, (long long)t->B, (long long)t->D, (long long)t->N,
-                t->slowest, kind_names[t->kind], number_name(t->dtype), number_name(t->state_dtype),
-                (long long)t->truncation, (unsigned long long)t->seed, t->masked);
+                t->slowest, kind_names[t->kind], number_name(t->dtype),
+                number_name(t->state_dtype), (long long)t->truncation, (unsigned long long)t->seed,
+                t->masked);
   return worst;
 }
 

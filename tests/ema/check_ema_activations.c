@@ -52,7 +52,8 @@ static double size_of(const cumega_ema_config *config, double z, double exact) {
                 fabs(config->activation_arguments.ftswish_mean_shift) + fabs(exact));
 }
 
-static double tolerance(const cumega_ema_config *config, DLDataType dtype, double z, double exact) {
+static double tolerance(const cumega_ema_config *config, DLDataType dtype, double z,
+                        double exact) {
   double unit = dtype.bits == 64 ? 0x1p-53 : 0x1p-24;
   double least = dtype.bits == 64 ? DBL_MIN : FLT_MIN;
   int passes = units(config, z) == 0.0;

@@ -216,8 +216,8 @@ START_TEST(fixed_results_have_their_committed_hashes) {
       if (getenv("CUMEGA_PRINT_HASHES") != NULL && level == 0)
         printf("{%d, %d, %d, %" PRId64 ", UINT64_C(0x%016" PRIx64 "), UINT64_C(0x%016" PRIx64
                ")},\n",
-               results[i].type, results[i].state64, results[i].activation, results[i].truncation, y,
-               state);
+               results[i].type, results[i].state64, results[i].activation, results[i].truncation,
+               y, state);
       if (y == results[i].y && state == results[i].state) continue;
       wrong++;
       printf("result %d on level %s: y %016" PRIx64 ", state %016" PRIx64 "\n", i,

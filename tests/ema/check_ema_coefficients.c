@@ -157,7 +157,8 @@ static void check_kernel(cumega_ema *ema, const test_parameters *parameters, DLD
       real exact = reference_ema_kernel(&channel, l), magnitude = reference_ema_kernel(&sizes, l);
       double off = (double)fabsl(tensor_get(kernel, d, l, 0) - exact);
       double bound = kernel_bound(dtype, &channel, l, (double)exact, (double)magnitude);
-      ck_assert_msg(off <= bound, "%s, length %lld, k[%lld, %lld] = %.17g is off by %g, allowed %g",
+      ck_assert_msg(off <= bound,
+                    "%s, length %lld, k[%lld, %lld] = %.17g is off by %g, allowed %g",
                     number_name(dtype), (long long)length, (long long)d, (long long)l,
                     (double)exact, off, bound);
     }

@@ -18,7 +18,8 @@ static void must_agree(const recipe *r, way w, const char *kernel) {
   problem *p = problem_new(r);
   int differs = way_differs(p, &w, reason, sizeof reason);
   ck_assert_msg(!differs, "%s, D %lld N %lld B %lld L %lld, form %d: %s", number_name(r->dtype),
-                (long long)r->D, (long long)r->N, (long long)r->B, (long long)r->L, w.form, reason);
+                (long long)r->D, (long long)r->N, (long long)r->B, (long long)r->L, w.form,
+                reason);
   if (device_is_cuda() && kernel != NULL)
     ck_assert_msg(strstr(cumega_context_kernels(runs_device()), kernel) != NULL, "%s ran, not %s",
                   cumega_context_kernels(runs_device()), kernel);

@@ -129,7 +129,8 @@ static test_tensor *final_state(const golden *g, test_tensor *given, int64_t bat
   const json_t *size = json_object_get(g->config, "size"),
                *heads = json_object_get(g->config, "num_heads");
   if (given == NULL)
-    return tensor_new_3(g->state_dtype, batch, json_integer_value(size), json_integer_value(heads));
+    return tensor_new_3(g->state_dtype, batch, json_integer_value(size),
+                        json_integer_value(heads));
   test_tensor *final = like(given, g->state_dtype);
   if (has_pool) memcpy(dl(final)->data, dl(given)->data, (size_t)(given->block_bytes - 128));
   return final;

@@ -311,7 +311,8 @@ START_TEST(an_empty_call_copies_the_state_and_touches_nothing_else) {
       io.final_state = dl(to);
       MUST(ctx, cumega_ema_forward(ctx, ema, &io));
       for (int64_t j = 0; j < B * D * N; j++)
-        ck_assert_double_eq(tensor_get(to, j / (D * N), j / N % D, j % N), given ? (double)j : 0.0);
+        ck_assert_double_eq(tensor_get(to, j / (D * N), j / N % D, j % N),
+                            given ? (double)j : 0.0);
       ck_assert(tensor_gaps_hold(to));
       test_tensor *all[] = {x, y, from, to};
       for (int j = 0; j < 4; j++) tensor_free(all[j]);
@@ -346,7 +347,8 @@ START_TEST(two_children_start_from_one_parent) {
   test_tensor *pool = tensor_new_3(cumega_float32, 5, D, N),
               *x = tensor_new_3(cumega_float32, 4, 2, D);
   for (int64_t j = 0; j < D * N; j++) tensor_set(pool, 3, j / N, j % N, 0.1 * (double)j);
-  for (int64_t j = 0; j < 8 * D; j++) tensor_set(x, j / (2 * D), j / D % 2, j % D, 0.3); /* equal */
+  for (int64_t j = 0; j < 8 * D; j++)
+    tensor_set(x, j / (2 * D), j / D % 2, j % D, 0.3); /* equal */
   tensor_remember(pool);
   test_tensor *y = tensor_new_3(cumega_float32, 4, 2, D);
   test_tensor *from = tensor_of_int64(2, (int64_t[]){3, 3}),

@@ -146,14 +146,20 @@ END_TEST
 /* A GPU wants 16,384 channels over all slices, RECURRENT wants 4,096 steps, and both want at most
  * 16 heads. */
 START_TEST(slices_of_time_are_many_on_a_gpu) {
-  static const sliced_run rows[] = {
-      {CUMEGA_EMA_SLICED, 0, 4096, 1, 0, 0, 29, 4},  {CUMEGA_EMA_SLICED, 0, 4096, 64, 0, 0, 16, 4},
-      {CUMEGA_EMA_SLICED, 0, 250, 1, 0, 0, 2, 4},    {CUMEGA_EMA_SLICED, 0, 1, 1, 0, 0, 0, 4},
-      {CUMEGA_EMA_SLICED, 0, 60, 1024, 0, 0, 2, 4},  {CUMEGA_EMA_SLICED, 0, 60, 1025, 0, 0, 2, 4},
-      {CUMEGA_EMA_DEFAULT, 0, 4096, 1, 0, 0, 6, 4},  {CUMEGA_EMA_DEFAULT, 0, 4096, 1, 0, 1, 0, 4},
-      {CUMEGA_EMA_DEFAULT, 0, 4095, 1, 0, 0, 0, 4},  {CUMEGA_EMA_DEFAULT, 0, 4096, 1, 1, 0, 0, 4},
-      {CUMEGA_EMA_DEFAULT, 0, 4096, 1, 0, 0, 0, 17}, {CUMEGA_EMA_FASTEST, 0, 8192, 1, 1, 0, 0, 4},
-      {CUMEGA_EMA_FASTEST, 0, 8192, 1, 0, 0, 11, 4}, {CUMEGA_EMA_FASTEST, 0, 8192, 1, 0, 0, 0, 17}};
+  static const sliced_run rows[] = {{CUMEGA_EMA_SLICED, 0, 4096, 1, 0, 0, 29, 4},
+                                    {CUMEGA_EMA_SLICED, 0, 4096, 64, 0, 0, 16, 4},
+                                    {CUMEGA_EMA_SLICED, 0, 250, 1, 0, 0, 2, 4},
+                                    {CUMEGA_EMA_SLICED, 0, 1, 1, 0, 0, 0, 4},
+                                    {CUMEGA_EMA_SLICED, 0, 60, 1024, 0, 0, 2, 4},
+                                    {CUMEGA_EMA_SLICED, 0, 60, 1025, 0, 0, 2, 4},
+                                    {CUMEGA_EMA_DEFAULT, 0, 4096, 1, 0, 0, 6, 4},
+                                    {CUMEGA_EMA_DEFAULT, 0, 4096, 1, 0, 1, 0, 4},
+                                    {CUMEGA_EMA_DEFAULT, 0, 4095, 1, 0, 0, 0, 4},
+                                    {CUMEGA_EMA_DEFAULT, 0, 4096, 1, 1, 0, 0, 4},
+                                    {CUMEGA_EMA_DEFAULT, 0, 4096, 1, 0, 0, 0, 17},
+                                    {CUMEGA_EMA_FASTEST, 0, 8192, 1, 1, 0, 0, 4},
+                                    {CUMEGA_EMA_FASTEST, 0, 8192, 1, 0, 0, 11, 4},
+                                    {CUMEGA_EMA_FASTEST, 0, 8192, 1, 0, 0, 0, 17}};
   if (device_is_cuda()) must_have_slices(rows, sizeof rows / sizeof *rows);
 }
 END_TEST
@@ -229,7 +235,8 @@ START_TEST(scratch_is_for_rows_that_slots_name) {
   test_tensor *pool = tensor_new_3(cumega_float32, rows, 1, 1);
   test_tensor *many = tensor_new_3(cumega_float32, 1, rows, 1),
               *one = tensor_new_3(cumega_float32, 1, 1, 1);
-  test_tensor *y = tensor_new_3(cumega_float32, 1, rows, 1), *slots = tensor_new_1(cumega_int64, 1);
+  test_tensor *y = tensor_new_3(cumega_float32, 1, rows, 1),
+              *slots = tensor_new_1(cumega_int64, 1);
   cumega_ema_io io = io_of(one, y);
   int64_t bytes = -1;
   tensor_set(slots, 0, 0, 0, (double)rows - 1);

@@ -354,7 +354,9 @@ static void apply(const breakage *b, fixture *f) {
   case STRIDE: t->strides[b->index] = b->value; break;
   case ELEMENT: tensor_set(tensor, b->index, 0, 0, (double)b->value); break;
   case OFFSET: t->byte_offset = (uint64_t)b->value; break;
-  case ALIAS: t->data = (float *)tensor_at(tensor_at_place(f, b->index), 0, 0, 0) + b->value; break;
+  case ALIAS:
+    t->data = (float *)tensor_at(tensor_at_place(f, b->index), 0, 0, 0) + b->value;
+    break;
   case NO_DATA: t->data = NULL; break;
   case NO_SHAPE: t->shape = NULL; break;
   case ON_CUDA: t->device.device_type = kDLCUDA; break;
@@ -400,7 +402,8 @@ static void must_be_refused(const breakage *b, int is_packed, int64_t truncation
   must_be_argument(b, cumega_ema_forward(ctx, f->ema, &f->io));
   remember_all(f, 1);
   if (b->what != ELEMENT && b->special == NULL) /* workspace_size does not read values */
-    ck_assert_int_eq(cumega_ema_workspace_size(ctx, f->ema, &f->io, &bytes), CUMEGA_ERROR_ARGUMENT);
+    ck_assert_int_eq(cumega_ema_workspace_size(ctx, f->ema, &f->io, &bytes),
+                     CUMEGA_ERROR_ARGUMENT);
   fixture_free(f);
 }
 

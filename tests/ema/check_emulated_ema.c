@@ -144,8 +144,8 @@ START_TEST(a_run_without_steps_or_sequences_makes_nothing) {
     MUST(ctx, cumega_ema_forward(ctx, ema, io));
     const char *const *calls = emulation_calls(&count);
     for (int64_t k = 0; k < count; k++)
-      ck_assert_msg(strncmp(calls[k], "cufft", 5) != 0 && strcmp(calls[k], "cudaMalloc") != 0, "%s",
-                    calls[k]);
+      ck_assert_msg(strncmp(calls[k], "cufft", 5) != 0 && strcmp(calls[k], "cudaMalloc") != 0,
+                    "%s", calls[k]);
   }
   MUST(ctx, cumega_memory_release(ctx, data, 4));
   cumega_ema_destroy(ema);
@@ -206,7 +206,8 @@ START_TEST(a_capture_needs_its_own_spectrum_and_plan) {
   ck_assert_int_eq(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), cudaSuccess);
   ck_assert_int_eq(cumega_ema_forward(ctx, other, io), CUMEGA_ERROR_RESOURCE);
   ck_assert_ptr_nonnull(strstr(cumega_context_message(ctx), "call cumega_ema_prepare before"));
-  ck_assert_int_eq(cumega_ema_forward(ctx, ema, at(&twice, data, 20, 2, 2)), CUMEGA_ERROR_RESOURCE);
+  ck_assert_int_eq(cumega_ema_forward(ctx, ema, at(&twice, data, 20, 2, 2)),
+                   CUMEGA_ERROR_RESOURCE);
   ck_assert_ptr_nonnull(strstr(cumega_context_message(ctx), "call cumega_ema_prepare before"));
   MUST(ctx, cumega_ema_forward(ctx, ema, io));
   ck_assert_int_eq(cudaStreamEndCapture(stream, &graph), cudaSuccess);

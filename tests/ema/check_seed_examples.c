@@ -299,7 +299,8 @@ static void decay_of_two_layers(int64_t rows, int64_t size) {
   if (staged) staging_back(&s);
   /* In layer 2 both multipliers are the root of one half; three roundings. */
   for (int64_t i = 0; i < rows * size; i++) {
-    const double a = tensor_get(x, 0, i / size, i % size), b = tensor_get(y, 0, i / size, i % size);
+    const double a = tensor_get(x, 0, i / size, i % size),
+                 b = tensor_get(y, 0, i / size, i % size);
     const double right = (a + b) * sqrt(0.5);
     ck_assert_double_le(fabs(tensor_get(output, 0, i / size, i % size) - right),
                         0x1p-22 * (fabs(a) + fabs(b)));

@@ -38,7 +38,8 @@ static cumega_status run(cumega_context *ctx, const cumega_ema *ema, const cumeg
   cumega_status status = function(ctx, ema, &there);
   uint32_t met = 0;
   if (status == CUMEGA_OK) {
-    ck_assert_msg(cumega_context_report(ctx, &met) == CUMEGA_OK, "%s", cumega_context_message(ctx));
+    ck_assert_msg(cumega_context_report(ctx, &met) == CUMEGA_OK, "%s",
+                  cumega_context_message(ctx));
     staging_back(&s);
   } else if (status == CUMEGA_ERROR_ARGUMENT || status == CUMEGA_ERROR_UNSUPPORTED) {
     staging_back(&s); /* which clears the message: the same refusal gives it again */
@@ -52,7 +53,8 @@ cumega_status device_ema_forward(cumega_context *ctx, const cumega_ema *ema,
   return run(ctx, ema, io, cumega_ema_forward, 0);
 }
 
-cumega_status device_ema_step(cumega_context *ctx, const cumega_ema *ema, const cumega_ema_io *io) {
+cumega_status device_ema_step(cumega_context *ctx, const cumega_ema *ema,
+                              const cumega_ema_io *io) {
   return run(ctx, ema, io, cumega_ema_step, 1);
 }
 

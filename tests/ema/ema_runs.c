@@ -202,7 +202,8 @@ static void make_inputs(call *c) {
   for (int64_t i = 0; i < c->count; i++) {
     const piece *each = &c->pieces[i];
     for (int64_t t = 0; t < each->count; t++) {
-      int64_t at[2], step = each->sequence < 0 ? 0 : c->p->starts[each->sequence] + each->first + t;
+      int64_t at[2],
+          step = each->sequence < 0 ? 0 : c->p->starts[each->sequence] + each->first + t;
       place(c, i, t, at);
       if (c->mask != NULL) tensor_set(c->mask, i, t, 0, each->sequence >= 0 && c->p->mask[step]);
       for (int64_t d = 0; d < r->D; d++) {

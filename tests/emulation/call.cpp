@@ -133,7 +133,7 @@ cudaError_t cudaGetLastError(void) {
 }
 
 const char *cudaGetErrorName(cudaError_t error) {
-#define NAME(name, number, text)                                                                   \
+#define NAME(name, number, text)                                                                  \
   case name: return #name;
   switch (error) { EMULATION_ERRORS(NAME) }
   return "unrecognized error code";
@@ -141,7 +141,7 @@ const char *cudaGetErrorName(cudaError_t error) {
 }
 
 const char *cudaGetErrorString(cudaError_t error) {
-#define TEXT(name, number, text)                                                                   \
+#define TEXT(name, number, text)                                                                  \
   case name: return text;
   switch (error) { EMULATION_ERRORS(TEXT) }
   return "unrecognized error code";

@@ -152,7 +152,8 @@ START_TEST(a_wait_for_a_block_that_has_not_started_is_a_deadlock) {
     const bool lost = cudaDeviceSynchronize() == cudaErrorLaunchFailure;
     const char *text;
     emulation_faults(&text);
-    ck_assert_msg(lost == (strstr(text, "every thread that can run spins") != nullptr), "%s", text);
+    ck_assert_msg(lost == (strstr(text, "every thread that can run spins") != nullptr), "%s",
+                  text);
     ck_assert(lost || seed > 0);
     stuck += lost;
   });

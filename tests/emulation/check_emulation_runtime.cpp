@@ -213,7 +213,8 @@ START_TEST(contexts_are_made_when_they_are_needed_and_can_be_put_back) {
   ck_assert_int_eq(driver<get_stream_context>("cuStreamGetCtx")(stream, &streams), 0);
   ck_assert_ptr_eq(streams, own);
   void *none;
-  ck_assert_int_eq(cudaGetDriverEntryPoint("cuNoSuch", &none, 0, nullptr), cudaErrorSymbolNotFound);
+  ck_assert_int_eq(cudaGetDriverEntryPoint("cuNoSuch", &none, 0, nullptr),
+                   cudaErrorSymbolNotFound);
   emulation_hide("cuStreamGetCtx");
   ck_assert_int_eq(cudaGetDriverEntryPoint("cuStreamGetCtx", &none, 0, nullptr),
                    cudaErrorSymbolNotFound);

@@ -10,7 +10,8 @@ static int blocks_for(int n) {
   return (n + BLOCK - 1) / BLOCK;
 }
 
-__global__ void __launch_bounds__(256) scale_kernel(const float *x, float *y, int n, float factor) {
+__global__ void __launch_bounds__(256)
+    scale_kernel(const float *x, float *y, int n, float factor) {
   const int i = (int)(blockIdx.x * blockDim.x + threadIdx.x);
   if (i < n) y[i] = factor * __ldg(x + i);
 }

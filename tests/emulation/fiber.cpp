@@ -171,8 +171,8 @@ void fiber_suspend() {
   __tsan_switch_to_fiber(outside.tsan, 1);
 #endif
 #ifdef EMULATION_ASAN
-  __sanitizer_start_switch_fiber(self->finished ? nullptr : &self->fake_stack, outside.stack_bottom,
-                                 outside.stack_bytes);
+  __sanitizer_start_switch_fiber(self->finished ? nullptr : &self->fake_stack,
+                                 outside.stack_bottom, outside.stack_bytes);
 #endif
   switch_out(self);
   arrive_in_fiber(self->fake_stack);

@@ -177,7 +177,8 @@ static unsigned block_round(block *b) {
     b->sprint--;
   } else if (schedule_random()) {
     std::iota(b->order.begin(), b->order.end(), 0u);
-    for (unsigned i = count - 1; i > 0; i--) std::swap(b->order[i], b->order[schedule_draw(i + 1)]);
+    for (unsigned i = count - 1; i > 0; i--)
+      std::swap(b->order[i], b->order[schedule_draw(i + 1)]);
   }
   for (unsigned i = first; i < last && !now.failed; i++) {
     lane *l = &b->lanes[one_warp ? i : b->order[i]];

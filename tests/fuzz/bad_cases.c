@@ -5,13 +5,13 @@
 
 static damage_count n;
 
-#define ONE(name, shape, begin, end)                                                               \
+#define ONE(name, shape, begin, end)                                                              \
   "\"" name "\":{\"dtype\":\"F32\",\"shape\":" shape ",\"data_offsets\":[" #begin "," #end "]}"
-#define PARAMETERS                                                                                 \
-  ONE("parameters.damping_factor", "[1,1,1]", 0, 4)                                                \
-  "," ONE("parameters.decay_factor", "[1,1,1]", 4,                                                 \
-          8) "," ONE("parameters.ema_expansion_matrix", "[1,1,1]", 8,                              \
-                     12) "," ONE("parameters.kernel_projection_matrix", "[1,1]", 12,               \
+#define PARAMETERS                                                                                \
+  ONE("parameters.damping_factor", "[1,1,1]", 0, 4)                                               \
+  "," ONE("parameters.decay_factor", "[1,1,1]", 4,                                                \
+          8) "," ONE("parameters.ema_expansion_matrix", "[1,1,1]", 8,                             \
+                     12) "," ONE("parameters.kernel_projection_matrix", "[1,1]", 12,              \
                                  16) "," ONE("parameters.residual_weight", "[1]", 16, 20)
 #define INPUT ONE("inputs.x", "[2,1,1]", 20, 28)
 

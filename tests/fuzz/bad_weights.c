@@ -16,7 +16,7 @@
 
 static damage_count n;
 
-#define T(name, dtype, shape, offsets)                                                             \
+#define T(name, dtype, shape, offsets)                                                            \
   "\"" name "\":{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":" offsets "}"
 #define META "\"__metadata__\":"
 
@@ -45,12 +45,12 @@ static const struct {
     {"{ \t\"a\" :\n{\"shape\": [ 2 ],\r\"dtype\":\"U8\" , \"data_offsets\":[0,2]} }", 2},
     {"{" META "{\"\\ud83d\\ude00\":\"\xCE\xB5\\\\\",\"\":\"\"}," T("m", "U8", "[]", "[0,1]") "}",
      1},
-    {"{" T("damping_factor", "F32", "[1,1,1]",
-           "[0,4]") "," T("decay_factor", "F32", "[1,1,1]",
-                          "[4,8]") "," T("ema_expansion_matrix", "F32", "[1,1,1]",
-                                         "[8,12]") "," T("kernel_projection_matrix", "F32", "[1,1]",
-                                                         "[12,16]") "," T("residual_weight", "F32",
-                                                                          "[1]", "[16,20]") "}",
+    {"{" T("damping_factor", "F32", "[1,1,1]", "[0,4]") "," T(
+         "decay_factor", "F32", "[1,1,1]",
+         "[4,8]") "," T("ema_expansion_matrix", "F32", "[1,1,1]",
+                        "[8,12]") "," T("kernel_projection_matrix", "F32", "[1,1]",
+                                        "[12,16]") "," T("residual_weight", "F32", "[1]",
+                                                         "[16,20]") "}",
      20},
     {"{" T("z", "U64", "[1]", "[0,8]") "," T("z.z", "U32", "[1]", "[8,12]") "}  ", 12},
     {"{" META "{\"cumega.case\":\"1\",\"cumega.op\":\"x\",\"cumega.config\":\"{}\"}}", 0},

@@ -37,7 +37,8 @@ static cumega_ema_config any_config(calls *c) {
 }
 
 /* The five tensors, in CPU memory on every device. */
-static cumega_ema_parameters any_parameters(calls *c, const cumega_ema_config *config, int output) {
+static cumega_ema_parameters any_parameters(calls *c, const cumega_ema_config *config,
+                                            int output) {
   cumega_ema_parameters p = {.struct_size = sizeof p};
   const int64_t D = config->size, N = config->num_heads;
   wanted like = {cumega_float32, 2 + input_below(&c->in, 2), {D, N, 1}};

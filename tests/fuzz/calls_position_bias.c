@@ -33,7 +33,8 @@ void call_position_bias_create(calls *c) {
   call_begin(c);
   DLTensor *first = any_tensor(c, config.kind ? &rotary : &relative, 0, 1);
   DLTensor *second = any_tensor(c, &rotary, 0, 1);
-  if (config.kind == CUMEGA_POSITION_BIAS_RELATIVE || harm >= 240) p.relative_position_bias = first;
+  if (config.kind == CUMEGA_POSITION_BIAS_RELATIVE || harm >= 240)
+    p.relative_position_bias = first;
   if (config.kind != CUMEGA_POSITION_BIAS_RELATIVE) {
     p.alpha = first;
     p.beta = second;

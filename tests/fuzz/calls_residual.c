@@ -41,7 +41,8 @@ void call_norm_create(calls *c) {
   c->norms[i] = made;
 }
 
-static cumega_residual_parameters any_parameters(calls *c, int64_t D, int64_t d_input, int output) {
+static cumega_residual_parameters any_parameters(calls *c, int64_t D, int64_t d_input,
+                                                 int output) {
   cumega_residual_parameters p = {.struct_size = sizeof p};
   wanted square = {cumega_float32, 2, {D, D}}, channels = {cumega_float32, 1, {D}};
   wanted affine = {cumega_float32, 1, {input_below(&c->in, 2) ? 1 : d_input}};

@@ -8,6 +8,7 @@ Both must accept and refuse the same files, and give the same tensors and bytes.
 LIBCUMEGA is libcumega.so, BAD_WEIGHTS the program that writes the seeds. If the package is not
 installed, exits with 77, which is "skipped" to CTest.
 """
+
 import ctypes as c
 import os
 import random
@@ -31,13 +32,26 @@ class Dtype(c.Structure):
 
 
 class Tensor(c.Structure):
-    _fields_ = [("data", c.c_void_p), ("device", Device), ("ndim", c.c_int32), ("dtype", Dtype),
-                ("shape", c.POINTER(c.c_int64)), ("strides", c.c_void_p), ("offset", c.c_uint64)]
+    _fields_ = [
+        ("data", c.c_void_p),
+        ("device", Device),
+        ("ndim", c.c_int32),
+        ("dtype", Dtype),
+        ("shape", c.POINTER(c.c_int64)),
+        ("strides", c.c_void_p),
+        ("offset", c.c_uint64),
+    ]
 
 
 class Entry(c.Structure):
-    _fields_ = [("name", c.c_char_p), ("dtype_name", c.c_char_p), ("dtype", Dtype),
-                ("ndim", c.c_int32), ("shape", c.c_int64 * 8), ("bytes", c.c_int64)]
+    _fields_ = [
+        ("name", c.c_char_p),
+        ("dtype_name", c.c_char_p),
+        ("dtype", Dtype),
+        ("ndim", c.c_int32),
+        ("shape", c.c_int64 * 8),
+        ("bytes", c.c_int64),
+    ]
 
 
 class Named(c.Structure):
@@ -51,7 +65,14 @@ lib.cumega_weights_at.argtypes = [c.c_void_p, c.c_int64]
 lib.cumega_weights_count.argtypes = lib.cumega_weights_close.argtypes = [c.c_void_p]
 lib.cumega_weights_read.argtypes = [c.c_void_p, c.c_void_p, c.c_void_p, c.c_void_p, c.c_int64]
 lib.cumega_weights_open.argtypes = [c.c_void_p, c.c_char_p, c.c_void_p]
-lib.cumega_weights_save.argtypes = [c.c_void_p, c.c_char_p, c.c_void_p, c.c_int64, c.c_void_p, c.c_int64]
+lib.cumega_weights_save.argtypes = [
+    c.c_void_p,
+    c.c_char_p,
+    c.c_void_p,
+    c.c_int64,
+    c.c_void_p,
+    c.c_int64,
+]
 lib.cumega_context_message.argtypes = [c.c_void_p]
 lib.cumega_context_message.restype = c.c_char_p
 context = c.c_void_p()
@@ -61,7 +82,7 @@ path = os.path.join(folder.name, "file").encode()
 
 
 def ours(data):
-    """{name: (type, shape or None if it has more than 8 dimensions, bytes)}, or a refusal's message."""
+    """{name: (type, shape or None for more than 8 dimensions, bytes)}, or a refusal's message."""
     with open(path, "wb") as file:
         file.write(data)
     weights = c.c_void_p()
@@ -86,8 +107,28 @@ def theirs(data):
         return str(error)
 
 
-KNOWN = {"U64", "I64", "F64", "C64", "F32", "U32", "I32", "BF16", "F16", "U16", "I16", "F8_E8M0", "F8_E4M3",
-         "F8_E5M2", "I8", "U8", "F6_E3M2", "F6_E2M3", "F4", "BOOL"}
+KNOWN = {
+    "U64",
+    "I64",
+    "F64",
+    "C64",
+    "F32",
+    "U32",
+    "I32",
+    "BF16",
+    "F16",
+    "U16",
+    "I16",
+    "F8_E8M0",
+    "F8_E4M3",
+    "F8_E5M2",
+    "I8",
+    "U8",
+    "F6_E3M2",
+    "F6_E2M3",
+    "F4",
+    "BOOL",
+}
 
 
 # Where cumega is stricter on purpose: readers disagree about a name that occurs twice and about a
@@ -96,7 +137,7 @@ STRICTER = ["twice", "too big integer", "64 bits can count", "more than the 4096
 
 
 def compare(data, with_save):
-    """"same", "meant: ..." if the two differ on purpose, or what is wrong."""
+    """ "same", "meant: ..." if the two differ on purpose, or what is wrong."""
     a, b = ours(data), theirs(data)
     if isinstance(a, str) and isinstance(b, str):
         return "same"
@@ -110,7 +151,12 @@ def compare(data, with_save):
                 return f"meant: only the package accepts: {reason}"
         return f"only the package accepts: {a}"
     for name, (dtype, shape, content) in b.items():
-        if name not in a or a[name][2] != content or a[name][1] not in (None, shape) or a[name][0] != dtype:
+        if (
+            name not in a
+            or a[name][2] != content
+            or a[name][1] not in (None, shape)
+            or a[name][0] != dtype
+        ):
             return f"'{name}' differs"
     if len(a) != len(b):
         return "another number of tensors"
@@ -125,7 +171,15 @@ def saved(tensors):
         memory = c.create_string_buffer(content, max(len(content), 1))
         sizes = (c.c_int64 * 8)(*shape)
         code, bits = CODES[dtype]
-        tensor = Tensor(c.cast(memory, c.c_void_p), Device(1, 0), len(shape), Dtype(code, bits, 1), sizes, None, 0)
+        tensor = Tensor(
+            c.cast(memory, c.c_void_p),
+            Device(1, 0),
+            len(shape),
+            Dtype(code, bits, 1),
+            sizes,
+            None,
+            0,
+        )
         keep += [memory, sizes, tensor]
         named[i] = Named(name.encode(), c.pointer(tensor))
     if lib.cumega_weights_save(context, path, named, len(known), None, 0) != 0:
@@ -134,8 +188,22 @@ def saved(tensors):
         return "same" if theirs(file.read()) == dict(known) else "what we saved is read otherwise"
 
 
-CODES = {"U64": (1, 64), "I64": (0, 64), "F64": (2, 64), "C64": (5, 64), "F32": (2, 32), "U32": (1, 32), "I32": (0, 32),
-         "BF16": (4, 16), "F16": (2, 16), "U16": (1, 16), "I16": (0, 16), "I8": (0, 8), "U8": (1, 8), "BOOL": (6, 8)}
+CODES = {
+    "U64": (1, 64),
+    "I64": (0, 64),
+    "F64": (2, 64),
+    "C64": (5, 64),
+    "F32": (2, 32),
+    "U32": (1, 32),
+    "I32": (0, 32),
+    "BF16": (4, 16),
+    "F16": (2, 16),
+    "U16": (1, 16),
+    "I16": (0, 16),
+    "I8": (0, 8),
+    "U8": (1, 8),
+    "BOOL": (6, 8),
+}
 
 
 def main():
@@ -153,7 +221,9 @@ def main():
         for _ in range(100):
             changed = bytearray(data)
             for _ in range(chooser.randrange(1, 4)):
-                changed[chooser.randrange(len(changed))] = chooser.choice(b'0123456789{}[],:"\\ux \x00\xff-.eE')
+                changed[chooser.randrange(len(changed))] = chooser.choice(
+                    b'0123456789{}[],:"\\ux \x00\xff-.eE'
+                )
             damaged.append(bytes(changed))
         for i, file in enumerate(damaged):
             count = verdicts.setdefault(compare(file, i % 50 == 0), [0, file])

@@ -95,7 +95,8 @@ const char *file_of_bytes(const void *bytes, size_t count) {
 
 void check_message(const cumega_context *ctx, cumega_status status) {
   const char *message = cumega_context_message(ctx);
-  MUST(status >= CUMEGA_OK && status <= CUMEGA_ERROR_DEVICE, "status %d: %s", (int)status, message);
+  MUST(status >= CUMEGA_OK && status <= CUMEGA_ERROR_DEVICE, "status %d: %s", (int)status,
+       message);
   if (status == CUMEGA_OK)
     MUST(message[0] == '\0', "a success left the sentence '%s'", message);
   else

@@ -12,9 +12,9 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* A promise was broken: prints the sentence and aborts, with or without NDEBUG. */
-#define MUST(condition, ...)                                                                       \
-  do {                                                                                             \
-    if (!(condition)) finding(__FILE__, __LINE__, #condition, __VA_ARGS__);                        \
+#define MUST(condition, ...)                                                                      \
+  do {                                                                                            \
+    if (!(condition)) finding(__FILE__, __LINE__, #condition, __VA_ARGS__);                       \
   } while (0)
 void finding(const char *file, int line, const char *condition, const char *format, ...)
     __attribute__((noreturn, format(printf, 4, 5)));

@@ -250,7 +250,8 @@ static void begin_block(block *b, int64_t bytes, int on_device, const float *val
   void *base = NULL;
   if (on_device) {
     cumega_context *ctx = calls_device_context();
-    MUST(cumega_memory_allocate(ctx, bytes, &base) == CUMEGA_OK, "%s", cumega_context_message(ctx));
+    MUST(cumega_memory_allocate(ctx, bytes, &base) == CUMEGA_OK, "%s",
+         cumega_context_message(ctx));
     MUST(cumega_memory_write(ctx, base, values, bytes) == CUMEGA_OK, "%s",
          cumega_context_message(ctx));
   } else {

@@ -92,9 +92,9 @@ static inline DLDataType real_dtype_of(DLDataType type) {
 }
 
 /* io with another bias, in *copy. NULL and a struct of another size are returned as they are. */
-static inline const cumega_attention_scores_io *scores_io_with(const cumega_attention_scores_io *io,
-                                                               const cumega_position_bias *bias,
-                                                               cumega_attention_scores_io *copy) {
+static inline const cumega_attention_scores_io *
+scores_io_with(const cumega_attention_scores_io *io, const cumega_position_bias *bias,
+               cumega_attention_scores_io *copy) {
   if (io == NULL || io->struct_size != sizeof *io) return io;
   *copy = *io;
   copy->bias = bias;
@@ -114,7 +114,8 @@ static inline cumega_status softmax_with(cumega_context *ctx, const cumega_posit
 }
 
 static inline cumega_status scores_size_with(cumega_context *ctx, const cumega_position_bias *bias,
-                                             const cumega_attention_scores_io *io, int64_t *bytes) {
+                                             const cumega_attention_scores_io *io,
+                                             int64_t *bytes) {
   cumega_attention_scores_io copy;
   return cumega_attention_scores_workspace_size(ctx, scores_io_with(io, bias, &copy), bytes);
 }

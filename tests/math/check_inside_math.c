@@ -156,8 +156,8 @@ START_TEST(edges_have_the_values_of_annex_f) {
       if (inexact_except_logs && f->loop != loop_log1pf) continue;
       float in = (float)edges[i], out;
       f->loop[LEVEL_PLAIN](&in, &out, 1);
-      ck_assert_msg(same_f32(out, (float)f->reference(edges[i])), "%s(%g) is %g", f->name, edges[i],
-                    (double)out);
+      ck_assert_msg(same_f32(out, (float)f->reference(edges[i])), "%s(%g) is %g", f->name,
+                    edges[i], (double)out);
     }
     for (int k = 0; k < COUNT_F64; ++k) {
       const struct function_f64 *f = &functions_f64[k];

@@ -23,8 +23,8 @@
 
 enum { KINDS = 10, BLOCK = 4096 };
 
-#define LOOPS(kind, a, b)                                                                          \
-  LOOP(loop_f32_##kind, float, float, activation_apply_f32(kind, a, b, x))                         \
+#define LOOPS(kind, a, b)                                                                         \
+  LOOP(loop_f32_##kind, float, float, activation_apply_f32(kind, a, b, x))                        \
   LOOP(loop_f64_##kind, double, double, activation_apply_f64(kind, a, b, x))
 LOOPS(CUMEGA_ACTIVATION_IDENTITY, 0, 0)
 LOOPS(CUMEGA_ACTIVATION_RELU, 0, 0)
@@ -45,7 +45,7 @@ static const struct activation_case {
   double a, b;
   uint64_t hash_f32, hash_f64;
 } cases[KINDS] = {
-#define CASE(kind, a, b, hash32, hash64)                                                           \
+#define CASE(kind, a, b, hash32, hash64)                                                          \
   [kind] = {loop_f32_##kind, loop_f64_##kind, a, b, hash32, hash64}
     CASE(CUMEGA_ACTIVATION_IDENTITY, 0, 0, 0x1fe255587a983271u, 0xd87744f443a82afcu),
     CASE(CUMEGA_ACTIVATION_RELU, 0, 0, 0x86579ff7a6cfa6a3u, 0x31960f819ac9beb2u),
@@ -245,7 +245,8 @@ START_TEST(activations_have_the_committed_bits_at_every_level) {
       double in64[BLOCK], out64[BLOCK];
       for (int i = 0; i < BLOCK; ++i) {
         in64[i] = sample_f64((uint64_t)(block * BLOCK + i));
-        in32[i] = i % 2 == 0 ? math_f32_of((uint32_t)(block * BLOCK + i) * 65521u) : (float)in64[i];
+        in32[i] =
+            i % 2 == 0 ? math_f32_of((uint32_t)(block * BLOCK + i) * 65521u) : (float)in64[i];
       }
       c->loop_f32[level](in32, out32, BLOCK);
       c->loop_f64[level](in64, out64, BLOCK);

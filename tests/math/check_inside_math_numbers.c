@@ -132,7 +132,8 @@ START_TEST(every_16_bit_number_widens_exactly) {
     for (int i = 0; i < ALL_HALVES; ++i) {
       double h = widened(in[i], 10, 15), b = widened(in[i], 7, 127);
       different += isnan(h) ? !isnan(half[i]) : math_bits_f32((float)h) != math_bits_f32(half[i]);
-      different += isnan(b) ? !isnan(brain[i]) : math_bits_f32((float)b) != math_bits_f32(brain[i]);
+      different +=
+          isnan(b) ? !isnan(brain[i]) : math_bits_f32((float)b) != math_bits_f32(brain[i]);
     }
     ck_assert_msg(different == 0, "%d at level %s", different, level_names[level]);
   }

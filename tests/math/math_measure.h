@@ -84,18 +84,18 @@ static inline int best_level(void) {
 
 /* Defines the functions name_plain, name_v3, name_v4: out[i] = expression of x, for n values; and
  * the table `name` of the three. */
-#define LOOP(name, in_type, out_type, expression)                                                  \
-  LOOP_AT(name##_plain, in_type, out_type, expression, )                                           \
-  LOOP_AT(name##_v3, in_type, out_type, expression, AT_V3)                                         \
-  LOOP_AT(name##_v4, in_type, out_type, expression, AT_V4)                                         \
-  static void (*const name[LEVELS])(const in_type *, out_type *, int) = {name##_plain, name##_v3,  \
+#define LOOP(name, in_type, out_type, expression)                                                 \
+  LOOP_AT(name##_plain, in_type, out_type, expression, )                                          \
+  LOOP_AT(name##_v3, in_type, out_type, expression, AT_V3)                                        \
+  LOOP_AT(name##_v4, in_type, out_type, expression, AT_V4)                                        \
+  static void (*const name[LEVELS])(const in_type *, out_type *, int) = {name##_plain, name##_v3, \
                                                                          name##_v4};
-#define LOOP_AT(name, in_type, out_type, expression, attribute)                                    \
-  attribute static void name(const in_type *restrict in, out_type *restrict out, int n) {          \
-    for (int i = 0; i < n; ++i) {                                                                  \
-      const in_type x = in[i];                                                                     \
-      out[i] = expression;                                                                         \
-    }                                                                                              \
+#define LOOP_AT(name, in_type, out_type, expression, attribute)                                   \
+  attribute static void name(const in_type *restrict in, out_type *restrict out, int n) {         \
+    for (int i = 0; i < n; ++i) {                                                                 \
+      const in_type x = in[i];                                                                    \
+      out[i] = expression;                                                                        \
+    }                                                                                             \
   }
 
 #endif

@@ -50,12 +50,12 @@ static int64_t payload(void) {
 }
 
 /* Whatever the call says about its arguments. */
-#define BYTES(expected, call)                                                                      \
-  do {                                                                                             \
-    (void)!(call);                                                                                 \
-    const int64_t seen = payload();                                                                \
-    ck_assert_msg(seen == (expected), "%s: %lld bytes, expected %lld", #call, (long long)seen,     \
-                  (long long)(expected));                                                          \
+#define BYTES(expected, call)                                                                     \
+  do {                                                                                            \
+    (void)!(call);                                                                                \
+    const int64_t seen = payload();                                                               \
+    ck_assert_msg(seen == (expected), "%s: %lld bytes, expected %lld", #call, (long long)seen,    \
+                  (long long)(expected));                                                         \
   } while (0)
 
 /* `tensors` of bytes, with lengths whose sums are all different: 1, 2, 4 ... */

@@ -69,20 +69,31 @@ START_TEST(every_operation_is_verified_and_timed) {
 END_TEST
 
 START_TEST(what_has_bits_of_its_own_is_not_held_against_the_cpu) {
-  const char *chunked[] = {
-      "cumega",    "bench", "ema_forward", "--device",          "cuda",  "--shape",       "300,1,4",
-      "--repeats", "1",     "--set",       "algorithm=chunked", "--set", "algorithm=fft", "--json",
-      NULL};
+  const char *chunked[] = {"cumega",
+                           "bench",
+                           "ema_forward",
+                           "--device",
+                           "cuda",
+                           "--shape",
+                           "300,1,4",
+                           "--repeats",
+                           "1",
+                           "--set",
+                           "algorithm=chunked",
+                           "--set",
+                           "algorithm=fft",
+                           "--json",
+                           NULL};
   ck_assert_msg(run_into(NULL, chunked) == 0, "%s", err);
   ck_assert_ptr_null(strstr(out, "the CPU's bits"));
 }
 END_TEST
 
 START_TEST(what_only_a_cpu_has_is_refused) {
-  ASSERT_SAYS(2, "--threads 2 is for the CPU", "bench", "ema_step", "--device", "cuda", "--threads",
-              "2");
-  ASSERT_SAYS(2, "--level plain is for the CPU", "bench", "ema_step", "--device", "cuda", "--level",
-              "plain");
+  ASSERT_SAYS(2, "--threads 2 is for the CPU", "bench", "ema_step", "--device", "cuda",
+              "--threads", "2");
+  ASSERT_SAYS(2, "--level plain is for the CPU", "bench", "ema_step", "--device", "cuda",
+              "--level", "plain");
   ASSERT_SAYS(2, "--set table=anew is for the CPU", "bench", "rotary_position_bias", "--device",
               "cuda", "--set", "table=anew");
 }

@@ -26,7 +26,8 @@ START_TEST(every_case_is_verified) {
   ck_assert_msg(code == 0, "exit code %d: %s%s", code, out, err);
   char expected[32];
   snprintf(expected, sizeof expected, "PASS: %zu ok", cases.gl_pathc);
-  ck_assert_msg(strstr(last_line(), expected) != NULL, "'%s' is not in: %s", expected, last_line());
+  ck_assert_msg(strstr(last_line(), expected) != NULL, "'%s' is not in: %s", expected,
+                last_line());
   globfree(&cases);
 }
 END_TEST

@@ -234,8 +234,8 @@ START_TEST(what_cannot_be_measured_is_refused_before_anything_runs) {
   ASSERT_SAYS(2, "--set L=0: expected a size from 1", "bench", "ema_forward", "--set", "L=0");
   ASSERT_SAYS(2, "--set bias=sine: expected one of relative, rotary, none", "bench",
               "attention_softmax", "--set", "bias=sine");
-  ASSERT_SAYS(2, "--set causal=half: expected true or false", "bench", "attention_softmax", "--set",
-              "causal=half");
+  ASSERT_SAYS(2, "--set causal=half: expected true or false", "bench", "attention_softmax",
+              "--set", "causal=half");
   ASSERT_SAYS(2, "--set scale=1e: expected a number", "bench", "attention_softmax", "--set",
               "scale=1e");
   ASSERT_SAYS(2, "--set result=y: expected", "bench", "attention_softmax", "--set", "result=y");

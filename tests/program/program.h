@@ -69,11 +69,11 @@ static inline int run_into(const char *to, const char *const *arguments) {
 #define RUN_INTO(to, ...) run_into(to, (const char *[]){"cumega", __VA_ARGS__, NULL})
 #define RUN(...)          RUN_INTO(NULL, __VA_ARGS__)
 /* A run that ends with code and writes `text` to stderr. */
-#define ASSERT_SAYS(code, text, ...)                                                               \
-  do {                                                                                             \
-    int got = RUN(__VA_ARGS__);                                                                    \
-    ck_assert_msg(got == (code), "exit code %d, expected %d: %s", got, (code), err);               \
-    ck_assert_msg(strstr(err, text) != NULL, "'%s' is not in: %s", text, err);                     \
+#define ASSERT_SAYS(code, text, ...)                                                              \
+  do {                                                                                            \
+    int got = RUN(__VA_ARGS__);                                                                   \
+    ck_assert_msg(got == (code), "exit code %d, expected %d: %s", got, (code), err);              \
+    ck_assert_msg(strstr(err, text) != NULL, "'%s' is not in: %s", text, err);                    \
   } while (0)
 
 static inline const char *last_line(void) {

@@ -250,8 +250,9 @@ static void run_vectors(DLDataType dtype) {
                                  .norm = norm,
                                  .normalized = &t[3].dl};
   MUST(ctx, cumega_residual_forward(ctx, residual, &io));
-  const real_vector found[] = {seen.products.x_weight, seen.products.x_bias, seen.products.y_weight,
-                               seen.products.y_bias,   seen.norm.weight,     seen.norm.bias};
+  const real_vector found[] = {seen.products.x_weight, seen.products.x_bias,
+                               seen.products.y_weight, seen.products.y_bias,
+                               seen.norm.weight,       seen.norm.bias};
   const char *const blocks[] = {residual->base.block, norm->base.block};
   const int64_t real = is_double ? sizeof(double) : sizeof(float), line_bytes = 64;
   const int64_t square_bytes = (D * D * real + 63) / 64 * 64;

@@ -51,7 +51,8 @@ static problem random_problem(uint64_t *seed) {
 }
 
 static test_layout random_layout(uint64_t *seed) {
-  static const int orders[][3] = {{0, 1, 2}, {1, 0, 2}, {0, 2, 1}, {2, 1, 0}, {1, 2, 0}, {2, 0, 1}};
+  static const int orders[][3] = {{0, 1, 2}, {1, 0, 2}, {0, 2, 1},
+                                  {2, 1, 0}, {1, 2, 0}, {2, 0, 1}};
   test_layout l = {.ordered = 1};
   memcpy(l.order, orders[random_below(seed, 3) ? random_below(seed, 2) : random_below(seed, 6)],
          sizeof orders[0]);
@@ -260,12 +261,15 @@ static void run_rows(cumega_context *ctx, cumega_residual *residual, DLDataType 
   const int64_t shape[] = {rows, D};
   cumega_tensor t[4];
   for (int k = 0; k < 4; k++)
-    ck_assert_ptr_nonnull(
-        cumega_tensor_init(&t[k], memory[k] + first * dtype.bits / 8, cumega_cpu, dtype, 2, shape));
+    ck_assert_ptr_nonnull(cumega_tensor_init(&t[k], memory[k] + first * dtype.bits / 8, cumega_cpu,
+                                             dtype, 2, shape));
   const cumega_residual_io io = {
       .struct_size = sizeof io, .x = &t[0].dl, .y = &t[1].dl, .out = &t[3].dl};
-  const cumega_residual_gated_io gated = {
-      .struct_size = sizeof gated, .x = &t[0].dl, .h = &t[1].dl, .gate = &t[2].dl, .out = &t[3].dl};
+  const cumega_residual_gated_io gated = {.struct_size = sizeof gated,
+                                          .x = &t[0].dl,
+                                          .h = &t[1].dl,
+                                          .gate = &t[2].dl,
+                                          .out = &t[3].dl};
   if (residual)
     MUST(ctx, cumega_residual_forward(ctx, residual, &io));
   else
@@ -285,7 +289,8 @@ START_TEST(outputs_larger_than_the_caches_have_the_bits_of_small_ones) {
   for (int k = 0; k < 5; k++) {
     ck_assert_int_eq(posix_memalign((void **)&memory[k], 64, (size_t)count * 4), 0);
     for (int64_t i = 0; i < count / 2; i++)
-      ((uint64_t *)memory[k])[i] = 0x3f803f803f803f80u ^ (random_bits(&seed) & 0x8fff8fff8fff8fffu);
+      ((uint64_t *)memory[k])[i] =
+          0x3f803f803f803f80u ^ (random_bits(&seed) & 0x8fff8fff8fff8fffu);
   }
   for (int i = 0; i < 12; i++) {
     const DLDataType dtype = types[i % 3];

@@ -21,11 +21,12 @@ START_TEST(classes_and_names_of_the_registry_are_kinds) {
   static const struct {
     const char *names[6];
     cumega_residual_kind kind;
-  } rows[] = {{{"R", "residual", "Residual"}, CUMEGA_RESIDUAL_RESIDUAL},
-              {{"F", "N", "none", "ff", "feedforward", "Feedforward"}, CUMEGA_RESIDUAL_FEEDFORWARD},
-              {{"A", "affine", "Affine"}, CUMEGA_RESIDUAL_AFFINE},
-              {{"H", "highway", "Highway"}, CUMEGA_RESIDUAL_HIGHWAY},
-              {{"D", "decay", "DecayResidual"}, CUMEGA_RESIDUAL_DECAY}};
+  } rows[] = {
+      {{"R", "residual", "Residual"}, CUMEGA_RESIDUAL_RESIDUAL},
+      {{"F", "N", "none", "ff", "feedforward", "Feedforward"}, CUMEGA_RESIDUAL_FEEDFORWARD},
+      {{"A", "affine", "Affine"}, CUMEGA_RESIDUAL_AFFINE},
+      {{"H", "highway", "Highway"}, CUMEGA_RESIDUAL_HIGHWAY},
+      {{"D", "decay", "DecayResidual"}, CUMEGA_RESIDUAL_DECAY}};
   cumega_residual_kind kind = CUMEGA_RESIDUAL_HIGHWAY;
   cumega_norm_type type = CUMEGA_NORM_SCALE;
   for (int i = 0; i < 5; i++)
@@ -58,9 +59,9 @@ typedef struct bad_setting {
   const char *says[2];
 } bad_setting;
 
-#define SPOIL(name, statement)                                                                     \
-  static void name(cumega_residual_config *c) {                                                    \
-    statement;                                                                                     \
+#define SPOIL(name, statement)                                                                    \
+  static void name(cumega_residual_config *c) {                                                   \
+    statement;                                                                                    \
   }
 SPOIL(no_size, c->struct_size = 0)
 SPOIL(no_kind, c->kind = (cumega_residual_kind)9)

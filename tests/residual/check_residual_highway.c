@@ -51,7 +51,8 @@ static void check(const highway_case *c) {
   cumega_context *ctx = context_new();
   cumega_residual *residual = highway_new(ctx, c->dtype);
   test_tensor *x = rows_new(c, &c->x), *y = rows_new(c, &c->y), *out = rows_new(c, &c->out);
-  test_tensor *compact[] = {rows_new(&plain, NULL), rows_new(&plain, NULL), rows_new(&plain, NULL)};
+  test_tensor *compact[] = {rows_new(&plain, NULL), rows_new(&plain, NULL),
+                            rows_new(&plain, NULL)};
   uint64_t seed = 8;
   for (int64_t i = 0; i < c->rows; i++)
     for (int64_t d = 0; d < D; d++) {
@@ -81,11 +82,11 @@ static void check(const highway_case *c) {
   cumega_context_destroy(ctx);
 }
 
-#define F32                                                                                        \
+#define F32                                                                                       \
   { kDLFloat, 32, 1 }
-#define F64                                                                                        \
+#define F64                                                                                       \
   { kDLFloat, 64, 1 }
-#define B16                                                                                        \
+#define B16                                                                                       \
   { kDLBfloat, 16, 1 }
 #define IN_ORDER .ordered = 1, .order = {0, 1}
 

@@ -39,7 +39,8 @@ static void check_read_back(DLDataType dtype) {
   MUST(ctx, cumega_residual_create(ctx, &c, NULL, &made));
   out.affine = dl(back);
   MUST(ctx, cumega_residual_get_parameters(ctx, made, &out));
-  for (int64_t i = 0; i < D; i++) ck_assert_double_eq_tol(tensor_get(back, i, 0, 0), 0.25, 0x1p-50);
+  for (int64_t i = 0; i < D; i++)
+    ck_assert_double_eq_tol(tensor_get(back, i, 0, 0), 0.25, 0x1p-50);
   in.affine = dl(given);
   MUST(ctx, cumega_residual_set_parameters(ctx, made, &in));
   in.affine = dl(wrong);
@@ -52,7 +53,8 @@ static void check_read_back(DLDataType dtype) {
   tensor_set(given, 2, 0, 0, 0.1 + 0.5);
   MUST(ctx, cumega_residual_get_parameters(ctx, made, &out));
   for (int64_t i = 0; i < D; i++)
-    ck_assert_double_eq(tensor_get(back, i, 0, 0), number_round(dtype, tensor_get(given, i, 0, 0)));
+    ck_assert_double_eq(tensor_get(back, i, 0, 0),
+                        number_round(dtype, tensor_get(given, i, 0, 0)));
   out.Wy = dl(wrong);
   MUST_FAIL(ctx, cumega_residual_get_parameters(ctx, made, &out), CUMEGA_ERROR_ARGUMENT,
             "Wy is given", "this residual has none");
@@ -238,8 +240,8 @@ START_TEST(a_wrong_norm_is_an_argument_error_that_names_what_is_wrong) {
   MUST_FAIL(ctx, cumega_norm_create(ctx, &c, &in, &norm), CUMEGA_ERROR_ARGUMENT, "eps is 1000",
             "logarithm");
   c.eps = 0;
-  MUST_FAIL(ctx, cumega_norm_create(ctx, &c, NULL, &norm), CUMEGA_ERROR_ARGUMENT, "config.eps is 0",
-            "above 0");
+  MUST_FAIL(ctx, cumega_norm_create(ctx, &c, NULL, &norm), CUMEGA_ERROR_ARGUMENT,
+            "config.eps is 0", "above 0");
   c.type = CUMEGA_NORM_LAYER;
   MUST(ctx, cumega_norm_create(ctx, &c, NULL, &norm));
   cumega_norm_destroy(norm);
@@ -327,7 +329,8 @@ START_TEST(wrong_parameters_and_places_for_them_are_named) {
   test_tensor *number = numbers(0, 1, 1, NAN), *square = numbers(2, D, D, 0),
               *line = numbers(1, D, 1, 0);
   cumega_norm_parameters np = {.struct_size = sizeof np, .scale = dl(number)};
-  cumega_residual_parameters p = {sizeof p, NULL, dl(square), dl(line), dl(square), dl(line), NULL};
+  cumega_residual_parameters p = {sizeof p,   NULL,     dl(square), dl(line),
+                                  dl(square), dl(line), NULL};
   cumega_norm *norm;
   cumega_residual *made;
   MUST_FAIL(ctx, cumega_norm_create(ctx, &n, &np, &norm), CUMEGA_ERROR_ARGUMENT,
@@ -362,20 +365,20 @@ START_TEST(parameters_that_no_machine_holds_are_a_resource_error) {
   cumega_norm *norm;
   MUST_FAIL(ctx, cumega_residual_create(ctx, &c, &p, &made), CUMEGA_ERROR_RESOURCE,
             "cannot allocate", "more than 9223372036854775807 bytes");
-  MUST_FAIL(ctx, cumega_norm_create(ctx, &n, NULL, &norm), CUMEGA_ERROR_RESOURCE, "cannot allocate",
-            "more than 9223372036854775807 bytes");
+  MUST_FAIL(ctx, cumega_norm_create(ctx, &n, NULL, &norm), CUMEGA_ERROR_RESOURCE,
+            "cannot allocate", "more than 9223372036854775807 bytes");
   c.d_input = c.d_model = (int64_t)1 << 40; /* the low bits of its square are 0 */
   MUST_FAIL(ctx, cumega_residual_create(ctx, &c, &p, &made), CUMEGA_ERROR_RESOURCE,
             "cannot allocate", "more than 9223372036854775807 bytes");
   n.size = (int64_t)1 << 62; /* the low bits of its byte count are 0 */
-  MUST_FAIL(ctx, cumega_norm_create(ctx, &n, NULL, &norm), CUMEGA_ERROR_RESOURCE, "cannot allocate",
-            "more than 9223372036854775807 bytes");
+  MUST_FAIL(ctx, cumega_norm_create(ctx, &n, NULL, &norm), CUMEGA_ERROR_RESOURCE,
+            "cannot allocate", "more than 9223372036854775807 bytes");
   n.size = INT64_MAX / 8; /* a vector fits, but not when rounded up to a cache line */
-  MUST_FAIL(ctx, cumega_norm_create(ctx, &n, NULL, &norm), CUMEGA_ERROR_RESOURCE, "cannot allocate",
-            "more than 9223372036854775807 bytes");
+  MUST_FAIL(ctx, cumega_norm_create(ctx, &n, NULL, &norm), CUMEGA_ERROR_RESOURCE,
+            "cannot allocate", "more than 9223372036854775807 bytes");
   n.size = INT64_MAX / 9; /* one vector fits, but not all of them */
-  MUST_FAIL(ctx, cumega_norm_create(ctx, &n, NULL, &norm), CUMEGA_ERROR_RESOURCE, "cannot allocate",
-            "more than 9223372036854775807 bytes");
+  MUST_FAIL(ctx, cumega_norm_create(ctx, &n, NULL, &norm), CUMEGA_ERROR_RESOURCE,
+            "cannot allocate", "more than 9223372036854775807 bytes");
   tensor_free(line);
 }
 END_TEST
@@ -431,15 +434,15 @@ START_TEST(parameters_come_from_weight_files_under_espnets_names) {
   MUST(ctx, cumega_residual_create_from_weights(ctx, file, "parameters", &c, &made));
   must_have_read_highway(file, made);
   cumega_residual_destroy(made);
-  MUST_FAIL(ctx, cumega_residual_create_from_weights(ctx, file, "", &c, &made), CUMEGA_ERROR_FORMAT,
-            "no tensor", "'Wx.weight'");
+  MUST_FAIL(ctx, cumega_residual_create_from_weights(ctx, file, "", &c, &made),
+            CUMEGA_ERROR_FORMAT, "no tensor", "'Wx.weight'");
   c.d_input = c.d_model = 9;
   MUST_FAIL(ctx, cumega_residual_create_from_weights(ctx, file, "parameters.", &c, &made),
             CUMEGA_ERROR_FORMAT, "parameters.Wx.weight has shape (8, 8)", "(9, 9)");
   MUST_FAIL(ctx, cumega_residual_create_from_weights(ctx, NULL, "", &c, &made),
             CUMEGA_ERROR_ARGUMENT, "weights is NULL", "expected");
-  MUST_FAIL(ctx, cumega_norm_create_from_weights(ctx, file, "norm", &n, &norm), CUMEGA_ERROR_FORMAT,
-            "no tensor", "'norm.scale'");
+  MUST_FAIL(ctx, cumega_norm_create_from_weights(ctx, file, "norm", &n, &norm),
+            CUMEGA_ERROR_FORMAT, "no tensor", "'norm.scale'");
   cumega_weights_close(file);
   MUST(ctx, cumega_weights_open(
                 ctx, SOURCE_DIR "/tests/golden/gated_residual-layer_norm.safetensors", &file));

@@ -13,8 +13,8 @@ static cumega_residual *decay, *affine, *highway, *none;
 static cumega_norm *norm, *small_norm;
 static test_tensor *x, *y, *gate, *out, *normalized, *spare;
 
-static void make(cumega_residual_kind kind, int norm_type, int64_t size, cumega_residual **residual,
-                 cumega_norm **made) {
+static void make(cumega_residual_kind kind, int norm_type, int64_t size,
+                 cumega_residual **residual, cumega_norm **made) {
   problem p = {.norm = norm_type, .dtype = cumega_float32, .shape = {1, 1, size}, .seed = 1};
   cumega_norm *unused;
   cumega_residual_config_init(&p.config, sizeof p.config, kind, 2, size);
@@ -117,18 +117,18 @@ static test_tensor *spare_of(DLDataType dtype, int ndim, int64_t a, int64_t b, i
   return spare = tensor_new(dtype, ndim, (int64_t[]){a, b, c}, NULL);
 }
 
-#define REFUSED(residual, change, a, b)                                                            \
-  do {                                                                                             \
-    cumega_residual_io io = right_io();                                                            \
-    change;                                                                                        \
-    must_refuse(residual, io, a, b);                                                               \
+#define REFUSED(residual, change, a, b)                                                           \
+  do {                                                                                            \
+    cumega_residual_io io = right_io();                                                           \
+    change;                                                                                       \
+    must_refuse(residual, io, a, b);                                                              \
   } while (0)
 
-#define REFUSED_GATED(change, a, b)                                                                \
-  do {                                                                                             \
-    cumega_residual_gated_io io = right_gated_io();                                                \
-    change;                                                                                        \
-    must_refuse_gated(io, a, b);                                                                   \
+#define REFUSED_GATED(change, a, b)                                                               \
+  do {                                                                                            \
+    cumega_residual_gated_io io = right_gated_io();                                               \
+    change;                                                                                       \
+    must_refuse_gated(io, a, b);                                                                  \
   } while (0)
 
 START_TEST(a_missing_argument_is_named) {
@@ -154,7 +154,8 @@ END_TEST
 START_TEST(a_wrong_shape_or_type_is_named_with_what_was_expected) {
   REFUSED(decay, io.x = dl(spare_of(cumega_float32, 3, A, B, 5)), "x has shape (3, 4, 5)",
           "the shape of y = (3, 4, 6)");
-  REFUSED(decay, io.y = dl(spare_of(cumega_float32, 3, A, B, 5)), "y has 5 channels", "d_model, 6");
+  REFUSED(decay, io.y = dl(spare_of(cumega_float32, 3, A, B, 5)), "y has 5 channels",
+          "d_model, 6");
   REFUSED(decay, io.out = dl(spare_of(cumega_float32, 2, B, D, 0)), "out has shape (4, 6)",
           "(3, 4, 6)");
   REFUSED(decay, io.normalized = dl(spare_of(cumega_float32, 3, B, A, D)),
@@ -163,7 +164,8 @@ START_TEST(a_wrong_shape_or_type_is_named_with_what_was_expected) {
   REFUSED(decay, io.y = dl(spare_of(cumega_int32, 3, A, B, D)), "y is int32", "float32");
   REFUSED(decay, io.x = dl(spare_of(cumega_int32, 3, A, B, D)), "x is int32",
           "expected float32, float16, bfloat16 or float64");
-  REFUSED(decay, io.y = dl(spare_of(cumega_float32, 0, 0, 0, 0)), "y has 0 dimensions", "(..., D)");
+  REFUSED(decay, io.y = dl(spare_of(cumega_float32, 0, 0, 0, 0)), "y has 0 dimensions",
+          "(..., D)");
   REFUSED(decay, io.norm = small_norm, "norm is of size 5", "6 channels");
   REFUSED_GATED(io.gate = dl(spare_of(cumega_bfloat16, 3, A, B, D)), "gate is bfloat16",
                 "h's type");
@@ -189,8 +191,8 @@ START_TEST(an_object_of_another_dtype_than_the_tensors_is_refused) {
           "y is float64");
   REFUSED(highway, (OF_FLOAT64, WITHOUT_NORM), "residual has dtype float32, expected float64",
           "y is float64");
-  REFUSED(decay, (OF_FLOAT64, io.normalized = dl(t[3])), "norm has dtype float32, expected float64",
-          "y is float64");
+  REFUSED(decay, (OF_FLOAT64, io.normalized = dl(t[3])),
+          "norm has dtype float32, expected float64", "y is float64");
   REFUSED_GATED((io.x = dl(t[0]), io.h = dl(t[1]), io.gate = dl(t[1]), io.out = dl(t[2]),
                  io.normalized = dl(t[3])),
                 "norm has dtype float32, expected float64", "h is float64");
@@ -344,7 +346,8 @@ START_TEST(four_dimensions_are_as_good_as_three) {
   MUST(ctx, cumega_residual_forward(ctx, residual, &io));
   if (s.count) staging_back(&s);
   for (int64_t k = 0; k < r.count; k++)
-    ck_assert_uint_eq(tensor_bits(normalized, k / (B * D), k / D % B, k % D), r.normalized_bits[k]);
+    ck_assert_uint_eq(tensor_bits(normalized, k / (B * D), k / D % B, k % D),
+                      r.normalized_bits[k]);
   result_free(&r);
   cumega_residual_destroy(residual);
   cumega_norm_destroy(scale);

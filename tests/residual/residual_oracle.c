@@ -16,8 +16,8 @@ static oracle_value linear_layer(const double *weight, const double *bias, const
   return (oracle_value){reference_linear_layer(D, weight, bias, in, d), (real)(D + 4) * u * sizes};
 }
 
-oracle_value oracle_highway_at(const oracle_highway *h, const double *x, const double *y, int64_t d,
-                               real u) {
+oracle_value oracle_highway_at(const oracle_highway *h, const double *x, const double *y,
+                               int64_t d, real u) {
   const oracle_value gate = linear_layer(h->Wx_weight, h->Wx_bias, x, h->D, d, u);
   oracle_value inner = {0, 0};
   if (h->Wy != NULL) {

@@ -23,8 +23,8 @@ typedef struct oracle_highway {
   const double *Wx_weight, *Wx_bias, *Wy_weight, *Wy_bias, *Wy;
   real k;
 } oracle_highway;
-oracle_value oracle_highway_at(const oracle_highway *h, const double *x, const double *y, int64_t d,
-                               real u);
+oracle_value oracle_highway_at(const oracle_highway *h, const double *x, const double *y,
+                               int64_t d, real u);
 
 /* Channel d of the norm of v, where v is exact. */
 oracle_value oracle_norm_at(const reference_norm *norm, const double *v, int64_t d, real u);

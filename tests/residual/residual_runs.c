@@ -35,7 +35,8 @@ void problem_print(const problem *p) {
 
 static double *numbers(uint64_t *seed, int64_t count, double size, double mean) {
   double *values = memory_new(count * (int64_t)sizeof *values);
-  for (int64_t i = 0; i < count; i++) values[i] = (double)(float)(mean + size * random_noise(seed));
+  for (int64_t i = 0; i < count; i++)
+    values[i] = (double)(float)(mean + size * random_noise(seed));
   return values;
 }
 
@@ -97,14 +98,14 @@ cumega_status problem_create(cumega_context *ctx, const problem *p, cumega_resid
   *residual = NULL;
   *norm = NULL;
   if (!p->gated) {
-    cumega_residual_parameters given = {.struct_size = sizeof given,
-                                        .affine =
-                                            vector_of(&t[0], v.affine, 1, p->config.scalar ? 1 : D),
-                                        .Wx_weight = vector_of(&t[1], v.Wx_weight, 2, D),
-                                        .Wx_bias = vector_of(&t[2], v.Wx_bias, 1, D),
-                                        .Wy_weight = vector_of(&t[3], v.Wy_weight, 2, D),
-                                        .Wy_bias = vector_of(&t[4], v.Wy_bias, 1, D),
-                                        .Wy = vector_of(&t[5], v.Wy, 1, D)};
+    cumega_residual_parameters given = {
+        .struct_size = sizeof given,
+        .affine = vector_of(&t[0], v.affine, 1, p->config.scalar ? 1 : D),
+        .Wx_weight = vector_of(&t[1], v.Wx_weight, 2, D),
+        .Wx_bias = vector_of(&t[2], v.Wx_bias, 1, D),
+        .Wy_weight = vector_of(&t[3], v.Wy_weight, 2, D),
+        .Wy_bias = vector_of(&t[4], v.Wy_bias, 1, D),
+        .Wy = vector_of(&t[5], v.Wy, 1, D)};
     cumega_residual_config config = p->config;
     config.dtype = real_dtype_of(p->dtype);
     status = cumega_residual_create(ctx, &config, &given, residual);
@@ -192,7 +193,8 @@ result problem_run(cumega_context *ctx, const problem *p, const placement *at) {
   if (t[3]) r.out = values_of(t[3], p), r.out_bits = bits_of(t[3], p);
   if (t[4]) r.normalized = values_of(t[4], p), r.normalized_bits = bits_of(t[4], p);
   for (int i = 0; i < 5; i++) {
-    if (t[i] == NULL || (i == 3 && at->out_is >= 0) || (i == 4 && at->normalized_is >= 0)) continue;
+    if (t[i] == NULL || (i == 3 && at->out_is >= 0) || (i == 4 && at->normalized_is >= 0))
+      continue;
     ck_assert_msg(tensor_gaps_hold(t[i]), "written beside tensor %d", i);
     tensor_free(t[i]);
   }

@@ -164,9 +164,9 @@ START_TEST(a_limit_is_kept_while_a_header_is_parsed) {
 }
 END_TEST
 
-#define SMALL                                                                                      \
-  "{\"\\u0061\":{\"dtype\":\"F32\",\"shape\":[1,2],\"data_offsets\":[0,8]},"                       \
-  "\"__metadata\\u005f_\":{\"k\":\"v\"},"                                                          \
+#define SMALL                                                                                     \
+  "{\"\\u0061\":{\"dtype\":\"F32\",\"shape\":[1,2],\"data_offsets\":[0,8]},"                      \
+  "\"__metadata\\u005f_\":{\"k\":\"v\"},"                                                         \
   "\"b\":{\"dtype\":\"U8\",\"shape\":[3],\"data_offsets\":[8,11]}}"
 
 /* Opens the small file. The status is OK or has a message about memory, and nothing leaks. */

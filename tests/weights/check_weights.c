@@ -210,7 +210,8 @@ END_TEST
 
 START_TEST(a_tensor_of_nine_dimensions_is_listed_without_a_shape) {
   cumega_weights *weights = open_header(
-      &files, "{\"a\":{\"dtype\":\"U8\",\"shape\":[1,1,1,1,1,1,1,1,3],\"data_offsets\":[0,3]}}", 3);
+      &files, "{\"a\":{\"dtype\":\"U8\",\"shape\":[1,1,1,1,1,1,1,1,3],\"data_offsets\":[0,3]}}",
+      3);
   const cumega_weights_entry *entry = cumega_weights_at(weights, 0);
   ck_assert_int_eq(entry->ndim, -1);
   for (int i = 0; i < CUMEGA_MAX_DIMS; i++) ck_assert_int_eq(entry->shape[i], 0);
@@ -277,9 +278,9 @@ START_TEST(weights_outlive_their_context) {
   cumega_weights *weights;
   char data[8];
   ck_assert_int_eq(cumega_context_create(NULL, &first), CUMEGA_OK);
-  ck_assert_int_eq(
-      cumega_weights_open(first, SOURCE_DIR "/tests/data/weights/every_type.safetensors", &weights),
-      CUMEGA_OK);
+  ck_assert_int_eq(cumega_weights_open(
+                       first, SOURCE_DIR "/tests/data/weights/every_type.safetensors", &weights),
+                   CUMEGA_OK);
   cumega_context_destroy(first);
   const cumega_weights_entry *entry = cumega_weights_find(weights, "c.int8");
   ck_assert_int_eq(cumega_weights_read(files.ctx, weights, entry, data, 8), CUMEGA_OK);

@@ -30,7 +30,7 @@ static void assert_refused(const char *path, cumega_status expected, const char 
 
 #define A_8         "\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}"
 #define A_8_ESCAPED "\"\\u0061\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}"
-#define INFO(dtype, shape, offsets)                                                                \
+#define INFO(dtype, shape, offsets)                                                               \
   "{\"a\":{\"dtype\":" dtype ",\"shape\":" shape ",\"data_offsets\":" offsets "}}"
 #define NOT_JSON "not the JSON of a weights file"
 
@@ -252,9 +252,9 @@ START_TEST(long_and_hostile_names_are_cut_and_escaped_in_sentences) {
 }
 END_TEST
 
-#define SMALL                                                                                      \
-  "{\"__metadata__\":{\"k\":\"v\"},\"a\":{\"dtype\":\"F32\",\"shape\":[1,2],\"data_offsets\":[0,"  \
-  "8]},"                                                                                           \
+#define SMALL                                                                                     \
+  "{\"__metadata__\":{\"k\":\"v\"},\"a\":{\"dtype\":\"F32\",\"shape\":[1,2],\"data_offsets\":[0," \
+  "8]},"                                                                                          \
   "\"b\":{\"dtype\":\"U8\",\"shape\":[3],\"data_offsets\":[8,11]}} "
 
 START_TEST(a_file_cut_at_any_byte_is_refused) {
@@ -355,8 +355,9 @@ int main(void) {
   tcase_add_checked_fixture(tests, setup, teardown);
   tcase_add_loop_test(tests, every_malformed_header_is_refused_with_its_reason, 0,
                       (int)(sizeof refused / sizeof refused[0]));
-  tcase_add_loop_test(tests, a_header_length_that_the_file_cannot_hold_is_refused_before_it_is_read,
-                      0, (int)(sizeof lengths / sizeof lengths[0]));
+  tcase_add_loop_test(tests,
+                      a_header_length_that_the_file_cannot_hold_is_refused_before_it_is_read, 0,
+                      (int)(sizeof lengths / sizeof lengths[0]));
   tcase_add_test(tests, a_nul_byte_is_refused_wherever_it_stands);
   tcase_add_test(tests, deep_nesting_is_refused);
   tcase_add_test(tests, long_and_hostile_names_are_cut_and_escaped_in_sentences);

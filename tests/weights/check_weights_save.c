@@ -191,7 +191,8 @@ END_TEST
 /* 300,000 and 70,000 doubles: more than the writer's buffer, contiguous and transposed. */
 START_TEST(tensors_larger_than_any_buffer_are_written_whole) {
   const int64_t count = 300 * 1000, rows = 7, columns = 10 * 1000;
-  double *data = malloc((size_t)count * sizeof *data), *back = malloc((size_t)count * sizeof *back);
+  double *data = malloc((size_t)count * sizeof *data),
+         *back = malloc((size_t)count * sizeof *back);
   for (int64_t i = 0; i < count; i++) data[i] = (double)i;
   cumega_tensor whole, view;
   cumega_tensor_init(&whole, data, cumega_cpu, cumega_float64, 1, &count);
@@ -232,12 +233,12 @@ START_TEST(a_tensor_that_cannot_be_saved_is_named) {
   const DLTensor good = *t;
   int64_t huge[] = {INT64_MAX / 2, 3}, negative[] = {2, -1}, two[] = {2, 2};
   int64_t far_up[] = {INT64_MAX, INT64_MAX}, far_down[] = {-(INT64_C(1) << 62), 0};
-#define REFUSED(change, sentence)                                                                  \
-  do {                                                                                             \
-    change;                                                                                        \
-    assert_refused(&tensor, 1, NULL, 0, sentence);                                                 \
-    *t = good;                                                                                     \
-    tensor = (cumega_named_tensor){"x", t};                                                        \
+#define REFUSED(change, sentence)                                                                 \
+  do {                                                                                            \
+    change;                                                                                       \
+    assert_refused(&tensor, 1, NULL, 0, sentence);                                                \
+    *t = good;                                                                                    \
+    tensor = (cumega_named_tensor){"x", t};                                                       \
   } while (0)
   REFUSED(tensor.name = NULL, "tensors[0] has no name");
   REFUSED(tensor.name = "__metadata__", "'__metadata__' cannot name a tensor");
@@ -314,8 +315,8 @@ END_TEST
 static void assert_file_error(const char *path, const char *sentence) {
   static source s;
   cumega_named_tensor tensor = small_source(&s, "x");
-  MUST_FAIL(files.ctx, cumega_weights_save(files.ctx, path, &tensor, 1, NULL, 0), CUMEGA_ERROR_FILE,
-            sentence);
+  MUST_FAIL(files.ctx, cumega_weights_save(files.ctx, path, &tensor, 1, NULL, 0),
+            CUMEGA_ERROR_FILE, sentence);
 }
 
 START_TEST(a_place_that_cannot_hold_a_file_is_an_error_with_a_reason) {

@@ -91,9 +91,9 @@ cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *numBlocks, const 
                                                           int blockSize, size_t dynamicSMemSize);
 
 /* The driver's cuCtxGetCurrent, cuCtxSetCurrent and cuStreamGetCtx, by name. */
-cudaError_t
-cudaGetDriverEntryPoint(const char *symbol, void **funcPtr, unsigned long long flags,
-                        enum cudaDriverEntryPointQueryResult *driverStatus EMULATION_DEFAULT(NULL));
+cudaError_t cudaGetDriverEntryPoint(const char *symbol, void **funcPtr, unsigned long long flags,
+                                    enum cudaDriverEntryPointQueryResult *driverStatus
+                                        EMULATION_DEFAULT(NULL));
 cudaError_t cudaGetDriverEntryPointByVersion(
     const char *symbol, void **funcPtr, unsigned int cudaVersion, unsigned long long flags,
     enum cudaDriverEntryPointQueryResult *driverStatus EMULATION_DEFAULT(NULL));

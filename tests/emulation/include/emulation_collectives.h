@@ -29,9 +29,9 @@ void emulation_fence(void);
 
 /* The caller's place, by default arguments. */
 #define EMULATION_AT const char *file = __builtin_FILE(), int line = __builtin_LINE()
-#define EMULATION_SITE(call)                                                                       \
-  emulation_site {                                                                                 \
-    file, line, call                                                                               \
+#define EMULATION_SITE(call)                                                                      \
+  emulation_site {                                                                                \
+    file, line, call                                                                              \
   }
 
 static inline void __syncthreads(EMULATION_AT) {

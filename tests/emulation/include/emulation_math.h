@@ -8,12 +8,12 @@
 #include <stdint.h>
 #include <string.h>
 
-#define EMULATION_BITS(name, to, from)                                                             \
-  static inline to name(from value) {                                                              \
-    to bits;                                                                                       \
-    static_assert(sizeof bits == sizeof value, "the same bits");                                   \
-    memcpy(&bits, &value, sizeof bits);                                                            \
-    return bits;                                                                                   \
+#define EMULATION_BITS(name, to, from)                                                            \
+  static inline to name(from value) {                                                             \
+    to bits;                                                                                      \
+    static_assert(sizeof bits == sizeof value, "the same bits");                                  \
+    memcpy(&bits, &value, sizeof bits);                                                           \
+    return bits;                                                                                  \
   }
 EMULATION_BITS(__float_as_int, int, float)
 EMULATION_BITS(__float_as_uint, unsigned int, float)
@@ -87,12 +87,12 @@ static inline unsigned long long __umul64hi(unsigned long long a, unsigned long 
 }
 
 /* min and max of two values of one type; for floating-point numbers, the one that is not NaN. */
-#define EMULATION_MINMAX(type, smaller, larger)                                                    \
-  static inline type min(type a, type b) {                                                         \
-    return smaller;                                                                                \
-  }                                                                                                \
-  static inline type max(type a, type b) {                                                         \
-    return larger;                                                                                 \
+#define EMULATION_MINMAX(type, smaller, larger)                                                   \
+  static inline type min(type a, type b) {                                                        \
+    return smaller;                                                                               \
+  }                                                                                               \
+  static inline type max(type a, type b) {                                                        \
+    return larger;                                                                                \
   }
 EMULATION_MINMAX(int, b < a ? b : a, a < b ? b : a)
 EMULATION_MINMAX(unsigned int, b < a ? b : a, a < b ? b : a)

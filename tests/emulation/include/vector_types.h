@@ -5,10 +5,10 @@
 #define EMULATION_ALIGNED(bytes) __attribute__((aligned(bytes)))
 
 /* clang-format off */
-#define EMULATION_VECTORS(type, name, align2, align4)                                              \
-  typedef struct name##1 { type x; } name##1;                                                      \
-  typedef struct EMULATION_ALIGNED(align2) name##2 { type x, y; } name##2;                         \
-  typedef struct name##3 { type x, y, z; } name##3;                                                \
+#define EMULATION_VECTORS(type, name, align2, align4)                                             \
+  typedef struct name##1 { type x; } name##1;                                                     \
+  typedef struct EMULATION_ALIGNED(align2) name##2 { type x, y; } name##2;                        \
+  typedef struct name##3 { type x, y, z; } name##3;                                               \
   typedef struct EMULATION_ALIGNED(align4) name##4 { type x, y, z, w; } name##4;
 /* clang-format on */
 
@@ -34,10 +34,13 @@ typedef struct dim3 {
 } dim3;
 
 /* clang-format off */
-#define EMULATION_MAKERS(type, name)                                                               \
-  static inline name##2 make_##name##2(type x, type y) { name##2 v = {x, y}; return v; }           \
-  static inline name##3 make_##name##3(type x, type y, type z) { name##3 v = {x, y, z}; return v; }\
-  static inline name##4 make_##name##4(type x, type y, type z, type w) {                           \
+#define EMULATION_MAKERS(type, name)                                                              \
+  static inline name##2 make_##name##2(type x, type y) { name##2 v = {x, y}; return v; }          \
+  static inline name##3 make_##name##3(type x, type y, type z) {                                  \
+    name##3 v = {x, y, z};                                                                        \
+    return v;                                                                                     \
+  }                                                                                               \
+  static inline name##4 make_##name##4(type x, type y, type z, type w) {                          \
     name##4 v = {x, y, z, w}; return v; }
 /* clang-format on */
 
