@@ -178,8 +178,9 @@ CUMEGA_API CUMEGA_CHECK_RESULT cumega_status cumega_ema_get_parameters(
     cumega_context *ctx, const cumega_ema *ema, const cumega_ema_parameters *parameters);
 
 /* Replaces all five parameters and what is derived from them, in the same memory. Where the
- * arguments are refused or memory runs out the old ones stay. No run may be using ema meanwhile.
- * Returns what cumega_ema_create does. */
+ * arguments are refused or memory runs out the old ones stay; a GPU that fails during the copy
+ * leaves them undefined, until they are set again. No run may be using ema meanwhile. Returns
+ * what cumega_ema_create does. */
 CUMEGA_API CUMEGA_CHECK_RESULT cumega_status cumega_ema_set_parameters(
     cumega_context *ctx, cumega_ema *ema, const cumega_ema_parameters *parameters);
 

@@ -112,8 +112,9 @@ CUMEGA_API CUMEGA_CHECK_RESULT cumega_status cumega_norm_get_parameters(
     cumega_context *ctx, const cumega_norm *norm, const cumega_norm_parameters *parameters);
 
 /* Replaces all parameters of the type (NULL members: ESPnet's initial values), in the same
- * memory. Where the arguments are refused or memory runs out the old ones stay. No run may be
- * using norm meanwhile. Returns what cumega_norm_create does; parameters may not be NULL here. */
+ * memory. Where the arguments are refused or memory runs out the old ones stay; a GPU that fails
+ * during the copy leaves them undefined, until they are set again. No run may be using norm
+ * meanwhile. Returns what cumega_norm_create does; parameters may not be NULL here. */
 CUMEGA_API CUMEGA_CHECK_RESULT cumega_status cumega_norm_set_parameters(
     cumega_context *ctx, cumega_norm *norm, const cumega_norm_parameters *parameters);
 

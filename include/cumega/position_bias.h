@@ -100,8 +100,9 @@ cumega_position_bias_get_parameters(cumega_context *ctx, const cumega_position_b
 
 /* Replaces all parameters of the bias. Contexts make their tables of a rotary bias anew; no graph
  * that was captured with one may be launched afterwards. A relative bias keeps its memory. Where
- * the arguments are refused or memory runs out the old parameters stay. No run may be using bias
- * meanwhile. Returns what cumega_position_bias_create does. */
+ * the arguments are refused or memory runs out the old ones stay; a GPU that fails during the
+ * copy leaves them undefined, until they are set again. No run may be using bias meanwhile.
+ * Returns what cumega_position_bias_create does. */
 CUMEGA_API CUMEGA_CHECK_RESULT cumega_status
 cumega_position_bias_set_parameters(cumega_context *ctx, cumega_position_bias *bias,
                                     const cumega_position_bias_parameters *parameters);

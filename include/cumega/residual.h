@@ -181,7 +181,8 @@ cumega_residual_get_parameters(cumega_context *ctx, const cumega_residual *resid
                                const cumega_residual_parameters *parameters);
 
 /* Replaces all parameters of the kind, in the same memory. Where the arguments are refused or
- * memory runs out the old ones stay. No run may be using residual meanwhile. Returns what
+ * memory runs out the old ones stay; a GPU that fails during the copy leaves them undefined,
+ * until they are set again. No run may be using residual meanwhile. Returns what
  * cumega_residual_create does; parameters may not be NULL here. */
 CUMEGA_API CUMEGA_CHECK_RESULT cumega_status cumega_residual_set_parameters(
     cumega_context *ctx, cumega_residual *residual, const cumega_residual_parameters *parameters);
