@@ -16,30 +16,12 @@ const char *cumega_context_message(const cumega_context *ctx) {
   return ctx ? ctx->message : thread_message;
 }
 
-void call_clear_thread_message(void) {
-  thread_message[0] = '\0';
-}
-
-static cumega_status fail_with(cumega_context *ctx, cumega_status status, const char *format,
-                               va_list arguments) {
-  vsnprintf(ctx ? ctx->message : thread_message, MESSAGE_BYTES, format, arguments);
-  return status;
-}
-
 cumega_status call_fail(cumega_context *ctx, cumega_status status, const char *format, ...) {
   va_list arguments;
   va_start(arguments, format);
-  fail_with(ctx, status, format, arguments);
+  vsnprintf(ctx ? ctx->message : thread_message, MESSAGE_BYTES, format, arguments);
   va_end(arguments);
   return status;
-}
-
-cumega_status call_fail_argument(cumega_context *ctx, const char *format, ...) {
-  va_list arguments;
-  va_start(arguments, format);
-  fail_with(ctx, CUMEGA_ERROR_ARGUMENT, format, arguments);
-  va_end(arguments);
-  return CUMEGA_ERROR_ARGUMENT;
 }
 
 void call_log(cumega_context *ctx, cumega_log_level level, const char *format, ...) {

@@ -42,12 +42,7 @@ cumega_status call_check_device(cumega_context *ctx, const char *name, DLDevice 
 cumega_status call_fail(cumega_context *ctx, cumega_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* call_fail with CUMEGA_ERROR_ARGUMENT. */
-cumega_status call_fail_argument(cumega_context *ctx, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-
-/* Clears the thread's own message, for calls that begin without a context. */
-void call_clear_thread_message(void);
+#define call_fail_argument(ctx, ...) call_fail(ctx, CUMEGA_ERROR_ARGUMENT, __VA_ARGS__)
 
 /* Logs a sentence where the caller asked for it. */
 void call_log(cumega_context *ctx, cumega_log_level level, const char *format, ...)
@@ -76,5 +71,12 @@ cumega_status call_write_struct(cumega_context *ctx, const char *name, void *giv
 /* For the _init functions: `known` into the first `size` bytes of the caller's struct, and `size`
  * into its struct_size. What this version does not know becomes zero. */
 void call_init_struct(void *given, size_t size, const void *known, size_t known_size);
+
+/* The _init function of a struct whose defaults are all zero. */
+#define DEFINE_ZERO_INIT(type)                                                                    \
+  void type##_init(type *given, size_t struct_size) {                                             \
+    const type known = {.struct_size = sizeof known};                                             \
+    call_init_struct(given, struct_size, &known, sizeof known);                                   \
+  }
 
 #endif

@@ -22,10 +22,7 @@ void cumega_context_options_init(cumega_context_options *options, size_t struct_
   call_init_struct(options, struct_size, &default_options, sizeof default_options);
 }
 
-void cumega_statistics_init(cumega_statistics *statistics, size_t struct_size) {
-  const cumega_statistics zero = {.struct_size = sizeof zero};
-  call_init_struct(statistics, struct_size, &zero, sizeof zero);
-}
+DEFINE_ZERO_INIT(cumega_statistics)
 
 static cumega_status check_device(const cumega_context_options *options) {
   int type = (int)options->device.device_type, id = options->device.device_id;
@@ -100,7 +97,7 @@ static cumega_status equip_context(cumega_context *ctx, void *stream) {
 
 cumega_status cumega_context_create(const cumega_context_options *options, cumega_context **ctx) {
   cumega_context_options known = default_options;
-  call_clear_thread_message();
+  call_fail(NULL, CUMEGA_OK, "%s", ""); /* clears the thread's message */
   if (!ctx) return call_fail_argument(NULL, "ctx is NULL");
   *ctx = NULL;
   if (options)

@@ -87,28 +87,17 @@ static const object_class ema_class = {
     .derive = ema_derive,
 };
 
-void cumega_ema_parameters_init(cumega_ema_parameters *parameters, size_t struct_size) {
-  const cumega_ema_parameters known = {.struct_size = sizeof known};
-  call_init_struct(parameters, struct_size, &known, sizeof known);
-}
+DEFINE_ZERO_INIT(cumega_ema_parameters)
 
 cumega_status ema_enter(cumega_context *ctx, const cumega_ema *ema) {
   return object_enter(ctx, &ema_class, (const object *)ema);
-}
-
-static cumega_status create(cumega_context *ctx, const cumega_ema_config *config,
-                            const object_source *from, cumega_ema **ema) {
-  object *made;
-  const cumega_status status = object_create(ctx, &ema_class, config, from, ema != NULL, &made);
-  if (ema) *ema = (cumega_ema *)made;
-  return status;
 }
 
 cumega_status cumega_ema_create(cumega_context *ctx, const cumega_ema_config *config,
                                 const cumega_ema_parameters *parameters, cumega_ema **ema) {
   TRACE(ctx, 0);
   const object_source from = {.parameters = parameters, .std1 = 0.2, .std2 = 1};
-  return create(ctx, config, &from, ema);
+  return object_create(ctx, &ema_class, config, &from, ema);
 }
 
 cumega_status cumega_ema_create_from_weights(cumega_context *ctx, const cumega_weights *weights,
@@ -116,7 +105,7 @@ cumega_status cumega_ema_create_from_weights(cumega_context *ctx, const cumega_w
                                              cumega_ema **ema) {
   TRACE(ctx, 0);
   const object_source from = {.from_weights = 1, .weights = weights, .prefix = prefix};
-  return create(ctx, config, &from, ema);
+  return object_create(ctx, &ema_class, config, &from, ema);
 }
 
 void cumega_ema_destroy(cumega_ema *ema) {

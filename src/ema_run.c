@@ -5,10 +5,7 @@
 
 #define IO_SMALLEST END_OF(cumega_ema_io, algorithm)
 
-void cumega_ema_io_init(cumega_ema_io *io, size_t struct_size) {
-  const cumega_ema_io known = {.struct_size = sizeof known};
-  call_init_struct(io, struct_size, &known, sizeof known);
-}
+DEFINE_ZERO_INIT(cumega_ema_io)
 
 /* The views that overlap checks need once everything else has been said. */
 typedef struct io_views {

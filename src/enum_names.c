@@ -21,6 +21,14 @@ static const enum_name statuses[] = {
 };
 DEFINE_ENUM_NAMES(cumega_status, statuses)
 
+const char *cumega_status_string(cumega_status status) {
+#define STATUS_TEXT(name, value, text)                                                            \
+  if (status == name) return text;
+  CUMEGA_STATUS_LIST(STATUS_TEXT)
+#undef STATUS_TEXT
+  return "unknown status";
+}
+
 static const enum_name log_levels[] = {{CUMEGA_LOG_INFO, "info"}};
 DEFINE_ENUM_NAMES(cumega_log_level, log_levels)
 

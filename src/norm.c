@@ -133,24 +133,13 @@ void cumega_norm_config_init(cumega_norm_config *config, size_t struct_size, cum
   call_init_struct(config, struct_size, &known, sizeof known);
 }
 
-void cumega_norm_parameters_init(cumega_norm_parameters *parameters, size_t struct_size) {
-  const cumega_norm_parameters known = {.struct_size = sizeof known};
-  call_init_struct(parameters, struct_size, &known, sizeof known);
-}
-
-static cumega_status create(cumega_context *ctx, const cumega_norm_config *config,
-                            const object_source *from, cumega_norm **norm) {
-  object *made;
-  const cumega_status status = object_create(ctx, &norm_class, config, from, norm != NULL, &made);
-  if (norm) *norm = (cumega_norm *)made;
-  return status;
-}
+DEFINE_ZERO_INIT(cumega_norm_parameters)
 
 cumega_status cumega_norm_create(cumega_context *ctx, const cumega_norm_config *config,
                                  const cumega_norm_parameters *parameters, cumega_norm **norm) {
   TRACE(ctx, 0);
   const object_source from = {.parameters = parameters};
-  return create(ctx, config, &from, norm);
+  return object_create(ctx, &norm_class, config, &from, norm);
 }
 
 cumega_status cumega_norm_create_from_weights(cumega_context *ctx, const cumega_weights *weights,
@@ -158,7 +147,7 @@ cumega_status cumega_norm_create_from_weights(cumega_context *ctx, const cumega_
                                               cumega_norm **norm) {
   TRACE(ctx, 0);
   const object_source from = {.from_weights = 1, .weights = weights, .prefix = prefix};
-  return create(ctx, config, &from, norm);
+  return object_create(ctx, &norm_class, config, &from, norm);
 }
 
 void cumega_norm_destroy(cumega_norm *norm) {

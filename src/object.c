@@ -147,17 +147,17 @@ static cumega_status make(cumega_context *ctx, object *o, const void *config,
 }
 
 cumega_status object_create(cumega_context *ctx, const object_class *class, const void *config,
-                            const object_source *from, int is_wanted, object **made) {
-  void *memory_of_it;
-  *made = NULL;
+                            const object_source *from, void *place) {
+  void *made = NULL;
+  if (place) memcpy(place, &made, sizeof made);
   TRY(call_enter(ctx));
   if (from->from_weights && from->weights == NULL)
     return call_fail_argument(ctx, "weights is NULL, expected an open weight file");
-  if (!is_wanted)
+  if (!place)
     return call_fail_argument(ctx, "%s is NULL, expected where to put %s", class->argument,
                               class->noun);
-  TRY(call_allocate(ctx, (int64_t) class->bytes, class->noun, &memory_of_it));
-  object *o = memory_of_it;
+  TRY(call_allocate(ctx, (int64_t) class->bytes, class->noun, &made));
+  object *o = made;
   memset(o, 0, class->bytes);
   o->class = class;
   o->account = memory_retain(ctx->memory);
@@ -166,7 +166,7 @@ cumega_status object_create(cumega_context *ctx, const object_class *class, cons
   o->process = ctx->owner;
   const cumega_status status = make(ctx, o, config, from);
   if (status == CUMEGA_OK)
-    *made = o;
+    memcpy(place, &made, sizeof made);
   else
     object_destroy(o);
   return status;

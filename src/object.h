@@ -55,11 +55,10 @@ typedef struct object_class {
   cumega_status (*derive)(cumega_context *ctx, const object *o, void *host, void *block);
 } object_class;
 
-/* check, fill and derive run in the default floating-point environment. They may not allocate: the
- * caller's allocator runs in the caller's environment. *made is NULL on failure; is_wanted 0: the
- * caller gave no place for the object. */
+/* Makes an object and puts it into *place, the caller's pointer; NULL on failure. A place that is
+ * NULL is refused. check, fill and derive run in the default floating-point environment. */
 cumega_status object_create(cumega_context *ctx, const object_class *class, const void *config,
-                            const object_source *from, int is_wanted, object **made);
+                            const object_source *from, void *place);
 void object_destroy(object *o); /* NULL is allowed */
 
 /* call_enter, and o is not NULL and on ctx's device. */

@@ -159,23 +159,10 @@ void cumega_position_bias_config_init(cumega_position_bias_config *config, size_
   call_init_struct(config, struct_size, &known, sizeof known);
 }
 
-void cumega_position_bias_parameters_init(cumega_position_bias_parameters *parameters,
-                                          size_t struct_size) {
-  const cumega_position_bias_parameters known = {.struct_size = sizeof known};
-  call_init_struct(parameters, struct_size, &known, sizeof known);
-}
+DEFINE_ZERO_INIT(cumega_position_bias_parameters)
 
 cumega_status position_bias_enter(cumega_context *ctx, const cumega_position_bias *bias) {
   return object_enter(ctx, &position_bias_class, (const object *)bias);
-}
-
-static cumega_status create(cumega_context *ctx, const cumega_position_bias_config *config,
-                            const object_source *from, cumega_position_bias **bias) {
-  object *made;
-  const cumega_status status =
-      object_create(ctx, &position_bias_class, config, from, bias != NULL, &made);
-  if (bias) *bias = (cumega_position_bias *)made;
-  return status;
 }
 
 cumega_status cumega_position_bias_create(cumega_context *ctx,
@@ -184,7 +171,7 @@ cumega_status cumega_position_bias_create(cumega_context *ctx,
                                           cumega_position_bias **bias) {
   TRACE(ctx, 0);
   const object_source from = {.parameters = parameters, .std1 = 0.02};
-  return create(ctx, config, &from, bias);
+  return object_create(ctx, &position_bias_class, config, &from, bias);
 }
 
 cumega_status cumega_position_bias_create_from_weights(cumega_context *ctx,
@@ -194,7 +181,7 @@ cumega_status cumega_position_bias_create_from_weights(cumega_context *ctx,
                                                        cumega_position_bias **bias) {
   TRACE(ctx, 0);
   const object_source from = {.from_weights = 1, .weights = weights, .prefix = prefix};
-  return create(ctx, config, &from, bias);
+  return object_create(ctx, &position_bias_class, config, &from, bias);
 }
 
 void cumega_position_bias_destroy(cumega_position_bias *bias) {

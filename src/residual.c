@@ -108,10 +108,7 @@ static const object_class residual_class = {
     .derive = derive,
 };
 
-void cumega_residual_parameters_init(cumega_residual_parameters *parameters, size_t struct_size) {
-  const cumega_residual_parameters known = {.struct_size = sizeof known};
-  call_init_struct(parameters, struct_size, &known, sizeof known);
-}
+DEFINE_ZERO_INIT(cumega_residual_parameters)
 
 cumega_status residual_enter(cumega_context *ctx, const cumega_residual *residual) {
   return object_enter(ctx, &residual_class, (const object *)residual);
@@ -126,21 +123,12 @@ real_vector residual_vector(const cumega_residual *residual, int which) {
   return object_vector(&residual->base, residual->config.dtype, residual->at[which]);
 }
 
-static cumega_status create(cumega_context *ctx, const cumega_residual_config *config,
-                            const object_source *from, cumega_residual **residual) {
-  object *made;
-  const cumega_status status =
-      object_create(ctx, &residual_class, config, from, residual != NULL, &made);
-  if (residual) *residual = (cumega_residual *)made;
-  return status;
-}
-
 cumega_status cumega_residual_create(cumega_context *ctx, const cumega_residual_config *config,
                                      const cumega_residual_parameters *parameters,
                                      cumega_residual **residual) {
   TRACE(ctx, 0);
   const object_source from = {.parameters = parameters};
-  return create(ctx, config, &from, residual);
+  return object_create(ctx, &residual_class, config, &from, residual);
 }
 
 cumega_status cumega_residual_create_from_weights(cumega_context *ctx,
@@ -150,7 +138,7 @@ cumega_status cumega_residual_create_from_weights(cumega_context *ctx,
                                                   cumega_residual **residual) {
   TRACE(ctx, 0);
   const object_source from = {.from_weights = 1, .weights = weights, .prefix = prefix};
-  return create(ctx, config, &from, residual);
+  return object_create(ctx, &residual_class, config, &from, residual);
 }
 
 void cumega_residual_destroy(cumega_residual *residual) {

@@ -12,15 +12,9 @@ static const char *const gated_names[OPERAND_COUNT] = {"x", "h", "gate", "out", 
 #define IO_SMALLEST       END_OF(cumega_residual_io, normalized)
 #define GATED_IO_SMALLEST END_OF(cumega_residual_gated_io, normalized)
 
-void cumega_residual_io_init(cumega_residual_io *io, size_t struct_size) {
-  const cumega_residual_io known = {.struct_size = sizeof known};
-  call_init_struct(io, struct_size, &known, sizeof known);
-}
+DEFINE_ZERO_INIT(cumega_residual_io)
 
-void cumega_residual_gated_io_init(cumega_residual_gated_io *io, size_t struct_size) {
-  const cumega_residual_gated_io known = {.struct_size = sizeof known};
-  call_init_struct(io, struct_size, &known, sizeof known);
-}
+DEFINE_ZERO_INIT(cumega_residual_gated_io)
 
 /* A call on its way to a run. */
 typedef struct request {

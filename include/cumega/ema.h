@@ -200,10 +200,11 @@ CUMEGA_API CUMEGA_CHECK_RESULT cumega_status
 cumega_ema_compute_coefficients(cumega_context *ctx, const cumega_ema *ema,
                                 DLTensor *damping_factor, DLTensor *prev_timestep_weight);
 
-/* kernel (D, length), any floating type: k[d, l] = sum over heads of scaling * projection * p *
- * expansion
- * * q^l. The tensor gives the length; truncation_length does not cut it. It is host memory on
- * every
+/* kernel (D, length), any floating type:
+ *
+ *   k[d, l] = sum over heads of scaling * projection * p * expansion * q^l
+ *
+ * The tensor gives the length; truncation_length does not cut it. It is host memory on every
  * device, and complete on return. Returns CUMEGA_OK, CUMEGA_ERROR_ARGUMENT,
  * CUMEGA_ERROR_RESOURCE, CUMEGA_ERROR_STATE, CUMEGA_ERROR_FATAL. ESPnet: compute_ema_kernel. */
 CUMEGA_API CUMEGA_CHECK_RESULT cumega_status cumega_ema_compute_kernel(cumega_context *ctx,

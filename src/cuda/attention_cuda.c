@@ -42,12 +42,8 @@ static cumega_status enqueue_rows(cumega_context *ctx, attention_launch *launch)
 }
 
 cumega_status attention_scores_cuda(cumega_context *ctx, const attention_run *run) {
-  cuda_scope scope;
   attention_launch launch = launch_of(ctx, run);
-  cumega_status status = cuda_enter(ctx, &scope);
-  if (status == CUMEGA_OK) status = enqueue_rows(ctx, &launch);
-  cuda_scope_leave(&scope);
-  return status;
+  CUDA_WITHIN_SCOPE(ctx, enqueue_rows(ctx, &launch));
 }
 
 static cumega_status enqueue_matrix(cumega_context *ctx, const position_bias_matrix *matrix) {
@@ -66,9 +62,5 @@ static cumega_status enqueue_matrix(cumega_context *ctx, const position_bias_mat
 }
 
 cumega_status position_bias_forward_cuda(cumega_context *ctx, const position_bias_matrix *run) {
-  cuda_scope scope;
-  cumega_status status = cuda_enter(ctx, &scope);
-  if (status == CUMEGA_OK) status = enqueue_matrix(ctx, run);
-  cuda_scope_leave(&scope);
-  return status;
+  CUDA_WITHIN_SCOPE(ctx, enqueue_matrix(ctx, run));
 }

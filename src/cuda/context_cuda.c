@@ -263,19 +263,11 @@ static cumega_status synchronize(cumega_context *ctx) {
 }
 
 cumega_status context_synchronize_cuda(cumega_context *ctx) {
-  cuda_scope scope;
-  cumega_status status = cuda_enter(ctx, &scope);
-  if (status == CUMEGA_OK) status = synchronize(ctx);
-  cuda_scope_leave(&scope);
-  return status;
+  CUDA_WITHIN_SCOPE(ctx, synchronize(ctx));
 }
 
 cumega_status is_capturing_cuda(cumega_context *ctx, int *capturing) {
-  cuda_scope scope;
-  cumega_status status = cuda_enter(ctx, &scope);
-  if (status == CUMEGA_OK) status = cuda_is_capturing(ctx, capturing);
-  cuda_scope_leave(&scope);
-  return status;
+  CUDA_WITHIN_SCOPE(ctx, cuda_is_capturing(ctx, capturing));
 }
 
 static cumega_status reserve(cumega_context *ctx, int64_t bytes) {
@@ -285,19 +277,11 @@ static cumega_status reserve(cumega_context *ctx, int64_t bytes) {
 }
 
 cumega_status context_reserve_cuda(cumega_context *ctx, int64_t bytes) {
-  cuda_scope scope;
-  cumega_status status = cuda_enter(ctx, &scope);
-  if (status == CUMEGA_OK) status = reserve(ctx, bytes);
-  cuda_scope_leave(&scope);
-  return status;
+  CUDA_WITHIN_SCOPE(ctx, reserve(ctx, bytes));
 }
 
 cumega_status context_set_stream_cuda(cumega_context *ctx, void *stream) {
-  cuda_scope scope;
-  cumega_status status = cuda_enter(ctx, &scope);
-  if (status == CUMEGA_OK) status = choose_stream(ctx, (cudaStream_t)stream);
-  cuda_scope_leave(&scope);
-  return status;
+  CUDA_WITHIN_SCOPE(ctx, choose_stream(ctx, (cudaStream_t)stream));
 }
 
 static cumega_status copy(cumega_context *ctx, void *to, const void *from, int64_t bytes,
@@ -317,43 +301,32 @@ static cumega_status report(cumega_context *ctx, uint32_t *bits) {
 }
 
 cumega_status context_report_cuda(cumega_context *ctx, uint32_t *bits) {
-  cuda_scope scope;
-  cumega_status status = cuda_enter(ctx, &scope);
-  if (status == CUMEGA_OK) status = report(ctx, bits);
-  cuda_scope_leave(&scope);
-  return status;
+  CUDA_WITHIN_SCOPE(ctx, report(ctx, bits));
+}
+
+static cumega_status allocate(cumega_context *ctx, int64_t bytes, void **pointer) {
+  TRY(cuda_refuse_capture(ctx, "allocating"));
+  return cuda_allocate(ctx, bytes, "the caller", pointer);
 }
 
 cumega_status memory_allocate_cuda(cumega_context *ctx, int64_t bytes, void **pointer) {
-  cuda_scope scope;
-  cumega_status status = cuda_enter(ctx, &scope);
-  if (status == CUMEGA_OK) status = cuda_refuse_capture(ctx, "allocating");
-  if (status == CUMEGA_OK) status = cuda_allocate(ctx, bytes, "the caller", pointer);
-  cuda_scope_leave(&scope);
-  return status;
+  CUDA_WITHIN_SCOPE(ctx, allocate(ctx, bytes, pointer));
+}
+
+static cumega_status release(cumega_context *ctx, void *pointer, int64_t bytes) {
+  TRY(synchronize(ctx));
+  cuda_release(ctx->memory, pointer, bytes);
+  return CUMEGA_OK;
 }
 
 cumega_status memory_release_cuda(cumega_context *ctx, void *pointer, int64_t bytes) {
-  cuda_scope scope;
-  cumega_status status = cuda_enter(ctx, &scope);
-  if (status == CUMEGA_OK) status = synchronize(ctx);
-  if (status == CUMEGA_OK) cuda_release(ctx->memory, pointer, bytes);
-  cuda_scope_leave(&scope);
-  return status;
+  CUDA_WITHIN_SCOPE(ctx, release(ctx, pointer, bytes));
 }
 
 cumega_status memory_write_cuda(cumega_context *ctx, void *to, const void *from, int64_t bytes) {
-  cuda_scope scope;
-  cumega_status status = cuda_enter(ctx, &scope);
-  if (status == CUMEGA_OK) status = copy(ctx, to, from, bytes, cudaMemcpyHostToDevice);
-  cuda_scope_leave(&scope);
-  return status;
+  CUDA_WITHIN_SCOPE(ctx, copy(ctx, to, from, bytes, cudaMemcpyHostToDevice));
 }
 
 cumega_status memory_read_cuda(cumega_context *ctx, void *to, const void *from, int64_t bytes) {
-  cuda_scope scope;
-  cumega_status status = cuda_enter(ctx, &scope);
-  if (status == CUMEGA_OK) status = copy(ctx, to, from, bytes, cudaMemcpyDeviceToHost);
-  cuda_scope_leave(&scope);
-  return status;
+  CUDA_WITHIN_SCOPE(ctx, copy(ctx, to, from, bytes, cudaMemcpyDeviceToHost));
 }

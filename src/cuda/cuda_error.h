@@ -40,6 +40,16 @@ void cuda_scope_leave(const cuda_scope *scope);
 /* The same for ctx's device, as a status with a sentence. */
 cumega_status cuda_enter(cumega_context *ctx, cuda_scope *scope);
 
+/* The body of a hook: returns the status of `call`, made within a scope. */
+#define CUDA_WITHIN_SCOPE(ctx, call)                                                              \
+  do {                                                                                            \
+    cuda_scope scope_of_call;                                                                     \
+    cumega_status status_of_call = cuda_enter(ctx, &scope_of_call);                               \
+    if (status_of_call == CUMEGA_OK) status_of_call = (call);                                     \
+    cuda_scope_leave(&scope_of_call);                                                             \
+    return status_of_call;                                                                        \
+  } while (0)
+
 /* Whether stream belongs to the primary context that is current. */
 cudaError_t cuda_stream_is_ours(cudaStream_t stream, int *ours);
 

@@ -145,15 +145,11 @@ static cumega_status check(cumega_context *ctx, const ema_run *run) {
 typedef cumega_status (*scoped)(cumega_context *ctx, ema_launch *launch);
 
 static cumega_status within_scope(cumega_context *ctx, const ema_run *given, scoped function) {
-  cuda_scope scope;
   const ema_run run = resolve(given);
   TRY(check(ctx, &run));
   ema_launch launch = launch_of(&run);
   if (run.batch.count == 0) return CUMEGA_OK;
-  cumega_status status = cuda_enter(ctx, &scope);
-  if (status == CUMEGA_OK) status = function(ctx, &launch);
-  cuda_scope_leave(&scope);
-  return status;
+  CUDA_WITHIN_SCOPE(ctx, function(ctx, &launch));
 }
 
 cumega_status ema_forward_cuda(cumega_context *ctx, const ema_run *run) {

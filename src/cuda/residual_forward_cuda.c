@@ -140,17 +140,9 @@ static cumega_status enqueue(cumega_context *ctx, const residual_run *run) {
 }
 
 cumega_status residual_forward_cuda(cumega_context *ctx, const residual_run *run) {
-  cuda_scope scope;
-  cumega_status status = cuda_enter(ctx, &scope);
-  if (status == CUMEGA_OK) status = enqueue(ctx, run);
-  cuda_scope_leave(&scope);
-  return status;
+  CUDA_WITHIN_SCOPE(ctx, enqueue(ctx, run));
 }
 
 cumega_status residual_prepare_cuda(cumega_context *ctx) {
-  cuda_scope scope;
-  cumega_status status = cuda_enter(ctx, &scope);
-  if (status == CUMEGA_OK) status = cublas_open(ctx);
-  cuda_scope_leave(&scope);
-  return status;
+  CUDA_WITHIN_SCOPE(ctx, cublas_open(ctx));
 }
